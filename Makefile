@@ -1,0 +1,89 @@
+# `make` lists what there is. Everything is built inside this folder: .venv, .sdks.
+
+PYTHON ?= python3
+JOBS   ?= 2
+ARGS   ?=
+
+BIN  := .venv/bin
+UV   := $(BIN)/python scripts/uv.py
+SDKS := $(basename $(notdir $(wildcard tests/sdks/*.txt)))
+# what `make check` looks at besides src and tests, once it exists
+ALSO := $(wildcard examples benchmarks scripts)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: .venv
+.venv: .venv/.ready ## make the development environment
+
+# Python 3.11 or newer: $(PYTHON) if it is one, else the first of these that is.
+.venv/.ready: pyproject.toml constraints.txt
+	@set -e; found=; \
+	for python in $(PYTHON) python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "stoker needs Python 3.11 or newer; '$(PYTHON)' is not. Say which: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; \
+	fi; \
+	echo "$$found: $$("$$found" --version)"; \
+	[ -x $(BIN)/pip ] || "$$found" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: sdks
+sdks: $(SDKS:%=.sdks/%/.ready) ## make the environments of the foreign SDKs that the tests talk to
+
+.sdks/%/.ready: tests/sdks/%.txt | .venv/.ready
+	$(UV) venv --quiet --clear --python $(BIN)/python .sdks/$*
+	$(UV) pip sync --quiet --python .sdks/$*/bin/python tests/sdks/$*.txt
+	@touch $@
+
+.PHONY: demo
+demo: .venv/.ready ## show it: a server, a worker and a client on this machine
+	$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+.PHONY: check
+check: .venv/.ready ## lint, format, types, who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy src tests $(ALSO)
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: .venv/.ready ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: .venv/.ready ## measure jobs per second beside the floors
+	$(BIN)/python -m benchmarks.jobs $(ARGS)
+
+# New versions rest a week before we take them.
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --exclude-newer '7 days' \
+       --no-annotate --custom-compile-command 'make lock'
+
+.PHONY: lock
+lock: ## choose the newest rested versions and pin them
+	@[ -x $(BIN)/uv ] || $(MAKE) .venv
+	$(LOCK) --extra dev --output-file constraints.txt pyproject.toml
+	@set -e; for sdk in $(SDKS); do \
+	  echo "tests/sdks/$$sdk.txt"; \
+	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --output-file tests/sdks/$$sdk.txt -; \
+	done
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf .venv .sdks .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
