@@ -1,0 +1,193 @@
+"""What a customer configures: an endpoint, and the releases that its workers run.
+
+An endpoint is a named group of identical workers with a queue. What its workers execute (image, command, environment,
+GPUs) is a *release*: changing any of it makes a new one, which new workers use while the old ones drain. Everything
+else changes in place.
+
+Every range is here once, in `LIMITS`; it is served at `/api/limits`, documented, and enforced by `check`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from stoker.errors import InvalidInput
+from stoker.ids import EndpointId, ReleaseId, TeamId
+
+
+class PolicyType(StrEnum):
+    """Which load the number of workers follows."""
+
+    QUEUE_REQUESTS = "queue_requests"
+    """`value` = jobs that each worker should have, queued and running together."""
+    QUEUE_DELAY = "queue_delay"
+    """`value` = seconds that the oldest job may wait before a worker is added."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """The elastic policy."""
+
+    type: PolicyType = PolicyType.QUEUE_REQUESTS
+    value: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """What a worker executes."""
+
+    id: ReleaseId
+    endpoint: EndpointId
+    number: int
+    image: str
+    command: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    gpus_per_worker: int = 0
+    created_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """An endpoint as it stands."""
+
+    id: EndpointId
+    team: TeamId
+    name: str
+    app_name: str = ""
+    release: ReleaseId
+    min_workers: int = 0
+    max_workers: int = 3
+    idle_timeout_s: int = 60
+    slots: int = 1
+    """Jobs that one worker may hold at once."""
+    policy: Policy = field(default_factory=Policy)
+    execution_timeout_ms: int = 600_000
+    ttl_ms: int = 86_400_000
+    retries: int = 1
+    retention_s: int = 21_600
+    version: int = 1
+    """Counts the changes: a change names the version it was made from."""
+    created_ms: int
+    deleted_ms: int | None = None
+
+    def answers_to(self, word: str) -> bool:
+        """Whether `word`, taken from a URL, means this endpoint: its name, its id, or `{id}-{appName}`."""
+        return word in (self.name, self.id) or (bool(self.app_name) and word == f"{self.id}-{self.app_name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An inclusive range of integers, with its unit and why it ends where it does."""
+
+    least: int
+    most: int
+    unit: str
+    why: str
+
+
+LIMITS: Final[Mapping[str, Range]] = {
+    "min_workers": Range(0, 100, "workers", "0 lets the endpoint scale to zero"),
+    "max_workers": Range(1, 100, "workers", "one server starts at most this many workers of an endpoint"),
+    "idle_timeout_s": Range(1, 3_600, "seconds", "an idle worker costs what a busy one costs"),
+    "slots": Range(1, 100, "jobs", "what the SDK's concurrency can use"),
+    "gpus_per_worker": Range(0, 8, "GPUs", "0 runs on the CPU; 8 is the largest common box"),
+    "policy.value": Range(1, 86_400, "jobs or seconds", "at most a day of waiting"),
+    "execution_timeout_ms": Range(5_000, 604_800_000, "milliseconds", "5 s to 7 days, as on Runpod"),
+    "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
+    "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
+    "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
+}
+
+TEXT_MOST: Final[Mapping[str, int]] = {
+    "name": 220,
+    "app_name": 63,
+    "image": 511,
+    "command": 2_047,
+    "env": 100,
+    "env value": 32_768,
+}
+"""The most characters of each text; for `env` the most variables."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|AI_API_KEY|ENDPOINT_ID)")
+_MODE_SWITCHES = re.compile(r"RUNPOD_(REALTIME_PORT|REALTIME_CONCURRENCY|USE_CORE|CORE_PATH|SLS_CORE)")
+
+
+def check_range(name: str, value: int) -> None:
+    """Raise `InvalidInput` when `value` is outside `LIMITS[name]`."""
+    limit = LIMITS[name]
+    if not limit.least <= value <= limit.most:
+        raise InvalidInput(
+            f"{name} is {value}; it must be from {limit.least} to {limit.most} {limit.unit}",
+            code="out_of_range",
+            field=name,
+            next_step=f"choose a value from {limit.least} to {limit.most} ({limit.why})",
+        )
+
+
+def check(endpoint: Endpoint, release: Release) -> None:
+    """Raise `InvalidInput` for the first value that is not allowed."""
+    _check_names(endpoint)
+    for name in ("min_workers", "max_workers", "idle_timeout_s", "slots", "execution_timeout_ms", "ttl_ms", "retries"):
+        check_range(name, getattr(endpoint, name))
+    check_range("retention_s", endpoint.retention_s)
+    check_range("policy.value", endpoint.policy.value)
+    check_range("gpus_per_worker", release.gpus_per_worker)
+    if endpoint.min_workers > endpoint.max_workers:
+        raise InvalidInput(
+            f"min_workers is {endpoint.min_workers}, more than max_workers, which is {endpoint.max_workers}",
+            code="out_of_range",
+            field="min_workers",
+            next_step="lower min_workers or raise max_workers",
+        )
+    _check_text("image", release.image)
+    if not release.image:
+        raise InvalidInput("image is empty", field="image", next_step="name an image, for example dir:examples/hello")
+    _check_text("command", release.command)
+    _check_env(release.env)
+
+
+def _check_text(name: str, value: str) -> None:
+    if len(value) > TEXT_MOST[name]:
+        raise InvalidInput(f"{name} has {len(value)} characters; at most {TEXT_MOST[name]} are allowed", field=name)
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InvalidInput(f"{name} contains a NUL character or half of a surrogate pair", field=name)
+
+
+def _check_names(endpoint: Endpoint) -> None:
+    _check_text("name", endpoint.name)
+    if not _NAME.fullmatch(endpoint.name):
+        raise InvalidInput(
+            "name may use letters, digits, '.', '_' and '-', and starts with a letter or digit: it is part of the URL",
+            field="name",
+        )
+    _check_text("app_name", endpoint.app_name)
+    if endpoint.app_name and not _APP_NAME.fullmatch(endpoint.app_name):
+        raise InvalidInput("app_name may use lower-case letters, digits and hyphens", field="app_name")
+
+
+def _check_env(env: Mapping[str, str]) -> None:
+    if len(env) > TEXT_MOST["env"]:
+        raise InvalidInput(f"env has {len(env)} variables; at most {TEXT_MOST['env']} are allowed", field="env")
+    for name, value in env.items():
+        if not _ENV_NAME.fullmatch(name):
+            raise InvalidInput(f"'{name}' is no name of an environment variable", field=f"env.{name}")
+        if _OURS.fullmatch(name) or _MODE_SWITCHES.fullmatch(name):
+            raise InvalidInput(
+                f"{name} is set by Stoker or switches the worker SDK into a mode without a queue",
+                code="reserved_variable",
+                field=f"env.{name}",
+                next_step=f"remove {name}",
+            )
+        _check_text("env value", value)
+
+
+def same_work(one: Release, other: Release) -> bool:
+    """Whether workers of both releases would execute the same."""
+    return replace(one, id=other.id, number=other.number, created_ms=other.created_ms) == other

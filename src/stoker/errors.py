@@ -1,0 +1,101 @@
+"""Every error that Stoker raises on purpose.
+
+    StokerError
+    ├── Refused                    the caller can mend it; nothing was changed
+    │   ├── InvalidInput           a value is wrong; `field` names it
+    │   ├── TooLarge               a body is over its limit
+    │   ├── Unauthenticated        no key, or one that is not valid
+    │   ├── Forbidden              the key is valid and lacks a scope
+    │   ├── NotFound               it does not exist, or another team owns it
+    │   └── Conflict               the state of things forbids it
+    ├── Unavailable                try again later; the same call may succeed
+    └── Defect                     our own mistake; outside it is only "internal"
+        └── IllegalTransition      an event that a state machine does not allow
+
+Who raises them: rules, operations and adapters. Who turns them into answers: `web.app`, by class, in one table.
+The docstring of a class is its default message. `code` is stable: clients may branch on it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StokerError(Exception):
+    """Something went wrong."""
+
+    default_code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.code = code or self.default_code
+        self.field = field
+        self.next_step = next_step
+        super().__init__(self.message)
+
+
+class Refused(StokerError):
+    """The request was refused."""
+
+    default_code = "refused"
+
+
+class InvalidInput(Refused):
+    """A value in the request is not valid."""
+
+    default_code = "invalid_input"
+
+
+class TooLarge(Refused):
+    """The request body is too large."""
+
+    default_code = "payload_too_large"
+
+
+class Unauthenticated(Refused):
+    """The API key is missing or not valid."""
+
+    default_code = "unauthenticated"
+
+
+class Forbidden(Refused):
+    """The API key does not allow this."""
+
+    default_code = "forbidden"
+
+
+class NotFound(Refused):
+    """There is no such thing, or it belongs to another team."""
+
+    default_code = "not_found"
+
+
+class Conflict(Refused):
+    """The present state does not allow this."""
+
+    default_code = "conflict"
+
+
+class Unavailable(StokerError):
+    """Stoker cannot do this right now; try again shortly."""
+
+    default_code = "unavailable"
+
+
+class Defect(StokerError):
+    """An internal error."""
+
+    default_code = "internal"
+
+
+class IllegalTransition(Defect):
+    """An event arrived that this state does not allow."""
+
+    default_code = "illegal_transition"

@@ -1,0 +1,75 @@
+"""Names of things: one type per kind of id, and how new ones are drawn.
+
+Ids travel in URLs that foreign SDKs build by plain concatenation, so every id is made of URL-safe characters only.
+Secrets are drawn here too; only their SHA-256 is ever stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import NewType
+
+TeamId = NewType("TeamId", str)
+KeyId = NewType("KeyId", str)
+EndpointId = NewType("EndpointId", str)
+ReleaseId = NewType("ReleaseId", str)
+JobId = NewType("JobId", str)
+WorkerId = NewType("WorkerId", str)
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _draw(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new_team_id() -> TeamId:
+    """`team-` and twelve characters."""
+    return TeamId(f"team-{_draw(12)}")
+
+
+def new_key_id() -> KeyId:
+    """`key-` and twelve characters."""
+    return KeyId(f"key-{_draw(12)}")
+
+
+def new_endpoint_id() -> EndpointId:
+    """Fourteen lower-case characters, as Runpod's endpoint ids have."""
+    return EndpointId(_draw(14))
+
+
+def new_endpoint_name() -> str:
+    """Sixteen hexadecimal characters, the default name that Novita proposes."""
+    return secrets.token_hex(8)
+
+
+def new_release_id() -> ReleaseId:
+    """`rel-` and twelve characters."""
+    return ReleaseId(f"rel-{_draw(12)}")
+
+
+def new_job_id(*, sync: bool = False) -> JobId:
+    """A UUID; `sync-` before it for jobs of `/runsync`, as Runpod writes them."""
+    return JobId(f"sync-{uuid.uuid4()}" if sync else str(uuid.uuid4()))
+
+
+def new_worker_id() -> WorkerId:
+    """Fourteen lower-case characters, as Runpod's pod ids have."""
+    return WorkerId(_draw(14))
+
+
+def new_api_key() -> str:
+    """A customer's secret: `sk_` and 43 URL-safe characters (256 bits)."""
+    return f"sk_{secrets.token_urlsafe(32)}"
+
+
+def new_worker_token() -> str:
+    """A worker's secret: 32 URL-safe characters (192 bits)."""
+    return secrets.token_urlsafe(24)
+
+
+def secret_hash(secret: str) -> str:
+    """SHA-256 in hexadecimal. Enough for random secrets; never use it for passwords that people choose."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

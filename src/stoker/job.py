@@ -1,0 +1,445 @@
+"""The life of a job: its states, the events that move it, and the one function that decides.
+
+A job is queued, then running on one worker, then over. `advance(job, event)` is the only authority on that: it takes a
+record and an event and answers with the next record and the effects to carry out. It reads no clock and does no I/O;
+stores call it on rows they have read inside their transaction (D3).
+
+What must stay true:
+
+- A final state never changes, except by a client's retry of a FAILED or TIMED_OUT job.
+- An attempt belongs to one worker. What another worker reports about the job is late: acknowledged and ignored.
+- A handler's own error is final. Only the platform's failures (a worker lost, a delivery not confirmed) are retried,
+  at most `retry_limit` times.
+- Every state has a reason, so that each wait, refusal and failure can be told in words.
+
+Cancelling ends a running job at once for its client; the slot on the worker is free only when the worker lets go, which
+is what the `StopOnWorker` effect is about. See protocol notes in `docs/reference/job-states.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from stoker.errors import IllegalTransition
+from stoker.ids import EndpointId, JobId, TeamId, WorkerId
+
+ATTEMPTS_MAX: Final = 100
+"""No job is handed out more often than this, whatever the reasons: every repetition is bounded."""
+
+
+class JobState(StrEnum):
+    """Where a job is. Four of them are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing but a client's retry can follow."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class JobReason(StrEnum):
+    """Why the job is in its state. Why a *queued* job still waits is the endpoint's matter: see `scaling.Reason`."""
+
+    SUBMITTED = "submitted"
+    RETRIED_BY_CLIENT = "retried_by_client"
+    CLAIMED = "claimed"
+    CONFIRMED = "confirmed"
+    WORKER_LOST = "worker_lost"
+    WORKER_SILENT = "worker_silent"
+    WORKER_STOPPED = "worker_stopped"
+    DELIVERY_UNCONFIRMED = "delivery_unconfirmed"
+    DELIVERY_FAILED = "delivery_failed"
+    RESULT_MISSING = "result_missing"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    HANDLER_RETURNED = "handler_returned"
+    HANDLER_ERROR = "handler_error"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    CANCELLED_BY_CLIENT = "cancelled_by_client"
+    PURGED = "purged"
+    TTL_PASSED = "ttl_passed"
+    EXECUTION_LIMIT = "execution_limit"
+
+
+UNCOUNTED_LOSSES: Final = frozenset({JobReason.WORKER_STOPPED, JobReason.DELIVERY_FAILED})
+"""Losses that do not use up a retry: the handler never saw the job, or we took its worker away ourselves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One job as it stands. Bodies (input, output, error text) are kept apart from it."""
+
+    id: JobId
+    team: TeamId
+    endpoint: EndpointId
+    state: JobState = JobState.QUEUED
+    reason: JobReason = JobReason.SUBMITTED
+    low_priority: bool = False
+    created_ms: int
+    """When it was accepted."""
+    queued_ms: int
+    """When the present (or latest) wait began."""
+    expires_ms: int
+    """End of its time to live: queue time and running time together."""
+    execution_limit_ms: int
+    """How long one attempt may run."""
+    retention_ms: int
+    """How long the result is kept after the end."""
+    retry_limit: int
+    """How many losses are followed by another attempt."""
+    attempt: int = 0
+    """How often it was handed out."""
+    losses: int = 0
+    """How often the platform lost it and that counted as a retry."""
+    worker: WorkerId | None = None
+    """Who runs it, or ran it last."""
+    claimed_ms: int | None = None
+    """When the latest attempt began."""
+    confirmed_ms: int | None = None
+    """When the worker first showed that it has the latest attempt."""
+    lease_until_ms: int | None = None
+    """Until when the worker holds it without a sign; None while the worker is not known to send heartbeats."""
+    finished_ms: int | None = None
+
+    @property
+    def purge_ms(self) -> int | None:
+        """When a finished job is forgotten."""
+        return None if self.finished_ms is None else self.finished_ms + self.retention_ms
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """The next moment at which time alone changes this job; None when it is over."""
+        if self.state.final:
+            return None
+        moments = [self.expires_ms]
+        if self.state is JobState.RUNNING:
+            moments.append(_execution_end_ms(self))
+            if self.lease_until_ms is not None:
+                moments.append(self.lease_until_ms)
+        return min(moments)
+
+    @property
+    def delay_ms(self) -> int | None:
+        """How long it waited before the latest attempt; None before the first."""
+        return None if self.claimed_ms is None else max(0, self.claimed_ms - self.queued_ms)
+
+    @property
+    def execution_ms(self) -> int | None:
+        """How long the latest attempt held it; None until it ended on a worker."""
+        if self.claimed_ms is None or self.finished_ms is None:
+            return None
+        return max(0, self.finished_ms - self.claimed_ms)
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A worker's take was answered with this job."""
+
+    at_ms: int
+    worker: WorkerId
+    lease_until_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmed:
+    """The worker showed that it has the job: a ping that lists it, progress, or a part of its stream."""
+
+    at_ms: int
+    worker: WorkerId
+    lease_until_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The worker posted the final result; `failed` when it carries an error."""
+
+    at_ms: int
+    worker: WorkerId
+    failed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputRefused:
+    """The worker posted a result that is over the output limit. It will not report again (protocol §7.1)."""
+
+    at_ms: int
+    worker: WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptLost:
+    """The platform lost the attempt: the worker died, fell silent, was stopped, or never got the job."""
+
+    at_ms: int
+    worker: WorkerId
+    reason: JobReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """The client cancelled it."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purged:
+    """The client emptied the queue."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retried:
+    """The client asked to run a failed or timed-out job again."""
+
+    at_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimePassed:
+    """Nothing happened but time. Due deadlines take effect, the earliest meaning first: ttl, limit, lease."""
+
+    at_ms: int
+
+
+JobEvent = Claimed | Confirmed | Finished | OutputRefused | AttemptLost | Cancelled | Purged | Retried | TimePassed
+
+
+# ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopOnWorker:
+    """Tell the worker to stop the job. Must not be lost: a row in the same transaction."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FreeSlot:
+    """The worker holds one job less. Part of the same transaction: it sets since when the worker is idle."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropUnreadStream:
+    """Forget stream parts that nobody read: the next attempt sends them again."""
+
+
+JobEffect = StopOnWorker | FreeSlot | DropUnreadStream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobStep:
+    """What an event did. `changed` is false for late and repeated reports; then `job` is the record as it was."""
+
+    job: Job
+    changed: bool
+    effects: tuple[JobEffect, ...] = ()
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unchanged(job: Job, _event: JobEvent) -> JobStep:
+    return JobStep(job=job, changed=False)
+
+
+def _moved(job: Job, *effects: JobEffect) -> JobStep:
+    return JobStep(job=job, changed=True, effects=effects)
+
+
+def _end(job: Job, state: JobState, reason: JobReason, at_ms: int, *effects: JobEffect) -> JobStep:
+    ended = replace(job, state=state, reason=reason, finished_ms=at_ms, lease_until_ms=None)
+    return _moved(ended, *effects)
+
+
+def _freed(job: Job) -> tuple[JobEffect, ...]:
+    return () if job.worker is None else (FreeSlot(worker=job.worker),)
+
+
+def _stopped(job: Job) -> tuple[JobEffect, ...]:
+    return () if job.worker is None else (StopOnWorker(worker=job.worker),)
+
+
+def _execution_end_ms(job: Job) -> int:
+    return (job.claimed_ms or 0) + job.execution_limit_ms
+
+
+def _claim(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, Claimed)
+    if job.expires_ms <= event.at_ms:
+        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+    claimed = replace(
+        job,
+        state=JobState.RUNNING,
+        reason=JobReason.CLAIMED,
+        attempt=job.attempt + 1,
+        worker=event.worker,
+        claimed_ms=event.at_ms,
+        confirmed_ms=None,
+        lease_until_ms=event.lease_until_ms,
+    )
+    return _moved(claimed)
+
+
+def _confirm(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, Confirmed)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    confirmed = replace(
+        job,
+        reason=JobReason.CONFIRMED,
+        confirmed_ms=job.confirmed_ms if job.confirmed_ms is not None else event.at_ms,
+        lease_until_ms=event.lease_until_ms if event.lease_until_ms is not None else job.lease_until_ms,
+    )
+    return JobStep(job=confirmed, changed=confirmed != job)
+
+
+def _finish(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, Finished)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    if event.failed:
+        return _end(job, JobState.FAILED, JobReason.HANDLER_ERROR, event.at_ms, *_freed(job))
+    return _end(job, JobState.COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, *_freed(job))
+
+
+def _refuse_output(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, OutputRefused)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    return _end(job, JobState.FAILED, JobReason.OUTPUT_TOO_LARGE, event.at_ms, *_freed(job))
+
+
+def _lose(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, AttemptLost)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    counted = event.reason not in UNCOUNTED_LOSSES
+    if (counted and job.losses >= job.retry_limit) or job.attempt >= ATTEMPTS_MAX:
+        return _end(job, JobState.FAILED, JobReason.RETRIES_EXHAUSTED, event.at_ms, *_freed(job))
+    waiting = replace(
+        job,
+        state=JobState.QUEUED,
+        reason=event.reason,
+        losses=job.losses + (1 if counted else 0),
+        queued_ms=event.at_ms,
+        lease_until_ms=None,
+        confirmed_ms=None,
+    )
+    return _moved(waiting, *_freed(job), DropUnreadStream())
+
+
+def _cancel_queued(job: Job, event: JobEvent) -> JobStep:
+    return _end(job, JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms)
+
+
+def _cancel_running(job: Job, event: JobEvent) -> JobStep:
+    return _end(job, JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_stopped(job))
+
+
+def _purge(job: Job, event: JobEvent) -> JobStep:
+    return _end(job, JobState.CANCELLED, JobReason.PURGED, event.at_ms)
+
+
+def _retry(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, Retried)
+    waiting = replace(
+        job,
+        state=JobState.QUEUED,
+        reason=JobReason.RETRIED_BY_CLIENT,
+        queued_ms=event.at_ms,
+        expires_ms=event.expires_ms,
+        attempt=0,
+        losses=0,
+        worker=None,
+        claimed_ms=None,
+        confirmed_ms=None,
+        finished_ms=None,
+    )
+    return _moved(waiting, DropUnreadStream())
+
+
+def _expire_queued(job: Job, event: JobEvent) -> JobStep:
+    if event.at_ms < job.expires_ms:
+        return _unchanged(job, event)
+    return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+
+
+def _expire_running(job: Job, event: JobEvent) -> JobStep:
+    if event.at_ms >= job.expires_ms:
+        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_stopped(job))
+    if event.at_ms >= _execution_end_ms(job):
+        return _end(job, JobState.TIMED_OUT, JobReason.EXECUTION_LIMIT, event.at_ms, *_stopped(job))
+    if job.lease_until_ms is None or job.worker is None or event.at_ms < job.lease_until_ms:
+        return _unchanged(job, event)
+    reason = JobReason.DELIVERY_UNCONFIRMED if job.confirmed_ms is None else JobReason.WORKER_SILENT
+    return _lose(job, AttemptLost(at_ms=event.at_ms, worker=job.worker, reason=reason))
+
+
+_Rule = Callable[[Job, JobEvent], JobStep]
+
+_ENDED: Final[dict[type, _Rule]] = {
+    Confirmed: _unchanged,
+    Finished: _unchanged,
+    OutputRefused: _unchanged,
+    AttemptLost: _unchanged,
+    Cancelled: _unchanged,
+    Purged: _unchanged,
+    TimePassed: _unchanged,
+}
+"""A finished job acknowledges every report and every wish, and changes for none of them."""
+
+TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
+    JobState.QUEUED: {
+        Claimed: _claim,
+        Confirmed: _unchanged,
+        Finished: _unchanged,
+        OutputRefused: _unchanged,
+        AttemptLost: _unchanged,
+        Cancelled: _cancel_queued,
+        Purged: _purge,
+        TimePassed: _expire_queued,
+    },
+    JobState.RUNNING: {
+        Confirmed: _confirm,
+        Finished: _finish,
+        OutputRefused: _refuse_output,
+        AttemptLost: _lose,
+        Cancelled: _cancel_running,
+        Purged: _unchanged,
+        TimePassed: _expire_running,
+    },
+    JobState.COMPLETED: _ENDED,
+    JobState.FAILED: _ENDED | {Retried: _retry},
+    JobState.CANCELLED: _ENDED,
+    JobState.TIMED_OUT: _ENDED | {Retried: _retry},
+}
+"""Which event means what in which state. An event that is missing from a row is illegal there."""
+
+
+def advance(job: Job, event: JobEvent) -> JobStep:
+    """The next record and the effects of `event`.
+
+    Late and repeated reports come back unchanged. Raises `IllegalTransition` for an event that the state does not know;
+    nothing has changed then.
+    """
+    rule = TABLE[job.state].get(type(event))
+    if rule is None:
+        raise IllegalTransition(f"job {job.id} is {job.state} ({job.reason}): {type(event).__name__} cannot happen now")
+    return rule(job, event)

@@ -1,0 +1,413 @@
+"""The life of a worker: its states, the events that move it, and the one function that decides.
+
+What a worker *says* (its takes, pings, an unhealthy report) and what the runtime *sees* (exited, vanished) are different
+events, so that "crashed while loading", "fell silent" and "we stopped it" stay three stories.
+
+    decided ── Launched ──> starting ── Took ──> ready ── Drained ──> draining ── Emptied ──> stopping ── Exited ──> gone
+
+`advance(worker, event)` decides; it reads no clock and does no I/O. Idle and busy are not states: they are leases counted.
+A worker that is stopping or gone is never given a job; jobs that it still held are lost attempts (effect `LoseJobs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from stoker.errors import IllegalTransition
+from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
+from stoker.job import JobReason
+
+
+SIGN_OF_LIFE_EVERY_MS: Final = 1_000
+"""Takes that follow each other faster than this are not written down one by one."""
+
+
+class WorkerState(StrEnum):
+    """Where a worker is."""
+
+    DECIDED = "decided"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+class WorkerReason(StrEnum):
+    """Why the worker is in its state."""
+
+    SCALED_UP = "scaled_up"
+    LAUNCHED = "launched"
+    FIRST_TAKE = "first_take"
+    SCALED_DOWN = "scaled_down"
+    NEW_RELEASE = "new_release"
+    ENDPOINT_DELETED = "endpoint_deleted"
+    STOPPED_BY_USER = "stopped_by_user"
+    SERVER_STOPPING = "server_stopping"
+    REFRESH_ASKED = "refresh_asked"
+    JOB_NOT_STOPPED = "job_not_stopped"
+    UNHEALTHY = "unhealthy"
+    SILENT = "silent"
+    START_TIMEOUT = "start_timeout"
+    LAUNCH_FAILED = "launch_failed"
+    CRASHED_WHILE_STARTING = "crashed_while_starting"
+    EXITED = "exited"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """How a worker's process ended. `code` as a shell shows it (137 is SIGKILL); None when nobody could see it."""
+
+    code: int | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """One worker as it stands."""
+
+    id: WorkerId
+    team: TeamId
+    endpoint: EndpointId
+    release: ReleaseId
+    state: WorkerState = WorkerState.DECIDED
+    reason: WorkerReason = WorkerReason.SCALED_UP
+    detail: str = ""
+    """The reason in words: exit text, name of a failed check, why it was launched."""
+    token_hash: str
+    gpus: tuple[str, ...] = ()
+    """Devices reserved for it, from the decision to launch until it is gone."""
+    decided_ms: int
+    launched_ms: int | None = None
+    ready_ms: int | None = None
+    """Its first take: the end of the cold start."""
+    idle_ms: int | None = None
+    """Since when it holds no job, if it holds none."""
+    drained_ms: int | None = None
+    stopped_ms: int | None = None
+    gone_ms: int | None = None
+    seen_ms: int | None = None
+    """Its last take, poll, ping or report."""
+    pinged_ms: int | None = None
+    """Its last ping; None for a worker that never pinged, whose silence therefore says nothing."""
+    sdk: str = ""
+    """Version of the SDK it named in its pings or its User-Agent, such as `1.12.0`."""
+    exit: Exit | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is, or may be, using the machine."""
+        return self.state is not WorkerState.GONE
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a job may be given to it."""
+        return self.state is WorkerState.READY
+
+    @property
+    def never_ready(self) -> bool:
+        """Whether it ended, or stands, before its first take."""
+        return self.ready_ms is None
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launched:
+    """The runtime accepted the launch."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchFailed:
+    """The runtime refused the launch; nothing runs."""
+
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Took:
+    """It asked for work. The first time is the end of its cold start."""
+
+    at_ms: int
+    sdk: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pinged:
+    """It sent a ping."""
+
+    at_ms: int
+    sdk: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportedUnhealthy:
+    """Its own fitness check failed; it is about to exit (protocol §15)."""
+
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drained:
+    """Somebody wants it gone once it has finished what it holds."""
+
+    at_ms: int
+    reason: WorkerReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Emptied:
+    """It is draining and holds no job any more."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """It has to go now, whatever it holds."""
+
+    at_ms: int
+    reason: WorkerReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exited:
+    """The runtime saw it end."""
+
+    at_ms: int
+    exit: Exit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vanished:
+    """The runtime answers, and knows nothing of it."""
+
+    at_ms: int
+
+
+WorkerEvent = (
+    Launched | LaunchFailed | Took | Pinged | ReportedUnhealthy | Drained | Emptied | Stopped | Exited | Vanished
+)
+
+
+# ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoseJobs:
+    """Every job it holds is a lost attempt. In the same transaction."""
+
+    reason: JobReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopInRuntime:
+    """Tell the runtime to stop it. Kept by the state: while it is STOPPING the runtime is told again."""
+
+
+WorkerEffect = LoseJobs | StopInRuntime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerStep:
+    """What an event did. `changed` is false when the record is as it was."""
+
+    worker: Worker
+    changed: bool
+    effects: tuple[WorkerEffect, ...] = ()
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unchanged(worker: Worker, _event: WorkerEvent) -> WorkerStep:
+    return WorkerStep(worker=worker, changed=False)
+
+
+def _launched(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    moved = replace(worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, launched_ms=event.at_ms)
+    return WorkerStep(worker=moved, changed=True)
+
+
+def _launch_failed(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, LaunchFailed)
+    return _gone(worker, event.at_ms, WorkerReason.LAUNCH_FAILED, event.text, None)
+
+
+def _first_take(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Took)
+    ready = replace(
+        worker,
+        state=WorkerState.READY,
+        reason=WorkerReason.FIRST_TAKE,
+        launched_ms=worker.launched_ms if worker.launched_ms is not None else event.at_ms,
+        ready_ms=event.at_ms,
+        idle_ms=event.at_ms,
+        seen_ms=event.at_ms,
+        sdk=event.sdk or worker.sdk,
+    )
+    return WorkerStep(worker=ready, changed=True)
+
+
+def _took(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Took)
+    if event.at_ms - (worker.seen_ms or 0) < SIGN_OF_LIFE_EVERY_MS:
+        return _unchanged(worker, event)
+    seen = replace(worker, seen_ms=event.at_ms, sdk=event.sdk or worker.sdk)
+    return WorkerStep(worker=seen, changed=True)
+
+
+def _pinged(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Pinged)
+    seen = replace(worker, seen_ms=event.at_ms, pinged_ms=event.at_ms, sdk=event.sdk or worker.sdk)
+    return WorkerStep(worker=seen, changed=True)
+
+
+def _unhealthy(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, ReportedUnhealthy)
+    return _stop(worker, event.at_ms, WorkerReason.UNHEALTHY, event.text, JobReason.WORKER_LOST)
+
+
+def _drain(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Drained)
+    draining = replace(
+        worker, state=WorkerState.DRAINING, reason=event.reason, detail=event.detail, drained_ms=event.at_ms
+    )
+    return WorkerStep(worker=draining, changed=True)
+
+
+def _drain_early(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Drained)
+    return _stop(worker, event.at_ms, event.reason, event.detail, JobReason.WORKER_STOPPED)
+
+
+def _emptied(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    return _stop(worker, event.at_ms, worker.reason, worker.detail, JobReason.WORKER_STOPPED)
+
+
+def _stop_now(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Stopped)
+    lost = JobReason.WORKER_SILENT if event.reason is WorkerReason.SILENT else JobReason.WORKER_STOPPED
+    return _stop(worker, event.at_ms, event.reason, event.detail, lost)
+
+
+def _stop(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, lost: JobReason) -> WorkerStep:
+    stopping = replace(worker, state=WorkerState.STOPPING, reason=reason, detail=detail, stopped_ms=at_ms)
+    return WorkerStep(worker=stopping, changed=True, effects=(LoseJobs(reason=lost), StopInRuntime()))
+
+
+def _crashed_starting(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Exited)
+    return _gone(worker, event.at_ms, WorkerReason.CRASHED_WHILE_STARTING, event.exit.text, event.exit)
+
+
+def _exited(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Exited)
+    return _gone(worker, event.at_ms, WorkerReason.EXITED, event.exit.text, event.exit)
+
+
+def _exited_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Exited)
+    return _gone(worker, event.at_ms, worker.reason, worker.detail, event.exit)
+
+
+def _vanished(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    return _gone(worker, event.at_ms, WorkerReason.VANISHED, "the runtime does not know it any more", None)
+
+
+def _vanished_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    return _gone(worker, event.at_ms, worker.reason, worker.detail, None)
+
+
+def _gone(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, end: Exit | None) -> WorkerStep:
+    gone = replace(worker, state=WorkerState.GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms, idle_ms=None)
+    return WorkerStep(worker=gone, changed=True, effects=(LoseJobs(reason=JobReason.WORKER_LOST),))
+
+
+_Rule = Callable[[Worker, WorkerEvent], WorkerStep]
+
+TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
+    WorkerState.DECIDED: {
+        Launched: _launched,
+        LaunchFailed: _launch_failed,
+        Took: _first_take,
+        Pinged: _pinged,
+        ReportedUnhealthy: _unhealthy,
+        Drained: _drain_early,
+        Stopped: _stop_now,
+        Exited: _crashed_starting,
+        Vanished: _vanished,
+    },
+    WorkerState.STARTING: {
+        Launched: _unchanged,
+        Took: _first_take,
+        Pinged: _pinged,
+        ReportedUnhealthy: _unhealthy,
+        Drained: _drain_early,
+        Stopped: _stop_now,
+        Exited: _crashed_starting,
+        Vanished: _vanished,
+    },
+    WorkerState.READY: {
+        Launched: _unchanged,
+        Took: _took,
+        Pinged: _pinged,
+        ReportedUnhealthy: _unhealthy,
+        Drained: _drain,
+        Stopped: _stop_now,
+        Exited: _exited,
+        Vanished: _vanished,
+    },
+    WorkerState.DRAINING: {
+        Launched: _unchanged,
+        Took: _took,
+        Pinged: _pinged,
+        ReportedUnhealthy: _unhealthy,
+        Drained: _unchanged,
+        Emptied: _emptied,
+        Stopped: _stop_now,
+        Exited: _exited_as_told,
+        Vanished: _vanished_as_told,
+    },
+    WorkerState.STOPPING: {
+        Launched: _unchanged,
+        LaunchFailed: _launch_failed,
+        Took: _took,
+        Pinged: _pinged,
+        ReportedUnhealthy: _unchanged,
+        Drained: _unchanged,
+        Emptied: _unchanged,
+        Stopped: _unchanged,
+        Exited: _exited_as_told,
+        Vanished: _vanished_as_told,
+    },
+    WorkerState.GONE: dict.fromkeys(
+        (Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
+        _unchanged,
+    ),
+}
+"""Which event means what in which state. An event that is missing from a row is illegal there."""
+
+
+def advance(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    """The next record and the effects of `event`.
+
+    Raises `IllegalTransition` for an event that the state does not know; nothing has changed then.
+    """
+    rule = TABLE[worker.state].get(type(event))
+    if rule is None:
+        raise IllegalTransition(
+            f"worker {worker.id} is {worker.state} ({worker.reason}): {type(event).__name__} cannot happen now"
+        )
+    return rule(worker, event)
