@@ -1,0 +1,443 @@
+"""The port to the database: what operations need stored, and nothing else.
+
+Four tables of contents (`jobs`, `workers`, `endpoints`, `teams`), one `Store` that holds them. Rules for every adapter,
+proven by `tests/store/`:
+
+- A call that returns has committed durably (D2). Concurrent calls may share one transaction.
+- Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
+  effects that must not be lost, and a line of the ledger, are written in the same one.
+- The moment is a value in the call or in the event. No SQL `now()` (D4).
+- Calls for customers name the team; calls without a team are for loops and workers and say so in their docstring (D11).
+- Driver errors become `Unavailable` or `Defect`; a missing row is `None` or `NotFound`, as the call says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stoker.endpoint import Endpoint, Release
+from stoker.ids import EndpointId, JobId, KeyId, ReleaseId, TeamId, WorkerId
+from stoker.job import Job, JobEvent, JobState, JobStep
+from stoker.team import ApiKey, Team
+from stoker.worker import Worker, WorkerEvent, WorkerStep
+
+SUBMIT_KEY_LIFE_MS = 86_400_000
+"""How long an `Idempotency-Key` is remembered: a day."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """A job to be stored, with what only the worker gets to see."""
+
+    job: Job
+    input: bytes
+    """The customer's JSON, byte for byte."""
+    webhook: str | None = None
+    s3_config: bytes | None = None
+    """JSON; given to workers, wiped when the job ends, never shown."""
+    idempotency_key: str | None = None
+    body_hash: str = ""
+    """Of the whole submitted body; compared when the idempotency key is seen again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A job as it is handed to a worker."""
+
+    job: Job
+    input: bytes
+    s3_config: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """Answer to a take."""
+
+    worker: Worker
+    """As it stands after the take."""
+    claims: Sequence[Claim] = ()
+    ready_now: bool = False
+    """Whether this was the worker's first take."""
+    full: bool = False
+    """Whether the worker already holds as many jobs as it may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bodies:
+    """Bodies that an event brings along; stored only if the event changes the job. None leaves what is stored."""
+
+    output: bytes | None = None
+    """JSON."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A job with what its status shows."""
+
+    job: Job
+    output: bytes | None
+    """JSON: the final output, or the latest progress while it runs."""
+    error: str | None
+    webhook: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """Unread parts of a job's stream, each JSON, in order."""
+
+    job: Job
+    parts: Sequence[bytes]
+    closed: bool
+    """Whether an earlier call already delivered the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoryLine:
+    """One line of the ledger."""
+
+    at_ms: int
+    kind: str
+    """Such as `submitted`, `claimed`, `finished`, `launched`, `exited`."""
+    reason: str
+    state: str
+    attempt: int | None = None
+    job: JobId | None = None
+    worker: WorkerId | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Counters of one endpoint: momentary for the first three, since its creation for the others."""
+
+    queued: int = 0
+    queued_low: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
+    retried: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A worker and how many jobs it holds, those it was told to stop included."""
+
+    worker: Worker
+    running: int
+    stopping: int
+
+    @property
+    def held(self) -> int:
+        """Slots in use."""
+        return self.running + self.stopping
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failures:
+    """Launches of one release that ended before their first take, since one last got there."""
+
+    count: int = 0
+    last_ms: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """A job that a worker was, or has to be, told to stop."""
+
+    job: JobId
+    worker: WorkerId
+    asked_ms: int
+    told_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """The latest plan of the autoscaler for an endpoint, as it is shown."""
+
+    endpoint: EndpointId
+    at_ms: int
+    reason: str
+    text: str
+    wanted: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Which rows of a long list: newest first, before the given id."""
+
+    limit: int = 50
+    before: str | None = None
+
+
+class JobRows(Protocol):
+    """Jobs, their bodies, streams and stories."""
+
+    async def submit(self, new: NewJob) -> Job:
+        """Store a job. A known idempotency key returns the job it made before, whatever `new` says.
+
+        Raises `Conflict` (`idempotency_mismatch`) when the key came with another body within a day.
+        """
+        ...
+
+    async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """The job with its output and error, or None; `endpoint` None looks in all endpoints of the team."""
+        ...
+
+    async def input(self, team: TeamId, job: JobId) -> bytes | None:
+        """The submitted input, or None."""
+        ...
+
+    async def list(
+        self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page
+    ) -> Sequence[Job]:
+        """Jobs of an endpoint, newest first."""
+        ...
+
+    async def claim(
+        self, worker: WorkerId, *, limit: int, slots: int, at_ms: int, lease_ms: int, sdk: str
+    ) -> Claims:
+        """A worker's take: register it, and give it up to `limit` jobs of its endpoint.
+
+        Never more than `slots` held together with what it was told to stop; nothing unless it is READY after the take.
+        Normal priority first, then in the order of submission. Jobs whose time to live has passed are ended instead of
+        handed out. The lease is `lease_ms` long if the worker has ever pinged, otherwise open.
+        Raises `NotFound` for an unknown worker. Looks across teams: for workers.
+        """
+        ...
+
+    async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
+        """Decide and store one event. A final event from the job's worker also clears its row among the stops.
+
+        Raises `NotFound` for an unknown job. Looks across teams: for loops, workers, and operations that checked first.
+        """
+        ...
+
+    async def progress(self, job: JobId, worker: WorkerId, output: bytes, *, at_ms: int, lease_ms: int) -> JobStep:
+        """Keep the latest progress of a running job and confirm it; late progress changes nothing."""
+        ...
+
+    async def confirm(self, worker: WorkerId, jobs: Sequence[JobId] | None, *, at_ms: int, lease_ms: int) -> None:
+        """A ping: renew the leases of those of `jobs` that the worker holds (None: of all that it holds).
+
+        When jobs are named, rows among the worker's stops that are not named and were asked more than two seconds
+        before are cleared: the worker has let go of them.
+        """
+        ...
+
+    async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
+        """Jobs whose deadline has passed, earliest first. Looks across teams: for loops."""
+        ...
+
+    async def purge_queue(self, endpoint: EndpointId, at_ms: int) -> int:
+        """End every queued job of the endpoint; how many there were."""
+        ...
+
+    async def add_part(self, job: JobId, worker: WorkerId, part: bytes, *, at_ms: int, lease_ms: int) -> bool:
+        """Append a part to the stream of a running job and confirm it; False when the report was late."""
+        ...
+
+    async def read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int) -> Parts | None:
+        """The parts that no call returned before, and mark them read; None for an unknown job.
+
+        Once a final job's last part is returned the stream is closed.
+        """
+        ...
+
+    async def stops(self, worker: WorkerId) -> Sequence[Stop]:
+        """What the worker was told, or has to be told, to stop."""
+        ...
+
+    async def mark_told(self, worker: WorkerId, jobs: Sequence[JobId], at_ms: int) -> None:
+        """The stop channel was answered with these jobs."""
+        ...
+
+    async def clear_stops(self, worker: WorkerId, asked_before_ms: int) -> None:
+        """The worker has shown that it holds none of the jobs it was told to stop before that moment."""
+        ...
+
+    async def stops_due(self, asked_before_ms: int) -> Sequence[Stop]:
+        """Stops that a living worker has not obeyed since that moment. Looks across teams: for loops."""
+        ...
+
+    async def held_by(self, worker: WorkerId) -> Sequence[Job]:
+        """Running jobs of a worker. Looks across teams: for workers and loops."""
+        ...
+
+    async def ahead_of(self, job: Job) -> int:
+        """How many queued jobs of its endpoint are handed out before this one; counts at most 10,000."""
+        ...
+
+    async def counts(self, endpoint: EndpointId) -> Counts:
+        """The endpoint's counters, at a cost that does not grow with the queue."""
+        ...
+
+    async def oldest_queued_ms(self, endpoint: EndpointId) -> int | None:
+        """Since when the first job of normal priority waits."""
+        ...
+
+    async def story(self, job: JobId) -> Sequence[StoryLine]:
+        """The job's lines of the ledger, oldest first."""
+        ...
+
+    async def prune(self, now_ms: int, limit: int) -> int:
+        """Forget finished jobs whose retention has ended, with bodies and story; and idempotency keys older than a
+        day. How many jobs went."""
+        ...
+
+
+class WorkerRows(Protocol):
+    """Workers and the decisions about them."""
+
+    async def add(self, worker: Worker, *, alive_max: int) -> bool:
+        """Store a decided worker unless its endpoint already has `alive_max` that are not gone; whether it was stored."""
+        ...
+
+    async def get(self, worker: WorkerId) -> Worker | None:
+        """One worker. Looks across teams: for workers and loops."""
+        ...
+
+    async def by_token(self, token_hash: str) -> Worker | None:
+        """The worker that owns a token. Looks across teams: it is how a worker says who it is."""
+        ...
+
+    async def of_endpoint(self, endpoint: EndpointId, *, gone: int = 0) -> Sequence[Held]:
+        """Workers that are not gone, oldest first, then up to `gone` of those that went last."""
+        ...
+
+    async def alive(self) -> Sequence[Held]:
+        """All workers that are not gone. Looks across teams: for loops."""
+        ...
+
+    async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:
+        """Decide and store one event; `LoseJobs` loses the jobs in the same transaction, and GONE clears the stops.
+
+        Raises `NotFound` for an unknown worker.
+        """
+        ...
+
+    async def failures(self, release: ReleaseId) -> Failures:
+        """Failed launches in a row of a release."""
+        ...
+
+    async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
+        """The worker's lines of the ledger, oldest first."""
+        ...
+
+    async def record(self, decision: Decision) -> None:
+        """Keep the latest decision of an endpoint."""
+        ...
+
+    async def decision(self, endpoint: EndpointId) -> Decision | None:
+        """The latest decision of an endpoint."""
+        ...
+
+    async def prune(self, gone_before_ms: int, limit: int) -> Sequence[WorkerId]:
+        """Forget workers that went before that moment; who they were, so that their logs can go too."""
+        ...
+
+
+class EndpointRows(Protocol):
+    """Endpoints and releases."""
+
+    async def add(self, endpoint: Endpoint, release: Release) -> None:
+        """Store both. Raises `Conflict` (`name_taken`) when a living endpoint of the team answers to that name."""
+        ...
+
+    async def update(self, endpoint: Endpoint, release: Release | None) -> None:
+        """Store a change made from version `endpoint.version - 1`, and a new release if there is one.
+
+        Raises `Conflict`: `version_changed` when somebody else was faster, `name_taken` as in `add`.
+        """
+        ...
+
+    async def of_team(self, team: TeamId) -> Sequence[Endpoint]:
+        """Living endpoints of a team, by name."""
+        ...
+
+    async def get(self, endpoint: EndpointId) -> Endpoint | None:
+        """One endpoint, deleted ones included. Looks across teams: for loops."""
+        ...
+
+    async def active(self) -> Sequence[Endpoint]:
+        """Living endpoints, and deleted ones that still have workers. Looks across teams: for loops."""
+        ...
+
+    async def release(self, release: ReleaseId) -> Release | None:
+        """One release."""
+        ...
+
+    async def releases(self, endpoint: EndpointId) -> Sequence[Release]:
+        """All releases of an endpoint, newest first."""
+        ...
+
+
+class TeamRows(Protocol):
+    """Teams and keys."""
+
+    async def add(self, team: Team, key: ApiKey) -> None:
+        """Store a team with its first key."""
+        ...
+
+    async def first(self) -> Team | None:
+        """The oldest team, or None on a fresh database."""
+        ...
+
+    async def get(self, team: TeamId) -> Team | None:
+        """One team."""
+        ...
+
+    async def add_key(self, key: ApiKey) -> None:
+        """Store a key."""
+        ...
+
+    async def key(self, secret_hash: str) -> ApiKey | None:
+        """The key with that hash, revoked ones included. Looks across teams: it is how a client says who it is."""
+        ...
+
+    async def keys(self, team: TeamId) -> Sequence[ApiKey]:
+        """The team's keys, oldest first, revoked ones included."""
+        ...
+
+    async def revoke_key(self, team: TeamId, key: KeyId, at_ms: int) -> bool:
+        """Revoke a key; False when the team has no such key. Revoking twice is no error."""
+        ...
+
+
+class Store(Protocol):
+    """The database."""
+
+    @property
+    def jobs(self) -> JobRows:
+        """Jobs."""
+        ...
+
+    @property
+    def workers(self) -> WorkerRows:
+        """Workers."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointRows:
+        """Endpoints."""
+        ...
+
+    @property
+    def teams(self) -> TeamRows:
+        """Teams."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the database."""
+        ...
+
+
+__all__ = [
+    "SUBMIT_KEY_LIFE_MS", "Bodies", "Claim", "Claims", "Counts", "Decision", "EndpointRows", "Failures", "Held",
+    "JobRows", "NewJob", "Page", "Parts", "Result", "Stop", "Store", "StoryLine", "TeamRows", "WorkerRows",
+]
