@@ -200,11 +200,12 @@ class JobRows(Protocol):
         ...
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, slots: int, at_ms: int, lease_ms: int, sdk: str
+        self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str
     ) -> Claims:
         """A worker's take: register it, and give it up to `limit` jobs of its endpoint.
 
-        Never more than `slots` held together with what it was told to stop; nothing unless it is READY after the take.
+        Never more than the endpoint's slots, counting what it holds and what it was told to stop; nothing unless it is
+        READY after the take.
         Normal priority first, then in the order of submission. Jobs whose time to live has passed are ended instead of
         handed out. The lease is `lease_ms` long if the worker has ever pinged, otherwise open.
         Raises `NotFound` for an unknown worker. Looks across teams: for workers.

@@ -1,0 +1,120 @@
+"""Settings: read once, from a TOML file and the environment, into one frozen record that is handed on as values.
+
+Each setting is a field of `Settings`; in the environment it is `STOKER_` and its name in capitals. The environment wins over
+the file, the command line over both. Unknown settings are refused, in the file and in the environment alike: a typo must not
+be silently ignored. `docs/reference/settings.md` is tested against this file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from stoker.errors import InvalidInput
+
+CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
+"""Variables with our prefix that are not settings of the server."""
+
+
+class Settings(BaseModel):
+    """Everything the server can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(Path("stoker-data"), description="Where the database, worker directories and logs live.")
+    worker_url: str = Field(
+        "", description="URL under which workers reach this server; empty: derived from host and port."
+    )
+    runtime: Literal["auto", "process", "none"] = Field(
+        "auto",
+        description="What runs workers. `process` runs commands as the server's user, so `auto` chooses it only when the "
+        "server listens on a loopback address; `none` starts no workers.",
+    )
+    bootstrap_key: SecretStr | None = Field(
+        None, description="The admin API key that the first start creates; empty: a random one, printed once."
+    )
+    input_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest submitted job, in bytes.")
+    output_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest output of a job, in bytes.")
+    part_bytes_max: int = Field(1024 * 1024, ge=1024, description="Largest part of a stream, in bytes.")
+    retention_s: int = Field(
+        21_600, ge=60, le=604_800, description="How long results are kept, for endpoints that do not say."
+    )
+    hold_s: float = Field(20.0, gt=0, le=25, description="How long an empty take of a worker is held, in seconds.")
+    lease_s: float = Field(
+        30.0, gt=0, description="How long a worker that sends pings may be silent before its jobs are taken back."
+    )
+    ping_interval_ms: int = Field(4_000, ge=1_000, description="How often workers are told to ping.")
+    cancel_grace_s: float = Field(
+        10.0, ge=0, description="How long a worker may go on with a job it was told to stop, before it is replaced."
+    )
+    stop_grace_s: float = Field(10.0, ge=0, description="Time between SIGTERM and SIGKILL of a worker.")
+    start_timeout_s: float = Field(420.0, gt=0, description="How long a worker may take until its first take.")
+    shutdown_grace_s: float = Field(
+        20.0, ge=0, description="How long running jobs may go on when the server is told to stop."
+    )
+    observe_every_s: float = Field(1.0, gt=0, description="How often the runtime is asked what it sees.")
+    gone_workers_kept_s: int = Field(86_400, ge=0, description="How long ended workers and their logs are kept.")
+    worker_log_bytes_max: int = Field(
+        4 * 1024 * 1024, ge=65_536, description="How much output of one worker is kept; the oldest half goes first."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Level of the server's own log."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the server's own log.")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def runs_processes(self) -> bool:
+        """Whether workers are child processes."""
+        return self.runtime == "process" or (self.runtime == "auto" and self.on_loopback)
+
+
+def load(
+    file: Path | None = None, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from all sources. Raises `InvalidInput` naming the setting that is unknown or wrong."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= _read_file(file)
+    values |= _read_environment(os.environ if environ is None else environ)
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(
+            f"setting '{name}': {first['msg']}",
+            code="invalid_setting",
+            field=name,
+            next_step="see docs/reference/settings.md for all settings",
+        ) from None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"cannot read the configuration {file}: {error}", code="invalid_setting") from None
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in environ.items() if name.startswith("STOKER_")}
+    return {name.removeprefix("STOKER_").lower(): ours[name] for name in ours if name not in CLIENT_VARIABLES}

@@ -1,0 +1,251 @@
+"""What workers do with jobs: take them, renew their leases, report progress, parts and results, ask what to stop.
+
+Called by the worker protocol with a worker whose token has been checked. A worker that is alive must never be answered
+faster than it can bear, and a report that can be read is always acknowledged: late ones change nothing (protocol §5, §7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stoker.clock import Clock
+from stoker.errors import Unauthenticated
+from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
+from stoker.job import AttemptLost, Finished, JobReason, JobState, JobStep, OutputRefused
+from stoker.signals import Signals, queue_key, worker_key
+from stoker.store import Bodies, Claim, Claims, Store
+from stoker.worker import Drained, Pinged, ReportedUnhealthy, WorkerReason, WorkerState
+
+POLL_S: Final = 5.0
+"""How often a held take looks at the store although nobody woke it: another server may have queued a job."""
+LEAVING_HOLD_S: Final = 0.5
+"""How long a worker that is being stopped is held: long enough not to flood, short enough not to delay its exit."""
+SETTLE_AFTER_MS: Final = 1_000
+"""A new take says nothing about jobs that were handed out less than this before it."""
+CALLERS_MOST: Final = 10_000
+"""Tokens remembered; who a token belongs to never changes."""
+RETELL_AFTER_MS: Final = 5_000
+"""A stop that was told and not obeyed is told again after this: the answer may have been lost."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """A worker as it is known from its token: what never changes about it."""
+
+    id: WorkerId
+    endpoint: EndpointId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """The final result of a job, as the worker posted it."""
+
+    output: bytes | None = None
+    error: str | None = None
+    refresh: bool = False
+    """Whether the worker asks to be replaced."""
+
+
+class Leases:
+    """Operations of workers on jobs."""
+
+    def __init__(
+        self, store: Store, clock: Clock, signals: Signals, *, hold_s: float, lease_s: float, output_bytes_max: int
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._signals = signals
+        self._hold_s = hold_s
+        self._lease_ms = int(lease_s * 1000)
+        self._output_bytes_max = output_bytes_max
+        self._callers: dict[str, Caller] = {}
+
+    async def caller(self, worker: WorkerId, token: str) -> Caller:
+        """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
+        token_hash = secret_hash(token)
+        known = self._callers.get(token_hash)
+        if known is None:
+            found = await self._store.workers.by_token(token_hash)
+            if found is not None and len(self._callers) >= CALLERS_MOST:
+                self._callers.clear()
+            if found is not None:
+                known = self._callers[token_hash] = Caller(id=found.id, endpoint=found.endpoint)
+        if known is None or known.id != worker:
+            raise Unauthenticated("the token does not belong to this worker", code="worker_token_invalid")
+        return known
+
+    def hang_up(self, caller: Caller) -> None:
+        """The worker closed the connection of a held take: let `take` notice."""
+        self._signals.worker_changed(caller.id)
+
+    async def take(
+        self, caller: Caller, *, limit: int, holds_none: bool, sdk: str, hung_up: asyncio.Event
+    ) -> Sequence[Claim]:
+        """Jobs for the worker, at least one, or none after the hold or once `hung_up` is set.
+
+        `holds_none` is what the worker says about itself (`job_in_progress=0`). Nothing is handed to a worker that holds as
+        many jobs as its endpoint has slots, or is draining, stopping or gone; it is held all the same.
+        """
+        if holds_none and lists_its_jobs(sdk):
+            await self._settle(caller)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._hold_s
+        while not hung_up.is_set():
+            with self._signals.listen(queue_key(caller.endpoint), worker_key(caller.id)) as ear:
+                answer = await self._claim(caller, limit, sdk)
+                if answer.claims:
+                    return answer.claims
+                if not answer.worker.takes_jobs or answer.full:
+                    ear.leave(queue_key(caller.endpoint))
+                if answer.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
+                    until_s = min(until_s, loop.time() + LEAVING_HOLD_S)
+                left_s = until_s - loop.time()
+                if left_s <= 0 or self._signals.closed:
+                    return ()
+                await ear.wait(min(left_s, POLL_S))
+        return ()
+
+    async def _claim(self, caller: Caller, limit: int, sdk: str) -> Claims:
+        answer = await self._store.jobs.claim(
+            caller.id, limit=limit, at_ms=self._clock.now_ms(), lease_ms=self._lease_ms, sdk=sdk
+        )
+        if answer.ready_now:
+            self._signals.scale(caller.endpoint)
+        for claim in answer.claims:
+            self._signals.job_changed(claim.job.id)
+        return answer
+
+    async def give_back(self, caller: Caller, claims: Sequence[Claim]) -> None:
+        """The worker hung up before it could be answered: what it was given goes back to the queue at once."""
+        for claim in claims:
+            await self._lose(caller, claim.job.id, JobReason.DELIVERY_FAILED)
+
+    async def _settle(self, caller: Caller) -> None:
+        """The worker says that it holds nothing: what it was given before, and did not finish, is lost."""
+        before_ms = self._clock.now_ms() - SETTLE_AFTER_MS
+        for job in await self._store.jobs.held_by(caller.id):
+            if job.claimed_ms is not None and job.claimed_ms < before_ms:
+                await self._lose(caller, job.id, JobReason.RESULT_MISSING)
+        await self._store.jobs.clear_stops(caller.id, before_ms)
+
+    async def _lose(self, caller: Caller, job: JobId, reason: JobReason) -> None:
+        step = await self._store.jobs.advance(
+            job, AttemptLost(at_ms=self._clock.now_ms(), worker=caller.id, reason=reason)
+        )
+        self._announce(caller, step)
+
+    async def ping(self, caller: Caller, jobs: Sequence[JobId], *, sdk: str) -> None:
+        """A sign of life, and of the jobs that it lists."""
+        now_ms = self._clock.now_ms()
+        await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
+        named = jobs if lists_its_jobs(sdk) else None
+        await self._store.jobs.confirm(caller.id, named, at_ms=now_ms, lease_ms=self._lease_ms)
+
+    async def unhealthy(self, caller: Caller, text: str) -> None:
+        """The worker failed its own fitness check and is about to exit. It is no heartbeat."""
+        await self._store.workers.advance(caller.id, ReportedUnhealthy(at_ms=self._clock.now_ms(), text=text))
+        self._signals.look_at_workers()
+        self._signals.jobs_queued(caller.endpoint)
+
+    async def finish(self, caller: Caller, job: JobId, report: Report) -> None:
+        """The final result. Late, unknown and repeated ones change nothing."""
+        now_ms = self._clock.now_ms()
+        if report.output is not None and len(report.output) > self._output_bytes_max:
+            await self.refuse_output(caller, job, len(report.output))
+        else:
+            event = Finished(at_ms=now_ms, worker=caller.id, failed=report.error is not None)
+            step = await self._store.jobs.advance(job, event, Bodies(output=report.output, error=report.error))
+            self._announce(caller, step)
+        if report.refresh:
+            await self._replace(caller, "the handler asked for a fresh worker")
+
+    async def refuse_output(self, caller: Caller, job: JobId, size: int | None) -> None:
+        """The result is over the limit: the job fails with the reason and the way round."""
+        seen = "more" if size is None else f"{size} bytes"
+        error = (
+            f"output_too_large: the output has {seen}, this server accepts {self._output_bytes_max} bytes; "
+            "upload it to a bucket from the handler (BUCKET_* variables or s3Config) and return its URL"
+        )
+        step = await self._store.jobs.advance(
+            job, OutputRefused(at_ms=self._clock.now_ms(), worker=caller.id), Bodies(error=error)
+        )
+        self._announce(caller, step)
+
+    async def _replace(self, caller: Caller, detail: str) -> None:
+        event = Drained(at_ms=self._clock.now_ms(), reason=WorkerReason.REFRESH_ASKED, detail=detail)
+        await self._store.workers.advance(caller.id, event)
+        self._signals.look_at_workers()
+        self._signals.scale(caller.endpoint)
+
+    async def progress(self, caller: Caller, job: JobId, output: bytes) -> None:
+        """The latest progress, shown as output while the job runs. Late or over the limit: ignored."""
+        if len(output) > self._output_bytes_max:
+            return
+        step = await self._store.jobs.progress(
+            job, caller.id, output, at_ms=self._clock.now_ms(), lease_ms=self._lease_ms
+        )
+        if step.changed:
+            self._signals.job_changed(job)
+
+    async def part(self, caller: Caller, job: JobId, part: bytes) -> None:
+        """One more part of the job's stream. Late: ignored."""
+        stored = await self._store.jobs.add_part(
+            job, caller.id, part, at_ms=self._clock.now_ms(), lease_ms=self._lease_ms
+        )
+        if stored:
+            self._signals.job_changed(job)
+
+    async def stops(self, caller: Caller) -> Sequence[JobId]:
+        """Jobs that the worker should stop, or none after the hold."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._hold_s
+        while True:
+            with self._signals.listen(worker_key(caller.id)) as ear:
+                worker = await self._store.workers.get(caller.id)
+                jobs = await self._untold(caller)
+                if jobs:
+                    return jobs
+                if worker is None or worker.state in (WorkerState.STOPPING, WorkerState.GONE):
+                    until_s = min(until_s, loop.time() + LEAVING_HOLD_S)
+                left_s = until_s - loop.time()
+                if left_s <= 0 or self._signals.closed:
+                    return ()
+                await ear.wait(min(left_s, POLL_S))
+
+    async def _untold(self, caller: Caller) -> Sequence[JobId]:
+        now_ms = self._clock.now_ms()
+        stops = await self._store.jobs.stops(caller.id)
+        jobs = [stop.job for stop in stops if stop.told_ms is None or stop.told_ms <= now_ms - RETELL_AFTER_MS]
+        if jobs:
+            await self._store.jobs.mark_told(caller.id, jobs, now_ms)
+        return jobs
+
+    def _announce(self, caller: Caller, step: JobStep) -> None:
+        """Wake whoever waits for what the step changed."""
+        self._signals.worker_changed(caller.id)
+        if not step.changed:
+            return
+        self._signals.job_changed(step.job.id)
+        if step.job.state is JobState.QUEUED:
+            self._signals.job_queued(caller.endpoint)
+        else:
+            self._signals.scale(caller.endpoint)
+
+
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_SILENT_ABOUT_JOBS: Final = ((1, 7, 1), (1, 7, 5))
+"""Releases whose pings and `job_in_progress` leave out jobs that they hold (protocol §10, §20)."""
+
+
+def lists_its_jobs(sdk: str) -> bool:
+    """Whether what a worker of this SDK version says about its jobs can be believed. Unknown versions can."""
+    found = _VERSION.match(sdk)
+    if found is None:
+        return True
+    version = tuple(int(number) for number in found.groups())
+    first, last = _SILENT_ABOUT_JOBS
+    return not first <= version <= last

@@ -1,0 +1,31 @@
+"""Who acts unasked: the autoscaler, the lifeline, the pruner.
+
+Each loop is one `run()` that ends when it is cancelled and survives what goes wrong in a round: it is logged, and the next
+round tries again. What a round does is an operation of `queue`, `fleet` or the store; loops only say when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from stoker.errors import StokerError
+
+log = structlog.get_logger()
+
+PAUSE_AFTER_ERROR_S = 1.0
+
+
+async def keep_going(name: str, round_: Callable[[], Awaitable[None]]) -> None:
+    """Call `round_` for ever. An error costs a pause, never the loop."""
+    while True:
+        try:
+            await round_()
+        except StokerError as error:
+            log.warning("loop_round_failed", loop=name, code=error.code, error=error.message)
+            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
+        except Exception:
+            log.exception("loop_round_failed", loop=name)
+            await asyncio.sleep(PAUSE_AFTER_ERROR_S)

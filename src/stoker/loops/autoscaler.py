@@ -1,0 +1,64 @@
+"""The autoscaler: looks at an endpoint when something happened to it, or when its last plan said to look again.
+
+Looking is a snapshot, a decision (`scaling.decide`, pure) and carrying the plan out. Under load an endpoint is looked at no
+more often than every `PAUSE_S`; the first look after a quiet time is immediate, so a cold start begins with the commit of the
+first job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from stoker.clock import Clock
+from stoker.fleet import Fleet
+from stoker.ids import EndpointId
+from stoker.loops import keep_going
+from stoker.scaling import decide
+from stoker.signals import Signals
+from stoker.store import Store
+
+PAUSE_S = 0.05
+LOOK_AT_ALL_EVERY_S = 5.0
+"""Signals may be lost, polling is not: every endpoint is looked at this often, whatever happens."""
+
+
+class Autoscaler:
+    """The loop, and when each endpoint is due."""
+
+    def __init__(self, store: Store, clock: Clock, signals: Signals, fleet: Fleet) -> None:
+        self._store = store
+        self._clock = clock
+        self._signals = signals
+        self._fleet = fleet
+        self._look_again_ms: dict[EndpointId, int] = {}
+        self._look_at_all_ms = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await keep_going("autoscaler", self._round)
+
+    async def _round(self) -> None:
+        named = await self._signals.endpoints_to_scale(self._sleep_s())
+        now_ms = self._clock.now_ms()
+        due = [endpoint for endpoint, at_ms in self._look_again_ms.items() if at_ms <= now_ms]
+        if now_ms >= self._look_at_all_ms:
+            due += [endpoint.id for endpoint in await self._store.endpoints.active()]
+            self._look_at_all_ms = now_ms + int(LOOK_AT_ALL_EVERY_S * 1000)
+        for endpoint in dict.fromkeys([*named, *due]):
+            await self.look_at(endpoint)
+        await asyncio.sleep(PAUSE_S)
+
+    def _sleep_s(self) -> float:
+        moments = [self._look_at_all_ms, *self._look_again_ms.values()]
+        return max(0, min(moments) - self._clock.now_ms()) / 1000
+
+    async def look_at(self, endpoint_id: EndpointId) -> None:
+        """Decide about one endpoint now."""
+        self._look_again_ms.pop(endpoint_id, None)
+        endpoint = await self._store.endpoints.get(endpoint_id)
+        if endpoint is None:
+            return
+        plan = decide(await self._fleet.snapshot(endpoint))
+        await self._fleet.carry_out(endpoint, plan)
+        if plan.look_again_ms is not None:
+            self._look_again_ms[endpoint_id] = plan.look_again_ms

@@ -1,0 +1,33 @@
+"""The pruner: forgets results whose retention has ended, and workers that went long ago."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stoker.clock import Clock
+from stoker.fleet import Fleet
+from stoker.loops import keep_going
+from stoker.store import Store
+
+EVERY_S = 10.0
+BATCH = 1_000
+"""Rows removed at once: small enough not to hold up the writer."""
+
+
+class Pruner:
+    """The loop."""
+
+    def __init__(self, store: Store, clock: Clock, fleet: Fleet) -> None:
+        self._store = store
+        self._clock = clock
+        self._fleet = fleet
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await keep_going("pruner", self._round)
+
+    async def _round(self) -> None:
+        while await self._store.jobs.prune(self._clock.now_ms(), BATCH) == BATCH:
+            await asyncio.sleep(0)
+        await self._fleet.forget_gone(BATCH)
+        await asyncio.sleep(EVERY_S)

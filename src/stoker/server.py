@@ -1,0 +1,299 @@
+"""The server: wires store, runtime, operations, loops and web together, and starts and stops them in order.
+
+Start: store, first team, HTTP, loops. Stop (SIGTERM or SIGINT): nothing new is launched, workers finish what they hold for
+`shutdown_grace_s` while HTTP still answers them, then they are stopped and their jobs go back to the queue; then HTTP, then the
+store. A second signal skips the grace. Being killed at any moment loses nothing: whatever was answered with 200 is on disk, and
+workers that are still there are found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+import structlog
+import uvicorn
+
+from stoker.catalog import Catalog, Defaults
+from stoker.clock import SystemClock
+from stoker.config import Settings
+from stoker.errors import Conflict, StokerError, Unavailable
+from stoker.fleet import Fleet, FleetTerms
+from stoker.leases import Leases
+from stoker.loops.autoscaler import Autoscaler
+from stoker.loops.lifeline import Lifeline
+from stoker.loops.pruner import Pruner
+from stoker.queue import Queue
+from stoker.runtimes import Runtime
+from stoker.runtimes.absent import AbsentRuntime
+from stoker.runtimes.process import ProcessRuntime
+from stoker.signals import Signals
+from stoker.store.sqlite import SqliteStore
+from stoker.web.app import build_app
+from stoker.web.jobs import JobRoutes
+from stoker.web.jobs_v1 import NOVITA, NovitaJobs
+from stoker.web.jobs_v2 import RUNPOD
+from stoker.web.manage import ManageRoutes
+from stoker.web.worker_protocol import WorkerRoutes
+
+log = structlog.get_logger()
+
+KEEP_ALIVE_S = 75
+HTTP_STOP_S = 5
+"""How long open requests may take to end after the workers are gone."""
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, with signals left to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the server's matter: workers go first, HTTP last."""
+        yield
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, listener: socket.socket, lock: TextIO) -> None:
+        self.settings = settings
+        self.new_admin_key: str | None = None
+        """Set on the first start, when a key was made and not chosen by the settings."""
+        self._store = store
+        self._listener = listener
+        self._lock = lock
+        self._signals = Signals()
+        self._clock = SystemClock()
+        self._runtime = _runtime(settings, self._signals)
+        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms())
+        self._catalog = Catalog(
+            store, self._clock, self._signals, self._runtime, Defaults(retention_s=settings.retention_s)
+        )
+        self._http = _Http(self._http_config())
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._accepting = False
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Self:
+        """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock(settings.data_dir)
+        listener = _listen(settings.host, settings.port)
+        store = await SqliteStore.open(settings.data_dir / "stoker.db")
+        server = cls(settings, store, listener, lock)
+        chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+        made = await server._catalog.bootstrap(chosen)
+        server.new_admin_key = made if chosen is None else None
+        await server._start_tasks()
+        return server
+
+    async def _start_tasks(self) -> None:
+        lifeline = Lifeline(self._store, self._clock, self._signals, self._fleet, every_s=self.settings.observe_every_s)
+        self._accepting = True
+        self._tasks = [
+            asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http"),
+            asyncio.create_task(lifeline.run(), name="lifeline"),
+            asyncio.create_task(Pruner(self._store, self._clock, self._fleet).run(), name="pruner"),
+            asyncio.create_task(
+                Autoscaler(self._store, self._clock, self._signals, self._fleet).run(), name="autoscaler"
+            ),
+        ]
+        while not self._http.started and not self._tasks[0].done():
+            await asyncio.sleep(0)
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{_reachable(host)}:{port}"
+
+    async def run_until(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Serve until `stop` is set, then stop in order; `hurry` cuts the grace short."""
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({waiting, self._tasks[0]}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        hurrying = asyncio.create_task(self._hurry(hurry))
+        await self.stop()
+        hurrying.cancel()
+
+    async def _hurry(self, hurry: asyncio.Event) -> None:
+        await hurry.wait()
+        self._fleet.hurry()
+
+    async def stop(self) -> None:
+        """Stop in order. Jobs that are not finished stay queued for the next start."""
+        log.info("server_stopping")
+        self._accepting = False
+        *rest, autoscaler = self._tasks
+        http, *loops = rest
+        await _cancel([autoscaler, *loops])
+        await self._fleet.close(grace_s=self.settings.shutdown_grace_s)
+        self._signals.close()
+        self._http.should_exit = True
+        await asyncio.wait([http])
+        await self._store.close()
+        self._listener.close()
+        self._lock.close()
+        log.info("server_stopped")
+
+    async def _ready(self) -> bool:
+        return self._accepting
+
+    def _http_config(self) -> uvicorn.Config:
+        limits = self.settings
+        queue = Queue(self._store, self._clock, self._signals)
+        leases = Leases(
+            self._store,
+            self._clock,
+            self._signals,
+            hold_s=limits.hold_s,
+            lease_s=limits.lease_s,
+            output_bytes_max=limits.output_bytes_max,
+        )
+        jobs = (queue, self._catalog, self._fleet)
+        routers = [
+            NovitaJobs(NOVITA, *jobs, input_bytes_max=limits.input_bytes_max).router(),
+            JobRoutes(RUNPOD, *jobs, input_bytes_max=limits.input_bytes_max).router(),
+            WorkerRoutes(
+                leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max
+            ).router(),
+            ManageRoutes(
+                queue, self._fleet, self._catalog, base_url=self.url, input_bytes_max=limits.input_bytes_max
+            ).router(),
+        ]
+        return uvicorn.Config(
+            build_app(routers, ready=self._ready),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=HTTP_STOP_S,
+        )
+
+    def _terms(self) -> FleetTerms:
+        settings = self.settings
+        return FleetTerms(
+            worker_url=settings.worker_url.rstrip("/") or self.url,
+            ping_interval_ms=settings.ping_interval_ms,
+            lease_s=settings.lease_s,
+            cancel_grace_s=settings.cancel_grace_s,
+            stop_grace_s=settings.stop_grace_s,
+            start_timeout_s=settings.start_timeout_s,
+            gone_workers_kept_s=settings.gone_workers_kept_s,
+        )
+
+
+def _runtime(settings: Settings, signals: Signals) -> Runtime:
+    if not settings.runs_processes:
+        return AbsentRuntime()
+    return ProcessRuntime(
+        (settings.data_dir / "workers").resolve(),
+        nudge=signals.look_at_workers,
+        log_bytes_max=settings.worker_log_bytes_max,
+    )
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _lock(data_dir: Path) -> TextIO:
+    """One server per data directory. The lock goes with the process, however it ends."""
+    lock = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise Conflict(
+            f"another server uses the data directory {data_dir}",
+            code="data_dir_in_use",
+            field="data_dir",
+            next_step="stop it, or choose another with --data-dir",
+        ) from None
+    return lock
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            code="address_in_use",
+            field="port",
+            next_step="stop what uses the port, or choose another with --port",
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _reachable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until it is told to stop; the exit status."""
+    import uvloop
+
+    _configure_logging(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_serve(settings))
+        except StokerError as error:
+            print(f"error: {error.message}", file=sys.stderr)
+            if error.next_step:
+                print(f"  next: {error.next_step}", file=sys.stderr)
+            return 1
+
+
+async def _serve(settings: Settings) -> int:
+    server = await Server.start(settings)
+    if server.new_admin_key is not None:
+        print(f"Admin API key, shown only now: {server.new_admin_key}", flush=True)
+    print(f"Stoker listens on {server.url}", flush=True)
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await server.run_until(stop, hurry)
+    return 0
+
+
+def _configure_logging(settings: Settings) -> None:
+    """Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[settings.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,183 @@
+"""Waking whoever waits in this process: held takes, held statuses, and the loops.
+
+A signal only saves time (D5, D14). Whoever waits first listens, then looks at the store, then waits, and looks again when
+woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit, never lead it.
+
+Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from stoker.ids import EndpointId, JobId, WorkerId
+
+Key = tuple[str, str]
+
+
+def queue_key(endpoint: EndpointId) -> Key:
+    """Rung when a job of the endpoint waits."""
+    return ("queue", endpoint)
+
+
+def worker_key(worker: WorkerId) -> Key:
+    """Rung when the worker's slots, state or stops changed."""
+    return ("worker", worker)
+
+
+def job_key(job: JobId) -> Key:
+    """Rung when the job changed."""
+    return ("job", job)
+
+
+class Ear:
+    """One listener. Use it as a context manager around *look, then wait*."""
+
+    def __init__(self, signals: Signals, keys: tuple[Key, ...]) -> None:
+        self._signals = signals
+        self._keys = keys
+        self._rung_by: Key | None = None
+        self._woken: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._signals._register(self, self._keys)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._signals._unregister(self, self._keys)
+        if self._rung_by is not None and kind is not None:
+            self._pass_on(self._rung_by)
+
+    def leave(self, key: Key) -> None:
+        """Stop listening to one key; a ring that already came from it goes to the next listener."""
+        self._signals._unregister(self, (key,))
+        if self._rung_by == key:
+            self._rung_by = None
+            self._pass_on(key)
+
+    def _pass_on(self, key: Key) -> None:
+        if key[0] == "queue":
+            self._signals._ring_next(key)
+
+    def hear(self, key: Key) -> None:
+        """Called by the signals when the key rings."""
+        self._rung_by = key
+        self.wake()
+
+    def wake(self) -> None:
+        """End the wait, whether or not a key rang."""
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    @property
+    def rung(self) -> bool:
+        """Whether a signal came since listening began."""
+        return self._rung_by is not None
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a signal, at most `timeout_s` seconds; whether one came."""
+        if self._rung_by is None and timeout_s > 0 and not self._signals.closed:
+            self._woken = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._woken}, timeout=timeout_s)
+            self._woken = None
+        return self.rung
+
+
+class Signals:
+    """All ears of this process, and the endpoints that the autoscaler should look at."""
+
+    def __init__(self) -> None:
+        self._ears: dict[Key, deque[Ear]] = {}
+        self._to_scale: dict[EndpointId, None] = {}
+        self._scale = asyncio.Event()
+        self._lifeline = asyncio.Event()
+        self.closed = False
+        """Whether nobody should wait any more: the server is about to stop answering."""
+
+    def listen(self, *keys: Key) -> Ear:
+        """An ear for these keys; the first that rings wakes it."""
+        return Ear(self, keys)
+
+    def close(self) -> None:
+        """Wake everybody, and let nobody wait again."""
+        self.closed = True
+        for ears in list(self._ears.values()):
+            for ear in ears:
+                ear.wake()
+
+    def job_queued(self, endpoint: EndpointId) -> None:
+        """A job waits: wake one held take, and let the autoscaler look."""
+        self._ring_next(queue_key(endpoint))
+        self.scale(endpoint)
+
+    def jobs_queued(self, endpoint: EndpointId) -> None:
+        """Several jobs may wait: wake every held take of the endpoint."""
+        self._ring_all(queue_key(endpoint))
+        self.scale(endpoint)
+
+    def job_changed(self, job: JobId) -> None:
+        """The job's state, progress or stream changed."""
+        self._ring_all(job_key(job))
+
+    def worker_changed(self, worker: WorkerId) -> None:
+        """The worker's slots, state or stops changed."""
+        self._ring_all(worker_key(worker))
+
+    def scale(self, endpoint: EndpointId) -> None:
+        """Something that the scaling decision depends on changed."""
+        self._to_scale[endpoint] = None
+        self._scale.set()
+
+    def look_at_workers(self) -> None:
+        """The runtime saw something."""
+        self._lifeline.set()
+
+    async def endpoints_to_scale(self, timeout_s: float) -> list[EndpointId]:
+        """Endpoints named since the last call; waits for one, at most `timeout_s`. For the autoscaler."""
+        await _wait(self._scale, timeout_s)
+        endpoints = list(self._to_scale)
+        self._to_scale.clear()
+        return endpoints
+
+    async def workers_to_look_at(self, timeout_s: float) -> None:
+        """Return when the runtime nudged, or after `timeout_s`. For the lifeline."""
+        await _wait(self._lifeline, timeout_s)
+
+    def _register(self, ear: Ear, keys: tuple[Key, ...]) -> None:
+        for key in keys:
+            self._ears.setdefault(key, deque()).append(ear)
+
+    def _unregister(self, ear: Ear, keys: tuple[Key, ...]) -> None:
+        for key in keys:
+            ears = self._ears.get(key)
+            if ears is None:
+                continue
+            if ear in ears:
+                ears.remove(ear)
+            if not ears:
+                del self._ears[key]
+
+    def _ring_next(self, key: Key) -> None:
+        for ear in self._ears.get(key, ()):
+            if not ear.rung:
+                ear.hear(key)
+                return
+
+    def _ring_all(self, key: Key) -> None:
+        for ear in self._ears.get(key, ()):
+            if not ear.rung:
+                ear.hear(key)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    if timeout_s > 0:
+        try:
+            await asyncio.wait_for(event.wait(), timeout_s)
+        except TimeoutError:
+            return
+    event.clear()

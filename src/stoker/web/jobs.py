@@ -1,0 +1,306 @@
+"""The job API over one core (D10): what both dialects share. `jobs_v1` and `jobs_v2` bring the words.
+
+Facts about requests, answers and quirks of clients: protocol, job API §1 to §8. Deliberate choices:
+
+- Answers are 200 and JSON, always: clients parse without looking.
+- A final answer of `/stream` carries every remaining part. A cancelled job's stream answers once more and then 404, because
+  the Python client would otherwise poll it for ever.
+- `?ttl=` of `/status` is accepted and has no effect: results are kept for the endpoint's retention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.catalog import Catalog
+from stoker.endpoint import Endpoint
+from stoker.fleet import Fleet
+from stoker.ids import JobId
+from stoker.job import Job, JobState
+from stoker.queue import Queue, Submission
+from stoker.store import Held, Result
+from stoker.team import Scope
+from stoker.web.auth import endpoint_of
+from stoker.web.wire import Handler, RawRoute, answer, decode, query_flag, query_int, read_body, story_line
+from stoker.worker import WorkerState
+
+WAIT_MS: Final = (1_000, 300_000)
+"""Range of `?wait=`, in milliseconds."""
+RUNSYNC_WAIT_MS: Final = 90_000
+STREAM_HOLD_MS: Final = 1_000
+"""How long an empty stream is held unless `?wait=` says otherwise: one client polls it without any pause."""
+STREAM_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """The words of one vendor."""
+
+    prefix: str
+    vendor: str
+    states: Mapping[JobState, str]
+
+
+class _Policy(msgspec.Struct):
+    executionTimeout: int | None = None
+    ttl: int | None = None
+    lowPriority: bool | None = None
+
+
+class _Run(msgspec.Struct):
+    input: msgspec.Raw
+    policy: _Policy | None = None
+    webhook: str | None = None
+    s3Config: dict[str, msgspec.Raw] | None = None
+
+
+class _Status(msgspec.Struct, omit_defaults=True):
+    id: str
+    status: str
+    delayTime: int | None = None
+    executionTime: int | None = None
+    output: msgspec.Raw | None = None
+    error: str | None = None
+    retries: int | None = None
+    workerId: str | None = None
+    detail: dict[str, object] | None = None
+
+
+_RUN_DECODER = msgspec.json.Decoder(_Run)
+
+
+def submission(body: bytes, *, sync: bool, idempotency_key: str | None) -> Submission:
+    """What a client asks for, from the body of `/run`. Raises `InvalidInput`."""
+    run = decode(body, _RUN_DECODER)
+    policy = run.policy or _Policy()
+    return Submission(
+        input=bytes(run.input),
+        sync=sync,
+        execution_timeout_ms=policy.executionTimeout,
+        ttl_ms=policy.ttl,
+        low_priority=bool(policy.lowPriority),
+        webhook=run.webhook or None,
+        s3_config=None if run.s3Config is None else msgspec.json.encode(run.s3Config),
+        idempotency_key=idempotency_key,
+        body_hash=hashlib.sha256(body).hexdigest() if idempotency_key is not None else "",
+    )
+
+
+class JobRoutes:
+    """The operations of one dialect."""
+
+    def __init__(self, dialect: Dialect, queue: Queue, catalog: Catalog, fleet: Fleet, *, input_bytes_max: int) -> None:
+        self._words = dialect
+        self._queue = queue
+        self._catalog = catalog
+        self._fleet = fleet
+        self._input_bytes_max = input_bytes_max
+
+    def router(self) -> APIRouter:
+        """The dialect's routes."""
+        router = APIRouter(
+            prefix=self._words.prefix + "/{endpoint}", route_class=RawRoute, tags=[f"jobs ({self._words.vendor})"]
+        )
+        both = ["GET", "POST"]
+        table: list[tuple[str, list[str], Callable[..., Any], str]] = [
+            ("/run", ["POST"], self.run, "Submit a job"),
+            ("/runsync", ["POST"], self.runsync, "Submit a job and wait for its end"),
+            ("/status/{job}", both, self.status, "State and result of a job"),
+            ("/status-sync/{job}", both, self.status_sync, "The same, waiting for the end"),
+            ("/stream/{job}", both, self.stream, "Parts of the output that were not read yet"),
+            ("/cancel/{job}", both, self.cancel, "Cancel a job"),
+            ("/retry/{job}", ["POST"], self.retry, "Run a failed or timed-out job again"),
+            ("/purge-queue", ["POST"], self.purge_queue, "Cancel every queued job"),
+            ("/health", ["GET"], self.health, "Counters of jobs and workers"),
+        ]
+        for path, methods, handler, summary in table:
+            add_route(router, path, methods, handler, summary, needs_body="run" in path)
+        return router
+
+    async def run(self, request: Request) -> Response:
+        """POST /run."""
+        job = await self._submit(request, sync=False)
+        return answer({"id": job.id, "status": self._words.states[job.state]})
+
+    async def runsync(self, request: Request) -> Response:
+        """POST /runsync?wait=ms."""
+        wait_ms = _wait_ms(request, RUNSYNC_WAIT_MS)
+        job = await self._submit(request, sync=True)
+        result = await self._queue.wait(job.team, job.endpoint, job.id, wait_s=wait_ms / 1000)
+        return await self._render(request, result)
+
+    async def _submit(self, request: Request, *, sync: bool) -> Job:
+        endpoint = await self._endpoint(request, Scope.RUN)
+        body = await read_body(request, limit=self._input_bytes_max, what="the job")
+        key = request.headers.get("idempotency-key")
+        return await self._queue.submit(endpoint, submission(body, sync=sync, idempotency_key=key))
+
+    async def status(self, request: Request) -> Response:
+        """GET or POST /status/{job}."""
+        endpoint = await self._endpoint(request, Scope.READ)
+        return await self._render(request, await self._queue.status(endpoint.team, endpoint.id, _job(request)))
+
+    async def status_sync(self, request: Request) -> Response:
+        """GET or POST /status-sync/{job}?wait=ms."""
+        endpoint = await self._endpoint(request, Scope.READ)
+        wait_s = _wait_ms(request, RUNSYNC_WAIT_MS) / 1000
+        result = await self._queue.wait(endpoint.team, endpoint.id, _job(request), wait_s=wait_s)
+        return await self._render(request, result)
+
+    async def stream(self, request: Request) -> Response:
+        """GET or POST /stream/{job}?wait=ms."""
+        endpoint = await self._endpoint(request, Scope.READ)
+        wait_s = _wait_ms(request, STREAM_HOLD_MS) / 1000
+        parts = await self._queue.stream(
+            endpoint.team, endpoint.id, _job(request), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
+        )
+        return answer(
+            {
+                "status": self._words.states[parts.job.state],
+                "stream": [{"output": msgspec.Raw(part)} for part in parts.parts],
+            }
+        )
+
+    async def cancel(self, request: Request) -> Response:
+        """GET or POST /cancel/{job}."""
+        endpoint = await self._endpoint(request, Scope.RUN)
+        job = await self._queue.cancel(endpoint.team, endpoint.id, _job(request))
+        return answer({"id": job.id, "status": self._words.states[job.state]})
+
+    async def retry(self, request: Request) -> Response:
+        """POST /retry/{job}."""
+        endpoint = await self._endpoint(request, Scope.RUN)
+        job = await self._queue.retry(endpoint.team, endpoint.id, _job(request))
+        return answer({"id": job.id, "status": self._words.states[job.state]})
+
+    async def purge_queue(self, request: Request) -> Response:
+        """POST /purge-queue."""
+        endpoint = await self._endpoint(request, Scope.RUN)
+        return answer({"removed": await self._queue.purge(endpoint.id), "status": "completed"})
+
+    async def health(self, request: Request) -> Response:
+        """GET /health."""
+        endpoint = await self._endpoint(request, Scope.READ)
+        counts = await self._queue.counts(endpoint.id)
+        workers = await self._fleet.workers(endpoint.id, gone=0)
+        return answer(
+            {
+                "jobs": {
+                    "completed": counts.completed,
+                    "failed": counts.failed + counts.timed_out,
+                    "inProgress": counts.running,
+                    "inQueue": counts.queued + counts.queued_low,
+                    "retried": counts.retried,
+                },
+                "workers": _health_of(workers),
+            }
+        )
+
+    async def _endpoint(self, request: Request, scope: Scope) -> Endpoint:
+        return await endpoint_of(self._catalog, request, scope)
+
+    async def _render(self, request: Request, result: Result) -> Response:
+        job = result.job
+        detail = await self._detail(result) if query_flag(request, "detail") else None
+        return answer(
+            _Status(
+                id=job.id,
+                status=self._words.states[job.state],
+                delayTime=job.delay_ms if job.state is not JobState.QUEUED else None,
+                executionTime=job.execution_ms if job.state is not JobState.CANCELLED else None,
+                output=None if result.output is None else msgspec.Raw(result.output),
+                error=result.error,
+                retries=max(0, job.attempt - 1) or None,
+                workerId=job.worker,
+                detail=detail,
+            )
+        )
+
+    async def _detail(self, result: Result) -> dict[str, object]:
+        """What no vendor shows: the reason in words, the place in the queue, and what happened so far."""
+        why = await self._queue.why(result)
+        return {
+            "reason": why.reason,
+            "text": why.text,
+            "position": await self._queue.position(result.job),
+            "attempt": result.job.attempt,
+            "timeline": [story_line(line) for line in await self._queue.story(result.job.id)],
+        }
+
+
+def add_route(
+    router: APIRouter, path: str, methods: list[str], handler: Handler, summary: str, *, needs_body: bool
+) -> None:
+    """Register a raw handler, once per method so that each has its own operation in the OpenAPI description."""
+    names = [part[1:-1] for part in (router.prefix + path).split("/") if part.startswith("{")]
+    description: dict[str, Any] = {
+        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    }
+    if needs_body:
+        description["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": RUN_SCHEMA, "example": {"input": {"prompt": "a lighthouse"}}}},
+        }
+    for method in methods:
+        router.add_api_route(
+            path,
+            handler,
+            methods=[method],
+            summary=summary,
+            operation_id=f"{method.lower()}{router.prefix}{path}".translate(str.maketrans("/{}-", "____")),
+            openapi_extra=description,
+            response_model=None,
+        )
+
+
+RUN_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {"description": "Any JSON; the handler gets it as job['input']."},
+        "webhook": {"type": "string", "description": "URL to be called when the job ends."},
+        "policy": {
+            "type": "object",
+            "properties": {
+                "executionTimeout": {"type": "integer", "description": "Milliseconds a worker may work on the job."},
+                "ttl": {"type": "integer", "description": "Milliseconds from submission until the job expires."},
+                "lowPriority": {"type": "boolean", "description": "The job alone does not start workers."},
+            },
+        },
+        "s3Config": {"type": "object", "description": "Handed to the worker, never shown again."},
+    },
+}
+
+
+def _job(request: Request) -> JobId:
+    return JobId(request.path_params["job"])
+
+
+def _wait_ms(request: Request, default: int) -> int:
+    least, most = WAIT_MS
+    return query_int(request, "wait", default=default, least=least, most=most)
+
+
+def _health_of(held: Sequence[Held]) -> dict[str, int]:
+    """Runpod's six counters. `ready` equals `idle`, as in captures of the real service."""
+    ready = [one for one in held if one.worker.state is WorkerState.READY]
+    idle = sum(one.held == 0 for one in ready)
+    return {
+        "idle": idle,
+        "initializing": sum(one.worker.state in (WorkerState.DECIDED, WorkerState.STARTING) for one in held),
+        "ready": idle,
+        "running": len(ready) - idle + sum(one.worker.state is WorkerState.DRAINING for one in held),
+        "throttled": 0,
+        "unhealthy": 0,
+    }
+
+
+__all__ = ["Dialect", "JobRoutes", "add_route", "submission"]

@@ -1,0 +1,56 @@
+"""Novita's dialect of the job API: `/v1/{endpoint}`.
+
+A queued job is PENDING, and there is `/stats`. Novita points users of Runpod's Python client here too, so every operation of
+that client works as well. Facts: protocol, Novita API §1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.job import JobState
+from stoker.team import Scope
+from stoker.web.jobs import Dialect, JobRoutes, add_route
+from stoker.web.wire import answer
+
+NOVITA: Final = Dialect(
+    prefix="/v1",
+    vendor="Novita",
+    states={
+        JobState.QUEUED: "PENDING",
+        JobState.RUNNING: "IN_PROGRESS",
+        JobState.COMPLETED: "COMPLETED",
+        JobState.FAILED: "FAILED",
+        JobState.CANCELLED: "CANCELLED",
+        JobState.TIMED_OUT: "TIMED_OUT",
+    },
+)
+
+
+class NovitaJobs(JobRoutes):
+    """The shared operations and `/stats`."""
+
+    def router(self) -> APIRouter:
+        """The dialect's routes."""
+        router = super().router()
+        add_route(router, "/stats", ["GET"], self.stats, "Counters of the queue", needs_body=False)
+        return router
+
+    async def stats(self, request: Request) -> Response:
+        """GET /stats. `total_workers` counts starting workers too."""
+        endpoint = await self._endpoint(request, Scope.READ)
+        counts = await self._queue.counts(endpoint.id)
+        workers = await self._fleet.workers(endpoint.id, gone=0)
+        return answer(
+            {
+                "busy_workers": sum(one.held > 0 for one in workers),
+                "endpoint": request.path_params["endpoint"],
+                "in_progress": counts.running,
+                "pending": counts.queued + counts.queued_low,
+                "total_workers": len(workers),
+            }
+        )

@@ -1,0 +1,21 @@
+"""Runpod's dialect of the job API: `/v2/{endpoint}`. A queued job is IN_QUEUE. Facts: protocol, job API."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stoker.job import JobState
+from stoker.web.jobs import Dialect
+
+RUNPOD: Final = Dialect(
+    prefix="/v2",
+    vendor="Runpod",
+    states={
+        JobState.QUEUED: "IN_QUEUE",
+        JobState.RUNNING: "IN_PROGRESS",
+        JobState.COMPLETED: "COMPLETED",
+        JobState.FAILED: "FAILED",
+        JobState.CANCELLED: "CANCELLED",
+        JobState.TIMED_OUT: "TIMED_OUT",
+    },
+)

@@ -1,0 +1,74 @@
+"""Why a job is as it is: one sentence from its record and the latest decision about its endpoint. Pure.
+
+Nothing is guessed here: the sentence only says what was recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from stoker.job import Job, JobReason, JobState
+from stoker.scaling import Reason
+from stoker.store import Decision
+
+_ENDS: Final = {
+    JobReason.HANDLER_RETURNED: "the handler returned",
+    JobReason.HANDLER_ERROR: "the handler reported an error",
+    JobReason.OUTPUT_TOO_LARGE: "the output is larger than this server accepts; upload it to a bucket and return its URL",
+    JobReason.RETRIES_EXHAUSTED: "the platform lost it once more than its endpoint retries",
+    JobReason.CANCELLED_BY_CLIENT: "a client cancelled it",
+    JobReason.PURGED: "a client emptied the queue",
+    JobReason.TTL_PASSED: "its time to live passed",
+    JobReason.EXECUTION_LIMIT: "it ran longer than its execution timeout",
+}
+
+LOSSES: Final = {
+    JobReason.WORKER_LOST: "the worker that ran it died",
+    JobReason.WORKER_SILENT: "the worker that ran it fell silent",
+    JobReason.WORKER_STOPPED: "the worker that ran it was stopped",
+    JobReason.DELIVERY_UNCONFIRMED: "the worker it was given to never confirmed it",
+    JobReason.DELIVERY_FAILED: "the worker it was given to had hung up",
+    JobReason.RESULT_MISSING: "the worker asked for new work without posting a result (is the output valid JSON?)",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Why:
+    """A reason code and a sentence."""
+
+    reason: str
+    text: str
+
+
+def explain_job(job: Job, *, error: str | None, decision: Decision | None, ahead: int | None) -> Why:
+    """Why the job waits, runs, or ended as it did."""
+    if job.state is JobState.QUEUED:
+        return _explain_wait(job, decision, ahead)
+    if job.state is JobState.RUNNING:
+        return Why(reason=job.reason, text=f"worker {job.worker} runs it, attempt {job.attempt}")
+    text = f"{job.state}: {_ENDS.get(job.reason, job.reason)}"
+    if job.state is JobState.FAILED and error:
+        text += f": {first_line(error)}"
+    return Why(reason=job.reason, text=text)
+
+
+def _explain_wait(job: Job, decision: Decision | None, ahead: int | None) -> Why:
+    before = f"; {LOSSES[job.reason]}, so it waits for attempt {job.attempt + 1}" if job.reason in LOSSES else ""
+    line = "" if not ahead else f"; {ahead} {'job is' if ahead == 1 else 'jobs are'} before it"
+    if decision is None or decision.reason == Reason.NOTHING_TO_DO:
+        return Why(reason=Reason.NO_WORKER_YET, text=f"no worker has been started for it yet{line}{before}")
+    return Why(reason=decision.reason, text=f"{decision.text}{line}{before}")
+
+
+def first_line(error: str) -> str:
+    """The telling part of a worker's error: the message of the SDK's JSON report, or the first line of plain text."""
+    try:
+        report = json.loads(error)
+    except (ValueError, RecursionError):
+        report = None
+    if isinstance(report, dict) and isinstance(report.get("error_message"), str):
+        kind = str(report.get("error_type", "")).removeprefix("<class '").removesuffix("'>")
+        return f"{kind}: {report['error_message']}".strip(": ")[:300]
+    return error.strip().split("\n", 1)[0][:300]

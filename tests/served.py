@@ -1,0 +1,24 @@
+"""Runs a server as a test wants it: settings from the environment, and a blocking call in the event loop is an error."""
+
+from __future__ import annotations
+
+import sys
+
+from blockbuster import BlockBuster
+
+from stoker import config, server
+
+
+def main() -> int:
+    """The exit status of the server."""
+    settings = config.load()
+    guard = BlockBuster(["stoker"])
+    guard.activate()
+    try:
+        return server.serve(settings)
+    finally:
+        guard.deactivate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
