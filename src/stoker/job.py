@@ -184,6 +184,8 @@ class AttemptLost:
     at_ms: int
     worker: WorkerId
     reason: JobReason
+    text: str = ""
+    """How it was lost, in words: the ledger keeps it, and a job that is lost once too often tells it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

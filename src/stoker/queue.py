@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stoker import ids
 from stoker.clock import Clock
@@ -18,7 +18,7 @@ from stoker.ids import EndpointId, JobId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
-from stoker.why import Why, explain_job
+from stoker.why import Why, explain_end, explain_job
 
 POLL_S = 2.0
 """How often a held status looks at the store although nobody woke it: another server may have changed the job."""
@@ -92,6 +92,8 @@ class Queue:
                 code="job_not_found",
                 next_step="check the id and the endpoint; results are kept for a limited time after the job's end",
             )
+        if result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT):
+            return replace(result, error=explain_end(result.job, await self._store.jobs.story(job)))
         return result
 
     async def wait(self, team: TeamId, endpoint: EndpointId | None, job: JobId, *, wait_s: float) -> Result:

@@ -53,6 +53,15 @@ HTTP_STOP_S = 5
 class _Http(uvicorn.Server):
     """uvicorn, with signals left to us."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the server's matter: workers go first, HTTP last."""
@@ -105,8 +114,7 @@ class Server:
                 Autoscaler(self._store, self._clock, self._signals, self._fleet).run(), name="autoscaler"
             ),
         ]
-        while not self._http.started and not self._tasks[0].done():
-            await asyncio.sleep(0)
+        await self._http.listening.wait()
 
     @property
     def url(self) -> str:

@@ -6,18 +6,19 @@ Nothing is guessed here: the sentence only says what was recorded.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from stoker.job import Job, JobReason, JobState
 from stoker.scaling import Reason
-from stoker.store import Decision
+from stoker.store import Decision, StoryLine
 
 _ENDS: Final = {
     JobReason.HANDLER_RETURNED: "the handler returned",
     JobReason.HANDLER_ERROR: "the handler reported an error",
     JobReason.OUTPUT_TOO_LARGE: "the output is larger than this server accepts; upload it to a bucket and return its URL",
-    JobReason.RETRIES_EXHAUSTED: "the platform lost it once more than its endpoint retries",
+    JobReason.RETRIES_EXHAUSTED: "the platform lost it once more than its endpoint allows retries",
     JobReason.CANCELLED_BY_CLIENT: "a client cancelled it",
     JobReason.PURGED: "a client emptied the queue",
     JobReason.TTL_PASSED: "its time to live passed",
@@ -60,6 +61,17 @@ def _explain_wait(job: Job, decision: Decision | None, ahead: int | None) -> Why
     if decision is None or decision.reason == Reason.NOTHING_TO_DO:
         return Why(reason=Reason.NO_WORKER_YET, text=f"no worker has been started for it yet{line}{before}")
     return Why(reason=decision.reason, text=f"{decision.text}{line}{before}")
+
+
+def explain_end(job: Job, story: Sequence[StoryLine]) -> str:
+    """The error of a job that the platform ended: why, and how each of its attempts was lost."""
+    ended = _ENDS.get(job.reason, job.reason)
+    if job.reason is JobReason.EXECUTION_LIMIT:
+        ended += f" of {job.execution_limit_ms / 1000:g} s"
+    if job.reason is JobReason.RETRIES_EXHAUSTED:
+        ended += f" ({job.retry_limit})"
+    lost = [f"attempt {line.attempt} on worker {line.worker}: {line.text}" for line in story if line.text]
+    return "; ".join([f"{job.reason}: {ended}", *lost])
 
 
 def first_line(error: str) -> str:

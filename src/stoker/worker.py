@@ -20,7 +20,6 @@ from stoker.errors import IllegalTransition
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
 from stoker.job import JobReason
 
-
 SIGN_OF_LIFE_EVERY_MS: Final = 1_000
 """Takes that follow each other faster than this are not written down one by one."""
 
@@ -209,6 +208,8 @@ class LoseJobs:
     """Every job it holds is a lost attempt. In the same transaction."""
 
     reason: JobReason
+    text: str = ""
+    """What became of the worker, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -304,7 +305,7 @@ def _stop_now(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 def _stop(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, lost: JobReason) -> WorkerStep:
     stopping = replace(worker, state=WorkerState.STOPPING, reason=reason, detail=detail, stopped_ms=at_ms)
-    return WorkerStep(worker=stopping, changed=True, effects=(LoseJobs(reason=lost), StopInRuntime()))
+    return WorkerStep(worker=stopping, changed=True, effects=(LoseJobs(reason=lost, text=detail), StopInRuntime()))
 
 
 def _crashed_starting(worker: Worker, event: WorkerEvent) -> WorkerStep:
@@ -332,7 +333,7 @@ def _vanished_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 def _gone(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, end: Exit | None) -> WorkerStep:
     gone = replace(worker, state=WorkerState.GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms, idle_ms=None)
-    return WorkerStep(worker=gone, changed=True, effects=(LoseJobs(reason=JobReason.WORKER_LOST),))
+    return WorkerStep(worker=gone, changed=True, effects=(LoseJobs(reason=JobReason.WORKER_LOST, text=detail),))
 
 
 _Rule = Callable[[Worker, WorkerEvent], WorkerStep]
