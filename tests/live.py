@@ -103,13 +103,21 @@ class LiveServer:
         """End it as a power cut would: kill -9. Workers go on."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait()
+        self.wait()
 
     def stop(self) -> int:
         """Ask it to stop (SIGTERM) and wait; its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=PATIENCE_S)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        status = self.process.wait(timeout=PATIENCE_S)
+        self.process.stdout.close()
+        return status
 
     def close(self) -> None:
         """Stop it if it runs. Fails when something blocked its event loop or ended in a traceback."""

@@ -12,9 +12,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from stoker.errors import InvalidInput
 
@@ -29,7 +29,9 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    data_dir: Path = Field(Path("stoker-data"), description="Where the database, worker directories and logs live.")
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        Path("stoker-data"), description="Where the database, worker directories and logs live."
+    )
     worker_url: str = Field(
         "", description="URL under which workers reach this server; empty: derived from host and port."
     )

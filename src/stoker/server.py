@@ -92,9 +92,7 @@ class Server:
     @classmethod
     async def start(cls, settings: Settings) -> Self:
         """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = _lock(settings.data_dir)
-        listener = _listen(settings.host, settings.port)
+        lock, listener = await asyncio.to_thread(_settle, settings)
         store = await SqliteStore.open(settings.data_dir / "stoker.db")
         server = cls(settings, store, listener, lock)
         chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
@@ -205,7 +203,7 @@ def _runtime(settings: Settings, signals: Signals) -> Runtime:
     if not settings.runs_processes:
         return AbsentRuntime()
     return ProcessRuntime(
-        (settings.data_dir / "workers").resolve(),
+        settings.data_dir / "workers",
         nudge=signals.look_at_workers,
         log_bytes_max=settings.worker_log_bytes_max,
     )
@@ -215,6 +213,12 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _settle(settings: Settings) -> tuple[TextIO, socket.socket]:
+    """The data directory, ours alone, and the port. Blocks."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return _lock(settings.data_dir), _listen(settings.host, settings.port)
 
 
 def _lock(data_dir: Path) -> TextIO:

@@ -85,7 +85,7 @@ def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[boo
 def _add_docs(app: FastAPI) -> None:
     """A page to try the API, from files of an installed package: it works without a network."""
     assets = swagger_ui_bundle.swagger_ui_path
-    app.mount("/api/docs/assets", StaticFiles(directory=assets), name="docs assets")
+    app.mount("/api/docs/assets", StaticFiles(directory=assets, check_dir=False), name="docs assets")
 
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -1,0 +1,17 @@
+"""A server of its own for each test, and a worker that is quick to start: the protocol without an SDK."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import LiveServer
+
+WORKERS = Path(__file__).parent / "workers"
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveServer]:
+    """A server with short times."""
+    with LiveServer(tmp_path / "data") as server:
+        yield server

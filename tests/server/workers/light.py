@@ -1,0 +1,76 @@
+"""A worker without an SDK, quick to start: takes one job after another and does what its input says.
+
+`{"echo": x}` answers x; `{"hold": path}` waits until the file exists; `{"die": n}` exits with that code, without a result.
+SIGTERM ends it once its open take has been answered.
+"""
+
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+TAKE = urlsplit(os.environ["RUNPOD_WEBHOOK_GET_JOB"])
+DONE = os.environ["RUNPOD_WEBHOOK_POST_OUTPUT"]
+PING = urlsplit(os.environ["RUNPOD_WEBHOOK_PING"])
+PING_EVERY_S = int(os.environ["RUNPOD_PING_INTERVAL"]) / 1000
+
+holding: list[str] = []
+stopping = threading.Event()
+
+
+def call(method: str, url, query: str = "", body: bytes | None = None) -> bytes:
+    """One request on a connection of its own, tried again until the server answers."""
+    while True:
+        try:
+            connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
+            connection.request(method, f"{url.path}?{url.query}{query}", body)
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            if answer.status < 500:
+                return content if answer.status == 200 else b""
+        except OSError:
+            pass
+        time.sleep(0.1)
+
+
+def ping() -> None:
+    """Signs of life, from a thread."""
+    while True:
+        call("GET", PING, f"&job_id={','.join(holding)}" if holding else "")
+        time.sleep(PING_EVERY_S)
+
+
+def work(order):
+    """What the input says."""
+    if "hold" in order:
+        while not Path(order["hold"]).exists():
+            time.sleep(0.02)
+    if "die" in order:
+        os._exit(order["die"])
+    return order.get("echo")
+
+
+def main() -> None:
+    """Until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    threading.Thread(target=ping, daemon=True).start()
+    while not stopping.is_set():
+        answer = call("GET", TAKE, "&job_in_progress=0")
+        if not answer:
+            continue
+        job = json.loads(answer)
+        holding.append(job["id"])
+        print(json.dumps({"requestId": job["id"], "message": "started"}), flush=True)
+        result = {"output": work(job["input"])}
+        call("POST", urlsplit(DONE.replace("$ID", job["id"])), "&isStream=false", json.dumps(result).encode())
+        holding.remove(job["id"])
+
+
+main()
+sys.exit(0)
