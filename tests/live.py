@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 Answer = TypeVar("Answer")
 
 
-def until(look: Callable[[], Answer], *, what: str, patience_s: float = PATIENCE_S) -> Answer:
+def until(look: Callable[[], Answer | None], *, what: str, patience_s: float = PATIENCE_S) -> Answer:
     """The first true answer of `look`. Fails, saying `what` was awaited, when none comes."""
     deadline = time.monotonic() + patience_s
     while True:

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 TAKE = urlsplit(os.environ["RUNPOD_WEBHOOK_GET_JOB"])
 DONE = os.environ["RUNPOD_WEBHOOK_POST_OUTPUT"]
@@ -23,11 +24,11 @@ holding: list[str] = []
 stopping = threading.Event()
 
 
-def call(method: str, url, query: str = "", body: bytes | None = None) -> bytes:
+def call(method: str, url: SplitResult, query: str = "", body: bytes | None = None) -> bytes:
     """One request on a connection of its own, tried again until the server answers."""
     while True:
         try:
-            connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
+            connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=60)
             connection.request(method, f"{url.path}?{url.query}{query}", body)
             answer = connection.getresponse()
             content = answer.read()
@@ -46,7 +47,7 @@ def ping() -> None:
         time.sleep(PING_EVERY_S)
 
 
-def work(order):
+def work(order: Any) -> Any:
     """What the input says."""
     if "hold" in order:
         while not Path(order["hold"]).exists():

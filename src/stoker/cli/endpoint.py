@@ -1,0 +1,252 @@
+"""`stoker endpoint`: what customers configure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from stoker.cli import output
+from stoker.cli.connection import with_client
+from stoker.cli.output import Command
+from stoker.client import Client, EndpointJson, EndpointsJson
+from stoker.endpoint import LIMITS, PolicyType
+
+
+@click.group()
+def endpoint() -> None:
+    """Create, change and look at endpoints."""
+
+
+# ── what can be set ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _range(name: str, *, per: int = 1) -> str:
+    limit = LIMITS[name]
+    return f"{limit.least // per} to {limit.most // per}"
+
+
+def _read_env(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
+    """`K=V` words as a mapping, None when there are none. A value may contain `=`."""
+    for word in given:
+        if not word.partition("=")[0] or "=" not in word:
+            raise click.BadParameter(f"'{word}' is not of the form NAME=VALUE")
+    return dict(word.split("=", 1) for word in given) or None
+
+
+def _resolve_image(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    """A `dir:` image with an absolute path: the server's current directory is not the user's."""
+    if given is None or not given.startswith("dir:"):
+        return given
+    return f"dir:{os.path.abspath(os.path.expanduser(given.removeprefix('dir:')))}"
+
+
+_SETTINGS: Final = (
+    click.option(
+        "--image",
+        callback=_resolve_image,
+        help="What workers run: a container image, or dir:PATH for a directory on the server's machine.",
+    ),
+    click.option(
+        "--command", help="Command that starts a worker; a dir: image needs one, a container image may have its own."
+    ),
+    click.option(
+        "--env",
+        metavar="K=V",
+        multiple=True,
+        callback=_read_env,
+        help="Environment variable of the workers; repeatable. An update replaces all variables with those given.",
+    ),
+    click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
+    click.option("--min-workers", type=int, help=f"Workers kept even without jobs, {_range('min_workers')}."),
+    click.option("--max-workers", type=int, help=f"Most workers, {_range('max_workers')}."),
+    click.option(
+        "--idle-timeout",
+        "idle_timeout_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"How long a worker may be idle before it goes, {_range('idle_timeout_s')}.",
+    ),
+    click.option("--slots", type=int, help=f"Jobs that one worker may hold at once, {_range('slots')}."),
+    click.option(
+        "--policy",
+        "policy_type",
+        type=click.Choice([kind.value for kind in PolicyType]),
+        help="What the number of workers follows: jobs per worker, or how long the oldest job waits.",
+    ),
+    click.option(
+        "--policy-value",
+        type=int,
+        help=f"Jobs per worker (queue_requests) or seconds (queue_delay), {_range('policy.value')}.",
+    ),
+    click.option(
+        "--execution-timeout",
+        "execution_timeout_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"How long a job may run, {_range('execution_timeout_ms', per=1000)}.",
+    ),
+    click.option(
+        "--ttl",
+        "ttl_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"How long a job may wait and run together, {_range('ttl_ms', per=1000)}.",
+    ),
+    click.option(
+        "--retries", type=int, help=f"How often a job that the platform lost runs again, {_range('retries')}."
+    ),
+    click.option(
+        "--retention",
+        "retention_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"How long results are kept, {_range('retention_s')}.",
+    ),
+)
+
+
+def _settings(command: Command) -> Command:
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
+def _body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The API's fields of the options that were given: seconds become milliseconds where the API counts in them."""
+    body = {name: value for name, value in given.items() if value is not None}
+    for name in ("execution_timeout", "ttl"):
+        if f"{name}_s" in body:
+            body[f"{name}_ms"] = body.pop(f"{name}_s") * 1000
+    policy = {part: body.pop(f"policy_{part}") for part in ("type", "value") if f"policy_{part}" in body}
+    return body | ({"policy": policy} if policy else {})
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@endpoint.command()
+@click.argument("name")
+@_settings
+@click.option("--app-name", help="Added to the endpoint's id in its URL; cannot be changed later.")
+@output.json_option
+@with_client
+def create(client: Client, /, name: str, **given: Any) -> None:
+    """Create the endpoint NAME.
+
+    What is not given gets the server's default. A relative dir: image is taken from the current directory.
+    """
+    if given["image"] is None:
+        raise click.UsageError("say what workers run: --image dir:PATH, or a container image")
+    output.answer(client.create_endpoint({"name": name, **_body(given)}), _show_created)
+
+
+@endpoint.command("ls")
+@output.json_option
+@with_client
+def list_endpoints(client: Client) -> None:
+    """List endpoints with their workers and jobs."""
+    output.answer(client.endpoints(), _show_list)
+
+
+@endpoint.command()
+@click.argument("name")
+@output.json_option
+@with_client
+def show(client: Client, name: str) -> None:
+    """Show an endpoint: settings, counters, and what the autoscaler last decided."""
+    output.answer(client.endpoint(name), _show)
+
+
+@endpoint.command()
+@click.argument("name")
+@click.option("--name", "new_name", help="A new name.")
+@_settings
+@output.json_option
+@with_client
+def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> None:
+    """Change an endpoint: only what is given.
+
+    A new image, command, environment or number of GPUs makes a new release: new workers run it, old ones finish their
+    jobs and go.
+    """
+    body = _body({"name": new_name, **given})
+    if not body:
+        raise click.UsageError("nothing to change was given; see: stoker endpoint update --help")
+    if "policy" in body:  # the API takes a whole policy
+        body["policy"] = client.endpoint(name)["policy"] | body["policy"]
+    output.answer(client.update_endpoint(name, body), _show)
+
+
+@endpoint.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@with_client
+def delete(client: Client, name: str, yes: bool) -> None:
+    """Delete an endpoint.
+
+    Queued jobs are cancelled, workers finish the jobs they hold and go.
+    """
+    if output.agreed(yes, f"Delete the endpoint '{name}' and cancel its queued jobs?"):
+        output.answer(client.delete_endpoint(name), lambda gone: output.say(f"deleted {gone['name']} ({gone['id']})"))
+
+
+# ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _show_created(made: EndpointJson) -> None:
+    output.say(f"created {made['name']} ({made['id']})")
+    output.remark(f'  next: stoker job run {made["name"]} -d \'{{"prompt":"hello"}}\' --wait')
+
+
+def _show_list(found: EndpointsJson) -> None:
+    heads = ("NAME", "ID", "WORKERS", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "AUTOSCALER")
+    rows = ((each["name"], each["id"], _workers(each), *_counts(each), _decided(each)) for each in found["endpoints"])
+    output.table(heads, rows, nothing="no endpoints yet; make one: stoker endpoint create NAME --image dir:PATH")
+
+
+def _workers(each: EndpointJson) -> str:
+    return f"{each['workers']['total']} of {each['max_workers']}"
+
+
+def _counts(each: EndpointJson) -> tuple[int, int, int, int]:
+    jobs = each["jobs"]
+    return jobs["queued"] + jobs["queued_low"], jobs["running"], jobs["completed"], jobs["failed"]
+
+
+def _decided(each: EndpointJson) -> str:
+    return each["decision"]["text"] if each["decision"] else ""
+
+
+def _show(each: EndpointJson) -> None:
+    policy, release = each["policy"], each["release"]
+    output.facts(
+        {
+            "name": each["name"],
+            "id": each["id"],
+            "app name": each["app_name"],
+            "image": each["image"],
+            "command": each["command"],
+            "environment": " ".join(f"{name}={value}" for name, value in each["env"].items()),
+            "release": f"{release['number']}, made {output.ago(release['created_ms'])}",
+            "GPUs per worker": each["gpus_per_worker"],
+            "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
+            "slots": each["slots"],
+            "policy": f"{policy['type']}, {policy['value']}",
+            "execution timeout": output.span(each["execution_timeout_ms"]),
+            "time to live": output.span(each["ttl_ms"]),
+            "retries": each["retries"],
+            "retention": output.span(each["retention_s"] * 1000),
+            "workers now": _nonzero(each["workers"]),
+            "jobs": _nonzero(each["jobs"]),
+            "autoscaler": _decided(each),
+            **{f"URL {dialect}": url for dialect, url in each["urls"].items()},
+        }
+    )
+
+
+def _nonzero(counts: Mapping[str, object]) -> str:
+    return ", ".join(f"{count} {output.words(name)}" for name, count in counts.items() if count) or "none"

@@ -1,0 +1,227 @@
+"""What is printed: JSON as the API gave it, or tables and sentences for people.
+
+Standard output carries the answer; remarks go to standard error. Neither has colour codes unless it is a terminal.
+Text that workers and customers wrote is shown without control characters, so that a log line or a name cannot drive the
+terminal; in tables it is never read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stoker.client import LogLineJson, StoryLineJson
+from stoker.clock import SystemClock
+
+Answer = TypeVar("Answer")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_JSON: Final = "stoker.json"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_WIDE: Final = 10_000
+"""Columns of what is no terminal: nothing is cut or folded."""
+
+_COLOURS: Final = {
+    "completed": "green",
+    "ready": "green",
+    "running": "cyan",
+    "starting": "cyan",
+    "queued": "yellow",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "failed": "red",
+    "timed_out": "red",
+    "gone": "dim",
+    "cancelled": "dim",
+}
+
+
+# ── --json ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def json_option(command: Command) -> Command:
+    """Give the command `--json`."""
+    return click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,  # so that errors in the options after it are told as JSON too
+        expose_value=False,
+        callback=lambda context, _option, given: context.meta.update({_JSON: given}),
+        help="Print the API's JSON; errors as JSON too.",
+    )(command)
+
+
+def wants_json(context: click.Context | None) -> bool:
+    """Whether the command was given `--json`."""
+    return context is not None and bool(context.meta.get(_JSON))
+
+
+def answer(value: Answer, show: Callable[[Answer], None]) -> None:
+    """Print an answer of the API: as JSON if that was asked for, else as `show` prints it."""
+    if wants_json(click.get_current_context()):
+        say_json(value)
+    else:
+        show(value)
+
+
+def say_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    say(json_text(value, indent=2))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON; beyond ASCII only where the terminal's encoding can hold everything."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+
+
+# ── lines ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def say(text: str) -> None:
+    """Print to standard output."""
+    print(text)
+
+
+def remark(text: str) -> None:
+    """Print to standard error: what is not part of the answer."""
+    print(text, file=sys.stderr)
+
+
+def agreed(yes: bool, question: str) -> bool:
+    """Whether the user says yes, on the command line or now. Raises `UsageError` where nobody can be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is there to answer: add --yes")
+    if click.confirm(question, err=True):
+        return True
+    remark("nothing was changed")
+    return False
+
+
+def log_line(line: LogLineJson) -> None:
+    """Print one line of a worker's output, at once: somebody may be following."""
+    if wants_json(click.get_current_context()):
+        text = json_text(line)
+    elif sys.stdout.isatty():
+        text = _CONTROL_BUT_TAB.sub("\N{REPLACEMENT CHARACTER}", line["text"])
+    else:
+        text = line["text"]
+    print(text, flush=True)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without control characters."""
+    return _CONTROL.sub(" ", text)
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A rich console on standard output, or on `stream`; plain unless that is a terminal, whatever the environment says."""
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        color_system="auto" if terminal else None,
+        width=None if terminal else _WIDE,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+# ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str) -> None:
+    """Print rows under their heads, or the remark `nothing`. The first column is never cut."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for number, head in enumerate(heads):
+        grid.add_column(head, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        grid.add_row(*(_cell(value) for value in row))
+    if grid.row_count == 0:
+        remark(nothing)
+        return
+    _print(grid)
+
+
+def facts(pairs: Mapping[str, object]) -> None:
+    """Print names and values below each other."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs.items():
+        grid.add_row(name, _cell(value))
+    _print(grid)
+
+
+def timeline(story: Sequence[StoryLineJson]) -> None:
+    """Print a story: when, counted from its first line; what happened; in words."""
+    start_ms = story[0]["at_ms"] if story else 0
+    rows = ((f"+{(line['at_ms'] - start_ms) / 1000:.3f} s", line["state"], _told(line)) for line in story)
+    table(("AFTER", "STATE", "WHAT HAPPENED"), rows, nothing="nothing is recorded")
+
+
+def _told(line: StoryLineJson) -> str:
+    kind, reason = words(line["kind"]), words(line["reason"])
+    return line["text"] or (kind if kind == reason else f"{kind}: {reason}")
+
+
+def _cell(value: object) -> Text:
+    text = "-" if value is None or value == "" else one_line(str(value))
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
+def _print(grid: Table) -> None:
+    """Print without the blanks that pad the last column: they would end up in what is piped on."""
+    target = console()
+    with target.capture() as captured:
+        target.print(grid)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+# ── words and times ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def words(code: str) -> str:
+    """A code as words: `worker_lost` is "worker lost"."""
+    return code.replace("_", " ")
+
+
+def span(ms: int | None) -> str:
+    """A duration for people: 850 ms, 12.3 s, 4 min 05 s, 2 h 10 min, 3 d 4 h."""
+    if ms is None:
+        return "-"
+    if ms < 1_000:
+        return f"{ms} ms"
+    if ms < 60_000:
+        return f"{ms // 100 / 10:.1f} s"  # cut, not rounded: 59.99 s is not yet a minute
+    seconds = ms // 1000
+    if seconds < 3_600:
+        return f"{seconds // 60} min {seconds % 60:02} s"
+    if seconds < 86_400:
+        return f"{seconds // 3_600} h {seconds % 3_600 // 60:02} min"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3_600} h"
+
+
+def ago(at_ms: int | None) -> str:
+    """How long ago that was, by this machine's clock."""
+    return "-" if at_ms is None else f"{span(max(0, SystemClock().now_ms() - at_ms))} ago"
+
+
+def moment(at_ms: int) -> str:
+    """A moment in UTC."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

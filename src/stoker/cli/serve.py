@@ -1,0 +1,44 @@
+"""`stoker serve`: run the server until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from stoker.cli.exits import ExitStatus, report
+from stoker.config import Settings, load
+from stoker.errors import InvalidInput
+
+_RUNTIMES: tuple[str, ...] = get_args(Settings.model_fields["runtime"].annotation)
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the database, workers and logs live.")
+@click.option(
+    "--config",
+    "file",
+    envvar="STOKER_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings.",
+)
+@click.option("--runtime", type=click.Choice(_RUNTIMES), help="What runs workers.")
+def serve(host: str | None, port: int | None, data_dir: Path | None, file: Path | None, runtime: str | None) -> int:
+    """Run the server until it is told to stop (Ctrl-C or SIGTERM).
+
+    Settings come from here, else from the environment (STOKER_HOST, STOKER_PORT, …), else from the file, else they have
+    their defaults. All of them: docs/reference/settings.md.
+    """
+    overrides = {"host": host, "port": port, "data_dir": data_dir, "runtime": runtime}
+    try:
+        settings = load(file, overrides=overrides)
+    except InvalidInput as error:
+        report(error, as_json=False)
+        return ExitStatus.USAGE
+    from stoker.server import serve as serve_until_stopped  # here, because no other command should wait for its import
+
+    return serve_until_stopped(settings)

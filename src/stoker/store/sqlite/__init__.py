@@ -1,0 +1,63 @@
+"""The embedded store: one SQLite file, for a laptop and for a GPU box (design §1).
+
+Opened by `server.py`. All writing goes through one thread with one connection, which commits everything that waits in
+one transaction; reading goes through a second thread, beside it, on the last committed state.
+
+    jobs ─┬─ submissions, claims, streams, signs ─┐
+    workers ──────────────────────────────────────┼─ transitions ─ rows ─ transaction ─ connection
+    endpoints, teams                               (writer.py carries operations to the thread)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+from stoker.store.sqlite.connection import MEMORY, connect, connect_reader
+from stoker.store.sqlite.endpoints import SqliteEndpoints
+from stoker.store.sqlite.jobs import SqliteJobs
+from stoker.store.sqlite.teams import SqliteTeams
+from stoker.store.sqlite.transaction import read, write
+from stoker.store.sqlite.workers import SqliteWorkers
+from stoker.store.sqlite.writer import Inline, Lane, Thread
+
+
+class SqliteStore:
+    """`Store` on SQLite. It belongs to the event loop in which it was opened."""
+
+    def __init__(self, writer: Lane, reader: Lane) -> None:
+        self._writer = writer
+        self._reader = reader
+        self.jobs = SqliteJobs(writer, reader)
+        self.workers = SqliteWorkers(writer, reader)
+        self.endpoints = SqliteEndpoints(writer, reader)
+        self.teams = SqliteTeams(writer, reader)
+
+    @classmethod
+    async def open(cls, path: Path | str, *, inline: bool = False) -> Self:
+        """The store in the file `path`, made if it is missing, or in memory (`MEMORY`).
+
+        `inline` works on the calling thread and has no threads of its own. Raises `Unavailable` when the file cannot be
+        opened, `StokerError` when it is of a newer Stoker.
+        """
+        if inline:
+            connection = connect(path)
+            return cls(Inline(connection, write), Inline(connection, read))
+        writer = Thread(await asyncio.to_thread(connect, path), write, name="stoker-store-writer")
+        if path == MEMORY:
+            return cls(writer, writer)  # nobody else can open a database in memory
+        try:
+            connection = await asyncio.to_thread(connect_reader, path)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, Thread(connection, read, name="stoker-store-reader"))
+
+    async def close(self) -> None:
+        """Finish what was begun and close the file. Calls that come later raise `Unavailable`."""
+        await self._reader.close()
+        await self._writer.close()
+
+
+__all__ = ["MEMORY", "SqliteStore"]

@@ -1,0 +1,258 @@
+"""Jobs in SQLite: the table of contents `JobRows`. What each call does lies in the modules it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoker.ids import EndpointId, JobId, TeamId, WorkerId
+from stoker.job import Job, JobEvent, JobState, JobStep, Purged
+from stoker.store import (
+    SUBMIT_KEY_LIFE_MS,
+    Bodies,
+    Claims,
+    Counts,
+    NewJob,
+    Page,
+    Parts,
+    Result,
+    Stop,
+    StoryLine,
+)
+from stoker.store.sqlite import claims, signs, streams, submissions
+from stoker.store.sqlite.rows import JOB, JOB_WIDTH, STORY, stored_job, story_line
+from stoker.store.sqlite.transaction import Tx
+from stoker.store.sqlite.transitions import advance_job, find_job, running_on
+from stoker.store.sqlite.writer import Lane
+
+AHEAD_MOST: Final = 10_000
+PURGE_STEP: Final = 500
+"""Jobs that one transaction purges: a long queue must not hold up everybody else."""
+
+RESULT: Final = f"""
+    SELECT {JOB}, outputs.output, outputs.error, jobs.webhook
+    FROM jobs LEFT JOIN outputs ON outputs.job = jobs.seq WHERE jobs.id = ? AND jobs.team = ?"""
+INPUT: Final = "SELECT inputs.input FROM jobs JOIN inputs ON inputs.job = jobs.seq WHERE jobs.id = ? AND jobs.team = ?"
+
+SEQ_OF: Final = "SELECT seq FROM jobs WHERE id = ? AND team = ? AND endpoint = ?"
+NO_END: Final = 2**62
+"""Larger than any row number."""
+_LISTED: Final = f"SELECT {JOB} FROM jobs INDEXED BY"
+_TAIL: Final = "AND jobs.team = ? AND jobs.seq < ? ORDER BY jobs.seq DESC LIMIT ?"
+LIST_ALL: Final = f"{_LISTED} jobs_of_endpoint WHERE jobs.endpoint = ? {_TAIL}"
+LIST_ENDED: Final = f"""
+    {_LISTED} jobs_ended WHERE jobs.finished_ms IS NOT NULL AND jobs.state = ? AND jobs.endpoint = ? {_TAIL}"""
+LIST_RUNNING: Final = f"{_LISTED} jobs_running WHERE jobs.state = 'running' AND jobs.endpoint = ? {_TAIL}"
+LIST_QUEUED: Final = f"""
+    {_LISTED} jobs_queued WHERE jobs.state = 'queued' AND jobs.low_priority = ? AND jobs.endpoint = ? {_TAIL}"""
+
+DUE: Final = "SELECT id FROM jobs WHERE deadline_ms IS NOT NULL AND deadline_ms <= ? ORDER BY deadline_ms LIMIT ?"
+NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
+QUEUED_UP_TO: Final = f"""
+    SELECT {JOB} FROM jobs INDEXED BY jobs_queued
+    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?"""
+
+PLACE: Final = "SELECT seq, low_priority FROM jobs WHERE id = ? AND team = ? AND state = 'queued'"
+COUNT_AHEAD: Final = """
+    SELECT count(*) FROM (SELECT 1 FROM jobs
+      WHERE endpoint = ? AND state = 'queued' AND low_priority = ? AND seq < ? LIMIT ?)"""
+
+COUNTS: Final = """
+    SELECT queued, queued_low, running, completed, failed, cancelled, timed_out, retried
+    FROM counters WHERE endpoint = ?"""
+OLDEST_QUEUED: Final = """
+    SELECT queued_ms FROM jobs WHERE endpoint = ? AND state = 'queued' AND low_priority = 0 ORDER BY seq LIMIT 1"""
+STORY_OF: Final = f"SELECT {STORY} FROM story WHERE job = (SELECT jobs.seq FROM jobs WHERE jobs.id = ?) ORDER BY seq"
+
+OUTLIVED: Final = "SELECT seq FROM jobs WHERE purge_ms IS NOT NULL AND purge_ms <= ? ORDER BY purge_ms LIMIT ?"
+FORGET_JOB: Final = "DELETE FROM jobs WHERE seq = ?"
+FORGET_STORY: Final = "DELETE FROM story WHERE job = ?"
+FORGET_KEYS: Final = """
+    DELETE FROM submit_keys WHERE (endpoint, key) IN
+      (SELECT endpoint, key FROM submit_keys WHERE at_ms <= ? ORDER BY at_ms LIMIT ?)"""
+
+
+class SqliteJobs:
+    """`JobRows`."""
+
+    def __init__(self, writer: Lane, reader: Lane) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def submit(self, new: NewJob) -> Job:
+        """See `submissions`."""
+        return await self._writer.run(lambda tx: submissions.submit(tx, new))
+
+    async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """One row: job, output, error, webhook."""
+        return await self._reader.run(lambda tx: _result(tx, team, endpoint, job))
+
+    async def input(self, team: TeamId, job: JobId) -> bytes | None:
+        """What was submitted."""
+        row = await self._reader.run(lambda tx: tx.one(INPUT, (job, team)))
+        return None if row is None else row[0]
+
+    async def list(self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page) -> Sequence[Job]:
+        """Newest first; every state has an index that holds little else."""
+        return await self._reader.run(lambda tx: _list(tx, team, endpoint, state, page))
+
+    async def read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int) -> Parts | None:
+        """See `streams`; a poll that finds nothing new writes nothing."""
+        parts, unread = await self._reader.run(lambda tx: streams.peek(tx, team, endpoint, job))
+        if not unread:
+            return parts
+        return await self._writer.run(lambda tx: streams.read_parts(tx, team, endpoint, job, bytes_max=bytes_max))
+
+    async def purge_queue(self, endpoint: EndpointId, at_ms: int) -> int:
+        """In steps, up to the newest job there was at the beginning."""
+        newest = await self._reader.run(lambda tx: tx.all(NEWEST)[0][0])
+        total = 0
+        while True:
+            purged = await self._writer.run(lambda tx: _purge(tx, endpoint, newest, at_ms))
+            total += purged
+            if purged < PURGE_STEP:
+                return total
+
+    async def ahead_of(self, job: Job) -> int:
+        """Walks the index of the queue, at most `AHEAD_MOST` entries."""
+        return await self._reader.run(lambda tx: _ahead_of(tx, job))
+
+    async def counts(self, endpoint: EndpointId) -> Counts:
+        """One row, kept by every transition."""
+        row = await self._reader.run(lambda tx: tx.one(COUNTS, (endpoint,)))
+        return Counts() if row is None else Counts(**dict(zip(Counts.__slots__, row, strict=True)))
+
+    async def oldest_queued_ms(self, endpoint: EndpointId) -> int | None:
+        """The first entry of the queue's index."""
+        row = await self._reader.run(lambda tx: tx.one(OLDEST_QUEUED, (endpoint,)))
+        return None if row is None else row[0]
+
+    async def story(self, job: JobId) -> Sequence[StoryLine]:
+        """In the order of writing."""
+        rows = await self._reader.run(lambda tx: tx.all(STORY_OF, (job,)))
+        return [story_line(row, job=job) for row in rows]
+
+    # ── for workers and loops ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str) -> Claims:
+        """See `claims`."""
+        take = claims.Take(worker=worker, limit=limit, at_ms=at_ms, lease_ms=lease_ms, sdk=sdk)
+        return await self._writer.run(lambda tx: claims.claim(tx, take))
+
+    async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
+        """See `transitions`."""
+        return await self._writer.run(lambda tx: advance_job(tx, find_job(tx, job), event, bodies))
+
+    async def progress(self, job: JobId, worker: WorkerId, output: bytes, *, at_ms: int, lease_ms: int) -> JobStep:
+        """See `streams`."""
+        return await self._writer.run(
+            lambda tx: streams.progress(tx, job, worker, output, at_ms=at_ms, lease_ms=lease_ms)
+        )
+
+    async def add_part(self, job: JobId, worker: WorkerId, part: bytes, *, at_ms: int, lease_ms: int) -> bool:
+        """See `streams`."""
+        return await self._writer.run(
+            lambda tx: streams.add_part(tx, job, worker, part, at_ms=at_ms, lease_ms=lease_ms)
+        )
+
+    async def confirm(self, worker: WorkerId, jobs: Sequence[JobId] | None, *, at_ms: int, lease_ms: int) -> None:
+        """See `signs`."""
+        await self._writer.run(lambda tx: signs.confirm(tx, worker, jobs, at_ms=at_ms, lease_ms=lease_ms))
+
+    async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
+        """The index of deadlines, from its beginning."""
+        rows = await self._reader.run(lambda tx: tx.all(DUE, (now_ms, limit)))
+        return [row[0] for row in rows]
+
+    async def stops(self, worker: WorkerId) -> Sequence[Stop]:
+        """See `signs`."""
+        return await self._reader.run(lambda tx: signs.stops(tx, worker))
+
+    async def mark_told(self, worker: WorkerId, jobs: Sequence[JobId], at_ms: int) -> None:
+        """See `signs`."""
+        await self._writer.run(lambda tx: signs.mark_told(tx, worker, jobs, at_ms))
+
+    async def clear_stops(self, worker: WorkerId, asked_before_ms: int) -> None:
+        """See `signs`; a worker without stops, as most are, costs no transaction."""
+        if await self.stops(worker):
+            await self._writer.run(lambda tx: signs.clear_stops(tx, worker, asked_before_ms))
+
+    async def stops_due(self, asked_before_ms: int) -> Sequence[Stop]:
+        """See `signs`."""
+        return await self._reader.run(lambda tx: signs.stops_due(tx, asked_before_ms))
+
+    async def held_by(self, worker: WorkerId) -> Sequence[Job]:
+        """In the order of submission."""
+        found = await self._reader.run(lambda tx: running_on(tx, worker))
+        return [stored.job for stored in found]
+
+    async def prune(self, now_ms: int, limit: int) -> int:
+        """Bodies and parts go with their job's row; at most `limit` keys go too."""
+        return await self._writer.run(lambda tx: _prune(tx, now_ms, limit))
+
+
+def _result(tx: Tx, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+    row = tx.one(RESULT, (job, team))
+    if row is None:
+        return None
+    found = stored_job(row).job
+    if endpoint is not None and found.endpoint != endpoint:
+        return None
+    output, error, webhook = row[JOB_WIDTH:]
+    text = None if error is None else error.decode("utf-8", "surrogatepass")
+    return Result(job=found, output=output, error=text, webhook=webhook)
+
+
+def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, page: Page) -> Sequence[Job]:
+    before = NO_END
+    if page.before is not None:
+        row = tx.one(SEQ_OF, (page.before, team, endpoint))
+        if row is None:
+            return []
+        before = row[0]
+    which = (endpoint, team, before, page.limit)
+    if state is None:
+        rows = tx.all(LIST_ALL, which)
+    elif state is JobState.QUEUED:
+        rows = tx.all(LIST_QUEUED, (0, *which)) + tx.all(LIST_QUEUED, (1, *which))
+        rows = sorted(rows, reverse=True)[: page.limit]  # a row begins with its number
+    elif state is JobState.RUNNING:
+        rows = tx.all(LIST_RUNNING, which)
+    else:
+        rows = tx.all(LIST_ENDED, (state.value, *which))
+    return [stored_job(row).job for row in rows]
+
+
+def _purge(tx: Tx, endpoint: EndpointId, newest: int, at_ms: int) -> int:
+    rows = tx.all(QUEUED_UP_TO, (endpoint, newest, PURGE_STEP))
+    for row in rows:
+        advance_job(tx, stored_job(row), Purged(at_ms=at_ms))
+    return len(rows)
+
+
+def _ahead_of(tx: Tx, job: Job) -> int:
+    place = tx.one(PLACE, (job.id, job.team))
+    if place is None:
+        return 0
+    seq, low_priority = place
+    if not low_priority:
+        return _count_ahead(tx, job, 0, seq, AHEAD_MOST)
+    ahead = _count_ahead(tx, job, 0, NO_END, AHEAD_MOST)
+    return ahead + _count_ahead(tx, job, 1, seq, AHEAD_MOST - ahead)
+
+
+def _count_ahead(tx: Tx, job: Job, low_priority: int, before: int, most: int) -> int:
+    count: int = tx.all(COUNT_AHEAD, (job.endpoint, low_priority, before, most))[0][0]
+    return count
+
+
+def _prune(tx: Tx, now_ms: int, limit: int) -> int:
+    tx.flush()  # lines of these jobs may still wait to be written
+    outlived = tx.all(OUTLIVED, (now_ms, limit))
+    for (seq,) in outlived:
+        tx.execute(FORGET_STORY, (seq,))
+        tx.execute(FORGET_JOB, (seq,))
+    tx.execute(FORGET_KEYS, (now_ms - SUBMIT_KEY_LIFE_MS, limit))
+    return len(outlived)

@@ -1,0 +1,341 @@
+"""Rows and records: which columns a record has, in which order, and how each is written.
+
+Called by everything that reads or writes a table. Column lists are made here once, so that a `SELECT` and the function
+that understands its rows cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NamedTuple
+
+from stoker.endpoint import Endpoint, Policy, PolicyType, Release
+from stoker.job import Job, JobReason, JobState
+from stoker.store import Stop, StoryLine
+from stoker.store.sqlite.transaction import Row
+from stoker.team import ApiKey, Scope, Team
+from stoker.worker import Exit, Worker, WorkerReason, WorkerState
+
+
+def _columns(table: str, names: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in names.split())
+
+
+def _places(columns: str) -> str:
+    return ", ".join("?" * (columns.count(",") + 1))
+
+
+def insert(table: str, columns: str) -> str:
+    """The statement that inserts one row of `columns`, which may carry the table's name."""
+    return f"INSERT INTO {table} ({columns.replace(f'{table}.', '')}) VALUES ({_places(columns)})"
+
+
+def plain(text: str) -> str:
+    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+JOB: Final = _columns(
+    "jobs",
+    "seq id team endpoint state reason low_priority created_ms queued_ms expires_ms execution_limit_ms retention_ms "
+    "retry_limit attempt losses worker claimed_ms confirmed_ms lease_until_ms finished_ms",
+)
+JOB_WIDTH: Final = JOB.count(",") + 1
+"""How many columns `stored_job` takes; what a statement selects besides comes after them."""
+
+
+class StoredJob(NamedTuple):
+    """A job and the number of its row, by which bodies and the ledger know it."""
+
+    seq: int
+    job: Job
+
+
+def stored_job(row: Row) -> StoredJob:
+    """From a row that begins with `JOB`."""
+    return StoredJob(
+        row[0],
+        Job(
+            id=row[1],
+            team=row[2],
+            endpoint=row[3],
+            state=JobState(row[4]),
+            reason=JobReason(row[5]),
+            low_priority=row[6] == 1,
+            created_ms=row[7],
+            queued_ms=row[8],
+            expires_ms=row[9],
+            execution_limit_ms=row[10],
+            retention_ms=row[11],
+            retry_limit=row[12],
+            attempt=row[13],
+            losses=row[14],
+            worker=row[15],
+            claimed_ms=row[16],
+            confirmed_ms=row[17],
+            lease_until_ms=row[18],
+            finished_ms=row[19],
+        ),
+    )
+
+
+NEW_JOB: Final = ", ".join(
+    [
+        "id",
+        "team",
+        "endpoint",
+        "low_priority",
+        "created_ms",
+        "execution_limit_ms",
+        "retention_ms",
+        "retry_limit",
+        "state",
+        "reason",
+        "queued_ms",
+        "expires_ms",
+        "attempt",
+        "losses",
+        "worker",
+        "claimed_ms",
+        "confirmed_ms",
+        "lease_until_ms",
+        "finished_ms",
+        "deadline_ms",
+        "purge_ms",
+        "webhook",
+        "s3_config",
+    ]
+)
+
+
+def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tuple[Any, ...]:
+    """For `NEW_JOB`."""
+    fixed = (
+        job.id,
+        job.team,
+        job.endpoint,
+        int(job.low_priority),
+        job.created_ms,
+        job.execution_limit_ms,
+        job.retention_ms,
+        job.retry_limit,
+    )
+    return (*fixed, *moving_job_values(job), webhook, s3_config)
+
+
+def moving_job_values(job: Job) -> tuple[Any, ...]:
+    """What transitions change, and what is derived from it for the indexes: see `transitions.SAVE_JOB`."""
+    return (
+        job.state.value,
+        job.reason.value,
+        job.queued_ms,
+        job.expires_ms,
+        job.attempt,
+        job.losses,
+        job.worker,
+        job.claimed_ms,
+        job.confirmed_ms,
+        job.lease_until_ms,
+        job.finished_ms,
+        job.deadline_ms,
+        job.purge_ms,
+    )
+
+
+STOP: Final = _columns("stops", "job worker asked_ms told_ms")
+
+
+def stop(row: Row) -> Stop:
+    """From a row of `STOP`."""
+    return Stop(job=row[0], worker=row[1], asked_ms=row[2], told_ms=row[3])
+
+
+STORY: Final = "at_ms, kind, reason, state, attempt, worker, text"
+
+
+def story_line(row: Row, **whose: Any) -> StoryLine:
+    """From a row of `STORY`; `whose` names the job, which the row knows by number only."""
+    return StoryLine(
+        at_ms=row[0], kind=row[1], reason=row[2], state=row[3], attempt=row[4], worker=row[5], text=row[6], **whose
+    )
+
+
+# ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORKER: Final = _columns(
+    "workers",
+    "id team endpoint release token_hash gpus decided_ms state reason detail launched_ms ready_ms idle_ms drained_ms "
+    "stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text",
+)
+WORKER_WIDTH: Final = WORKER.count(",") + 1
+
+
+def worker(row: Row) -> Worker:
+    """From a row that begins with `WORKER`."""
+    return Worker(
+        id=row[0],
+        team=row[1],
+        endpoint=row[2],
+        release=row[3],
+        token_hash=row[4],
+        gpus=tuple(json.loads(row[5])),
+        decided_ms=row[6],
+        state=WorkerState(row[7]),
+        reason=WorkerReason(row[8]),
+        detail=row[9],
+        launched_ms=row[10],
+        ready_ms=row[11],
+        idle_ms=row[12],
+        drained_ms=row[13],
+        stopped_ms=row[14],
+        gone_ms=row[15],
+        seen_ms=row[16],
+        pinged_ms=row[17],
+        sdk=row[18],
+        exit=None if row[20] is None else Exit(code=row[19], text=row[20]),
+    )
+
+
+def worker_values(worker: Worker) -> tuple[Any, ...]:
+    """For `WORKER`."""
+    fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash, json.dumps(worker.gpus))
+    return (*fixed, worker.decided_ms, *moving_worker_values(worker))
+
+
+def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
+    """What transitions change: see `transitions.SAVE_WORKER`."""
+    return (
+        worker.state.value,
+        worker.reason.value,
+        plain(worker.detail),
+        worker.launched_ms,
+        worker.ready_ms,
+        worker.idle_ms,
+        worker.drained_ms,
+        worker.stopped_ms,
+        worker.gone_ms,
+        worker.seen_ms,
+        worker.pinged_ms,
+        plain(worker.sdk),
+        None if worker.exit is None else worker.exit.code,
+        None if worker.exit is None else plain(worker.exit.text),
+    )
+
+
+# ── what customers configure ──────────────────────────────────────────────────────────────────────────────────────────
+
+ENDPOINT: Final = _columns(
+    "endpoints",
+    "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
+    "execution_timeout_ms ttl_ms retries retention_s version created_ms deleted_ms",
+)
+
+
+def endpoint(row: Row) -> Endpoint:
+    """From a row of `ENDPOINT`."""
+    return Endpoint(
+        id=row[0],
+        team=row[1],
+        name=row[2],
+        app_name=row[3],
+        release=row[4],
+        min_workers=row[5],
+        max_workers=row[6],
+        idle_timeout_s=row[7],
+        slots=row[8],
+        policy=Policy(type=PolicyType(row[9]), value=row[10]),
+        execution_timeout_ms=row[11],
+        ttl_ms=row[12],
+        retries=row[13],
+        retention_s=row[14],
+        version=row[15],
+        created_ms=row[16],
+        deleted_ms=row[17],
+    )
+
+
+def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
+    """For `ENDPOINT`."""
+    return (
+        endpoint.id,
+        endpoint.team,
+        endpoint.name,
+        endpoint.app_name,
+        endpoint.release,
+        endpoint.min_workers,
+        endpoint.max_workers,
+        endpoint.idle_timeout_s,
+        endpoint.slots,
+        endpoint.policy.type.value,
+        endpoint.policy.value,
+        endpoint.execution_timeout_ms,
+        endpoint.ttl_ms,
+        endpoint.retries,
+        endpoint.retention_s,
+        endpoint.version,
+        endpoint.created_ms,
+        endpoint.deleted_ms,
+    )
+
+
+RELEASE: Final = _columns("releases", "id endpoint number image command env gpus_per_worker created_ms")
+
+
+def release(row: Row) -> Release:
+    """From a row of `RELEASE`."""
+    return Release(
+        id=row[0],
+        endpoint=row[1],
+        number=row[2],
+        image=row[3],
+        command=row[4],
+        env=json.loads(row[5]),
+        gpus_per_worker=row[6],
+        created_ms=row[7],
+    )
+
+
+def release_values(release: Release) -> tuple[Any, ...]:
+    """For `RELEASE`."""
+    return (
+        release.id,
+        release.endpoint,
+        release.number,
+        release.image,
+        release.command,
+        json.dumps(dict(release.env)),
+        release.gpus_per_worker,
+        release.created_ms,
+    )
+
+
+TEAM: Final = _columns("teams", "id name created_ms")
+
+
+def team(row: Row) -> Team:
+    """From a row of `TEAM`."""
+    return Team(id=row[0], name=row[1], created_ms=row[2])
+
+
+KEY: Final = _columns("api_keys", "id team name scopes secret_hash created_ms revoked_ms")
+
+
+def key(row: Row) -> ApiKey:
+    """From a row of `KEY`."""
+    return ApiKey(
+        id=row[0],
+        team=row[1],
+        name=row[2],
+        scopes=frozenset(Scope(word) for word in row[3].split()),
+        secret_hash=row[4],
+        created_ms=row[5],
+        revoked_ms=row[6],
+    )
+
+
+def key_values(key: ApiKey) -> tuple[Any, ...]:
+    """For `KEY`."""
+    scopes = " ".join(sorted(key.scopes))
+    return (key.id, key.team, key.name, scopes, key.secret_hash, key.created_ms, key.revoked_ms)

@@ -1,0 +1,138 @@
+"""Workers in SQLite: the table of contents `WorkerRows`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoker.ids import EndpointId, ReleaseId, WorkerId
+from stoker.store import Decision, Failures, Held, StoryLine
+from stoker.store.sqlite.rows import STORY, WORKER, WORKER_WIDTH, insert, plain, story_line, worker_values
+from stoker.store.sqlite.rows import worker as worker_of
+from stoker.store.sqlite.transaction import Row, Tx
+from stoker.store.sqlite.transitions import FIND_WORKER, advance_worker, find_worker, tell_worker
+from stoker.store.sqlite.writer import Lane
+from stoker.worker import Worker, WorkerEvent, WorkerReason, WorkerStep
+
+_HELD: Final = f"""
+    SELECT {WORKER},
+      (SELECT count(*) FROM jobs WHERE jobs.worker = workers.id AND jobs.state = 'running'),
+      (SELECT count(*) FROM stops WHERE stops.worker = workers.id)
+    FROM workers"""
+ALIVE: Final = f"{_HELD} WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
+ALIVE_OF: Final = f"{_HELD} WHERE workers.gone_ms IS NULL AND workers.endpoint = ? ORDER BY workers.seq"
+GONE_OF: Final = f"""
+    {_HELD} WHERE workers.gone_ms IS NOT NULL AND workers.endpoint = ?
+    ORDER BY workers.gone_ms DESC, workers.seq DESC LIMIT ?"""
+COUNT_ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
+ADD: Final = insert("workers", WORKER)
+BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = ?"
+
+START_FAILURES: Final = (
+    WorkerReason.LAUNCH_FAILED,
+    WorkerReason.CRASHED_WHILE_STARTING,
+    WorkerReason.START_TIMEOUT,
+    WorkerReason.UNHEALTHY,
+    WorkerReason.VANISHED,
+)
+"""Ends before the first take that speak against the release. Those that we wanted do not."""
+FAILED: Final = f"""
+    SELECT gone_ms, detail FROM workers
+    WHERE release = ?1 AND gone_ms IS NOT NULL AND ready_ms IS NULL
+      AND reason IN ({", ".join(f"'{reason.value}'" for reason in START_FAILURES)})
+      AND decided_ms > coalesce((SELECT max(decided_ms) FROM workers WHERE release = ?1 AND ready_ms IS NOT NULL), -1)
+    ORDER BY gone_ms DESC, seq DESC"""
+
+STORY_OF: Final = f"SELECT {STORY} FROM story WHERE worker = ? AND job IS NULL ORDER BY seq"
+RECORD: Final = "INSERT OR REPLACE INTO decisions (endpoint, at_ms, reason, text, wanted) VALUES (?, ?, ?, ?, ?)"
+DECISION: Final = "SELECT at_ms, reason, text, wanted FROM decisions WHERE endpoint = ?"
+GONE_BEFORE: Final = "SELECT id FROM workers WHERE gone_ms IS NOT NULL AND gone_ms < ? ORDER BY gone_ms, seq LIMIT ?"
+FORGET_STORY: Final = "DELETE FROM story WHERE worker = ? AND job IS NULL"
+FORGET: Final = "DELETE FROM workers WHERE id = ?"
+
+
+class SqliteWorkers:
+    """`WorkerRows`."""
+
+    def __init__(self, writer: Lane, reader: Lane) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def add(self, worker: Worker, *, alive_max: int) -> bool:
+        """Counted and stored in one transaction, so that two decisions cannot both fill the last place."""
+        return await self._writer.run(lambda tx: _add(tx, worker, alive_max))
+
+    async def get(self, worker: WorkerId) -> Worker | None:
+        """By id."""
+        return _worker(await self._reader.run(lambda tx: tx.one(FIND_WORKER, (worker,))))
+
+    async def by_token(self, token_hash: str) -> Worker | None:
+        """By the SHA-256 of its token."""
+        return _worker(await self._reader.run(lambda tx: tx.one(BY_TOKEN, (token_hash,))))
+
+    async def of_endpoint(self, endpoint: EndpointId, *, gone: int = 0) -> Sequence[Held]:
+        """Alive ones oldest first, then gone ones, the last one first."""
+        rows = await self._reader.run(
+            lambda tx: tx.all(ALIVE_OF, (endpoint,)) + (tx.all(GONE_OF, (endpoint, gone)) if gone else [])
+        )
+        return [_held(row) for row in rows]
+
+    async def alive(self) -> Sequence[Held]:
+        """Of every team, oldest first."""
+        return [_held(row) for row in await self._reader.run(lambda tx: tx.all(ALIVE))]
+
+    async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:
+        """See `transitions`."""
+        return await self._writer.run(lambda tx: advance_worker(tx, find_worker(tx, worker), event))
+
+    async def failures(self, release: ReleaseId) -> Failures:
+        """Those decided after the last one that became ready."""
+        rows = await self._reader.run(lambda tx: tx.all(FAILED, (release,)))
+        return Failures(count=len(rows), last_ms=rows[0][0], text=rows[0][1]) if rows else Failures()
+
+    async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
+        """In the order of writing; what it did with jobs is told by their stories."""
+        return [story_line(row) for row in await self._reader.run(lambda tx: tx.all(STORY_OF, (worker,)))]
+
+    async def record(self, decision: Decision) -> None:
+        """One row for each endpoint."""
+        values = (decision.endpoint, decision.at_ms, decision.reason, plain(decision.text), decision.wanted)
+        await self._writer.run(lambda tx: tx.execute(RECORD, values).rowcount)
+
+    async def decision(self, endpoint: EndpointId) -> Decision | None:
+        """The row that `record` wrote."""
+        row = await self._reader.run(lambda tx: tx.one(DECISION, (endpoint,)))
+        if row is None:
+            return None
+        return Decision(endpoint=endpoint, at_ms=row[0], reason=row[1], text=row[2], wanted=row[3])
+
+    async def prune(self, gone_before_ms: int, limit: int) -> Sequence[WorkerId]:
+        """With their stories, those that went first first."""
+        return await self._writer.run(lambda tx: _prune(tx, gone_before_ms, limit))
+
+
+def _worker(row: Row | None) -> Worker | None:
+    return None if row is None else worker_of(row)
+
+
+def _held(row: Row) -> Held:
+    running, stopping = row[WORKER_WIDTH:]
+    return Held(worker=worker_of(row), running=running, stopping=stopping)
+
+
+def _add(tx: Tx, worker: Worker, alive_max: int) -> bool:
+    alive: int = tx.all(COUNT_ALIVE, (worker.endpoint,))[0][0]
+    if alive >= alive_max:
+        return False
+    tx.execute(ADD, worker_values(worker))
+    tell_worker(tx, worker)
+    return True
+
+
+def _prune(tx: Tx, gone_before_ms: int, limit: int) -> list[WorkerId]:
+    tx.flush()  # lines of these workers may still wait to be written
+    gone = [row[0] for row in tx.all(GONE_BEFORE, (gone_before_ms, limit))]
+    for worker in gone:
+        tx.execute(FORGET_STORY, (worker,))
+        tx.execute(FORGET, (worker,))
+    return gone

@@ -1,0 +1,143 @@
+"""Who carries operations to a connection: a thread that takes all that waits at once, or the caller itself.
+
+Called by the tables of contents (`jobs.py` and its neighbours). While a lane flushes one transaction to the disk the next operations
+gather; the flush is shared by all of them (D2). There is no timer: a lone operation never waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol, TypeVar
+
+from stoker.errors import Unavailable
+from stoker.store.sqlite.transaction import Operation, Outcome, Tx
+
+T = TypeVar("T")
+Transact = Callable[[sqlite3.Connection, Sequence[Operation]], list[Outcome]]
+"""`transaction.write` or `transaction.read`."""
+
+BATCH_MOST: Final = 512
+"""Operations in one transaction: enough to share a flush, few enough that the first do not wait for the last."""
+WAITING_MOST: Final = 50_000
+"""Operations that may wait: several seconds of work. Beyond it callers are told to come back later."""
+
+
+class Lane(Protocol):
+    """Carries operations to a connection."""
+
+    async def run(self, operation: Callable[[Tx], T]) -> T:
+        """The operation's answer, once it is committed. Raises what it raised, or `Unavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits and close the connection. Closing twice is no error."""
+        ...
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the store is closed", code="store_closed")
+
+
+class Inline:
+    """The caller itself: for simulations, whose clock jumps and who can have no threads."""
+
+    def __init__(self, connection: sqlite3.Connection, transact: Transact) -> None:
+        self._connection = connection
+        self._transact = transact
+        self._open = True
+
+    async def run(self, operation: Callable[[Tx], T]) -> T:
+        """The operation's answer; it never gives the event loop a turn."""
+        if not self._open:
+            raise _closed()
+        (outcome,) = self._transact(self._connection, [operation])
+        if outcome.error is not None:
+            raise outcome.error
+        answer: T = outcome.value
+        return answer
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._open = False
+        self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    operation: Operation
+    future: asyncio.Future[Any]
+
+
+class Thread:
+    """A thread with a connection of its own, which serves the event loop that made it."""
+
+    def __init__(self, connection: sqlite3.Connection, transact: Transact, *, name: str) -> None:
+        self._connection = connection
+        self._transact = transact
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._open = True
+        # A daemon: an event loop that was abandoned without closing the store must not keep the process alive.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, operation: Callable[[Tx], T]) -> T:
+        """The operation's answer. One whose caller was cancelled is carried out all the same."""
+        if not self._open:
+            raise _closed()
+        if self._queue.qsize() >= WAITING_MOST:
+            raise Unavailable("too many operations wait for the database", code="store_busy")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Waiting(operation, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish what waits and close the connection."""
+        if self._open:
+            self._open = False
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        last = False
+        while not last:
+            batch, last = self._gather()
+            if batch:
+                self._answer(batch, self._transact(self._connection, [waiting.operation for waiting in batch]))
+        self._connection.close()
+
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        """Everything that waits, at least one thing; and whether nothing comes after it."""
+        batch: list[_Waiting] = []
+        waiting = self._queue.get()
+        while waiting is not None:
+            batch.append(waiting)
+            if len(batch) == BATCH_MOST:
+                return batch, False
+            try:
+                waiting = self._queue.get_nowait()
+            except Empty:
+                return batch, False
+        return batch, True
+
+    def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
+        except RuntimeError:
+            # The loop was closed without closing the store: nobody is left who could be answered.
+            self._open = False
+
+
+def _resolve(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if waiting.future.done():
+            continue
+        if outcome.error is not None:
+            waiting.future.set_exception(outcome.error)
+        else:
+            waiting.future.set_result(outcome.value)

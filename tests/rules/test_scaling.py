@@ -1,0 +1,435 @@
+"""The scaling decision: the examples of `docs/scaling.md`, and what holds for every snapshot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+
+from stoker import scaling
+from stoker.endpoint import Policy, PolicyType
+from stoker.ids import WorkerId
+from stoker.scaling import Drain, Plan, Reason, Snapshot, WorkerView, decide, wanted_by_load
+from stoker.worker import WorkerReason, WorkerState
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
+SERVING = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
+
+# ── the examples of the document ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_examples(text: str) -> dict[str, Any]:
+    """What follows each `####` title: a JSON block with a snapshot and its plan."""
+    block = re.compile(r"^#### (.+)\n(?:(?!#).*\n)*?```json\n((?:.*\n)*?)```$", re.MULTILINE)
+    return {title: json.loads(body) for title, body in block.findall(text)}
+
+
+EXAMPLES = _read_examples(DOCUMENT.read_text("utf-8"))
+
+
+def _read_snapshot(written: dict[str, Any]) -> Snapshot:
+    """A snapshot from its JSON; what is left out is as the document says."""
+    values: dict[str, Any] = {
+        "now_ms": 1_000_000,
+        "min_workers": 0,
+        "max_workers": 3,
+        "idle_timeout_s": 60,
+        "slots": 1,
+    } | written
+    kind, value = values.pop("policy", ["queue_requests", 1])
+    workers = tuple(_read_worker(worker) for worker in values.pop("workers", []))
+    return Snapshot(**values, policy=Policy(type=PolicyType(kind), value=value), workers=workers)
+
+
+def _read_worker(written: dict[str, Any]) -> WorkerView:
+    values: dict[str, Any] = {"state": "ready", "current": True, "held": 0, "decided_ms": 0} | written
+    state = WorkerState(values.pop("state"))
+    return WorkerView(**values, state=state)
+
+
+def _write_plan(plan: Plan) -> dict[str, Any]:
+    """A plan as the document shows it: words for the whole plan, numbers and names for its lines."""
+    written: dict[str, Any] = {"wanted": plan.wanted, "reason": plan.reason.value, "text": plan.text}
+    if plan.launch is not None:
+        written["launch"] = plan.launch.count
+    if plan.drain:
+        written["drain"] = {line.worker: line.reason.value for line in plan.drain}
+    if plan.look_again_ms is not None:
+        written["look_again_ms"] = plan.look_again_ms
+    return written
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_examples_of_the_document(title: str) -> None:
+    """Every example in docs/scaling.md is what the code decides."""
+    assert _write_plan(decide(_read_snapshot(EXAMPLES[title]["snapshot"]))) == EXAMPLES[title]["plan"]
+
+
+def test_every_block_of_the_document_is_an_example() -> None:
+    """No JSON block of docs/scaling.md escapes the test above."""
+    assert DOCUMENT.read_text("utf-8").count("```json") == len(EXAMPLES) > 0
+
+
+def test_every_reason_has_an_example() -> None:
+    """Each reason that the console can show is explained by an example of docs/scaling.md."""
+    plans = [decide(_read_snapshot(example["snapshot"])) for example in EXAMPLES.values()]
+    shown = {plan.reason for plan in plans} | {plan.launch.reason for plan in plans if plan.launch}
+    assert shown == set(Reason)
+
+
+@pytest.mark.parametrize("name", ["BACKOFF_MOST_S", "CRASH_LOOP_FAILURES", "RECHECK_MS"])
+def test_numbers_of_the_document(name: str) -> None:
+    """docs/scaling.md names the code's limits with the code's values."""
+    assert f"`{name}` = {getattr(scaling, name)}" in DOCUMENT.read_text("utf-8")
+
+
+# ── any snapshot ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NOW_MS = 1_700_000_000_000
+PAST_MS = st.integers(0, 400_000).map(lambda ago: NOW_MS - ago)
+
+
+LOADS = [(state, 0) for state in WorkerState if state is not WorkerState.GONE] + [
+    (state, held) for state in (WorkerState.READY, WorkerState.DRAINING) for held in (0, 1, 3)
+]
+"""Where a worker may be and how many jobs it may hold there."""
+
+
+@st.composite
+def worker_views(draw: st.DrawFn, number: int) -> WorkerView:
+    """A worker that is not gone; only one that was ready once can hold jobs."""
+    state, held = draw(st.sampled_from(LOADS))
+    return WorkerView(
+        id=WorkerId(f"w{number}"),
+        state=state,
+        current=draw(st.integers(0, 3)) < 3,
+        held=held,
+        decided_ms=draw(PAST_MS),
+        idle_ms=draw(PAST_MS) if state is WorkerState.READY and held == 0 else None,
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """An endpoint as the fleet may find it: workers of several releases, more than max after max was lowered."""
+    max_workers = draw(st.integers(1, 5))
+    queued = draw(st.integers(0, 12))
+    failures = draw(st.sampled_from([0, 0, 0, 1, 2, 3, 9, 60]))
+    return Snapshot(
+        now_ms=NOW_MS,
+        min_workers=draw(st.integers(0, max_workers)),
+        max_workers=max_workers,
+        idle_timeout_s=draw(st.integers(1, 300)),
+        slots=draw(st.integers(1, 3)),
+        policy=Policy(type=draw(st.sampled_from(PolicyType)), value=draw(st.integers(1, 20))),
+        deleted=draw(st.sampled_from([False, False, False, False, True])),
+        queued=queued,
+        queued_low=draw(st.integers(0, 2)),
+        oldest_queued_ms=draw(PAST_MS) if queued else None,
+        running=draw(st.integers(0, 9)),
+        workers=tuple(draw(worker_views(number)) for number in range(draw(st.integers(0, 6)))),
+        failures=failures,
+        failed_ms=draw(PAST_MS) if failures else None,
+        capacity=draw(st.sampled_from([None, None, 0, 1, 2, 5])),
+        available=draw(st.sampled_from([True, True, True, False])),
+    )
+
+
+def serving(snapshot: Snapshot) -> list[WorkerView]:
+    """Workers of the present release that take jobs now or will."""
+    return [worker for worker in snapshot.workers if worker.current and worker.state in SERVING]
+
+
+def launched(plan: Plan) -> int:
+    """How many workers the plan starts."""
+    return plan.launch.count if plan.launch else 0
+
+
+def scale_downs(plan: Plan) -> list[Drain]:
+    """Lines that save workers, as opposed to lines that follow a release or an endpoint out."""
+    return [line for line in plan.drain if line.reason is WorkerReason.SCALED_DOWN]
+
+
+def lines(plan: Plan) -> Counter[str]:
+    """What the plan does, without its words: how often each worker is drained, how many are launched."""
+    return Counter({"launch": launched(plan)} | Counter(line.worker for line in plan.drain))
+
+
+def carried_out(snapshot: Snapshot, plan: Plan) -> Snapshot:
+    """The snapshot when everything in the plan has been done, and nothing else has happened."""
+    going = {line.worker for line in plan.drain}
+    stayed = [
+        replace(worker, state=WorkerState.DRAINING) if worker.id in going else worker for worker in snapshot.workers
+    ]
+    new = [
+        WorkerView(
+            id=WorkerId(f"new{number}"), state=WorkerState.DECIDED, current=True, held=0, decided_ms=snapshot.now_ms
+        )
+        for number in range(launched(plan))
+    ]
+    room = None if snapshot.capacity is None else snapshot.capacity - len(new)
+    return replace(snapshot, workers=(*stayed, *new), capacity=room)
+
+
+def moved(snapshot: Snapshot, by_ms: int) -> Snapshot:
+    """The same story told `by_ms` later."""
+
+    def later(at_ms: int | None) -> int | None:
+        return None if at_ms is None else at_ms + by_ms
+
+    return replace(
+        snapshot,
+        now_ms=snapshot.now_ms + by_ms,
+        oldest_queued_ms=later(snapshot.oldest_queued_ms),
+        failed_ms=later(snapshot.failed_ms),
+        workers=tuple(
+            replace(worker, decided_ms=worker.decided_ms + by_ms, idle_ms=later(worker.idle_ms))
+            for worker in snapshot.workers
+        ),
+    )
+
+
+@given(snapshots())
+def test_within_max(snapshot: Snapshot) -> None:
+    """A launch never leads beyond max, whether one counts serving workers or all that use the machine."""
+    count = launched(decide(snapshot))
+    assert count == 0 or len(serving(snapshot)) + count <= snapshot.max_workers
+    assert count == 0 or len(snapshot.workers) + count <= snapshot.max_workers
+    assert snapshot.capacity is None or count <= snapshot.capacity
+
+
+@given(snapshots())
+def test_within_wanted(snapshot: Snapshot) -> None:
+    """The number that is wanted lies between min and max, or is 0 for a deleted endpoint."""
+    wanted = decide(snapshot).wanted
+    assert wanted == 0 if snapshot.deleted else snapshot.min_workers <= wanted <= snapshot.max_workers
+
+
+@given(snapshots())
+def test_min_is_kept_ready(snapshot: Snapshot) -> None:
+    """Saving workers leaves min of them ready, or no ready one goes at all; being over max is the only exception."""
+    plan = decide(replace(snapshot, deleted=False))
+    assume(len(serving(snapshot)) <= snapshot.max_workers)
+    ready = sum(worker.state is WorkerState.READY for worker in serving(snapshot))
+    assert not scale_downs(plan) or ready - len(scale_downs(plan)) >= max(snapshot.min_workers, plan.wanted)
+
+
+@given(snapshots())
+def test_no_lease_is_drained_to_save_a_worker(snapshot: Snapshot) -> None:
+    """A worker that holds a job goes with its release or its endpoint only."""
+    held = {worker.id: worker.held for worker in snapshot.workers}
+    assert all(held[line.worker] == 0 for line in scale_downs(decide(snapshot)))
+
+
+@given(snapshots())
+def test_only_serving_workers_are_drained_and_each_once(snapshot: Snapshot) -> None:
+    """A worker on its way out is not told again, and no worker is named twice."""
+    drained = [line.worker for line in decide(snapshot).drain]
+    assert len(drained) == len(set(drained))
+    assert set(drained) <= {worker.id for worker in snapshot.workers if worker.state in SERVING}
+
+
+@given(snapshots())
+def test_all_outdated_workers_leave(snapshot: Snapshot) -> None:
+    """Every worker of an old release is drained at once, holding jobs or not."""
+    outdated = {worker.id for worker in snapshot.workers if worker.state in SERVING and not worker.current}
+    assert outdated <= {line.worker for line in decide(snapshot).drain}
+
+
+@given(snapshots())
+def test_one_direction(snapshot: Snapshot) -> None:
+    """No plan starts workers and saves workers."""
+    plan = decide(snapshot)
+    assert not (plan.launch and scale_downs(plan))
+
+
+@given(snapshots())
+def test_settles_after_one_step(snapshot: Snapshot) -> None:
+    """What a plan leaves behind needs no other plan."""
+    plan = decide(snapshot)
+    event(f"{'launches' if plan.launch else 'drains' if plan.drain else 'rests'}: {plan.reason}")
+    after = decide(carried_out(snapshot, plan))
+    assert (after.launch, after.drain) == (None, ())
+
+
+@given(snapshots(), st.integers(1, 20), PAST_MS)
+def test_more_queue_is_never_fewer_workers(snapshot: Snapshot, more: int, since_ms: int) -> None:
+    """Jobs that come on top never lower the number of workers."""
+    longer = replace(
+        snapshot,
+        queued=snapshot.queued + more,
+        oldest_queued_ms=since_ms if snapshot.queued == 0 else snapshot.oldest_queued_ms,
+    )
+    few, many = decide(snapshot), decide(longer)
+    assert wanted_by_load(snapshot) <= wanted_by_load(longer)
+    assert few.wanted <= many.wanted
+    assert launched(few) - len(few.drain) <= launched(many) - len(many.drain)
+
+
+@given(snapshots(), st.randoms(use_true_random=False))
+def test_order_blind(snapshot: Snapshot, random: Any) -> None:
+    """The order in which workers are listed changes nothing, not even the words."""
+    workers = list(snapshot.workers)
+    random.shuffle(workers)
+    assert decide(replace(snapshot, workers=tuple(workers))) == decide(snapshot)
+
+
+@given(snapshots(), st.integers(-(10**12), 10**12))
+def test_only_distances_in_time_count(snapshot: Snapshot, by_ms: int) -> None:
+    """The same story at another time of day gets the same plan."""
+    plan, later = decide(snapshot), decide(moved(snapshot, by_ms))
+    look_again_ms = None if plan.look_again_ms is None else plan.look_again_ms + by_ms
+    assert later == replace(plan, look_again_ms=look_again_ms)
+
+
+@given(snapshots(), st.floats(0, 1, exclude_max=True))
+def test_safe_to_sleep_until_the_plan_says(snapshot: Snapshot, part: float) -> None:
+    """Before `look_again_ms` time alone asks for nothing that the plan did not say, carried out or not."""
+    plan = decide(snapshot)
+    sleep_ms = 10_000_000 if plan.look_again_ms is None else plan.look_again_ms - snapshot.now_ms
+    then_ms = snapshot.now_ms + int(sleep_ms * part)
+    assert lines(decide(replace(snapshot, now_ms=then_ms))) <= lines(plan)
+    done = carried_out(snapshot, plan)
+    assert lines(decide(replace(done, now_ms=then_ms))).total() == 0
+
+
+@given(snapshots())
+def test_looking_again_lies_ahead(snapshot: Snapshot) -> None:
+    """No plan makes the loop spin: the next look is after now, or left to an event."""
+    look_again_ms = decide(snapshot).look_again_ms
+    assert look_again_ms is None or look_again_ms > snapshot.now_ms
+
+
+@given(snapshots())
+def test_time_that_the_plan_names_matters(snapshot: Snapshot) -> None:
+    """When the plan says to look again, there is a cause: an idle worker, a wait that is allowed, a start that failed."""
+    plan = decide(snapshot)
+    assume(plan.look_again_ms is not None)
+    idle = any(worker.idle_ms is not None for worker in serving(snapshot))
+    delay = snapshot.policy.type is PolicyType.QUEUE_DELAY and snapshot.queued > 0
+    short = plan.wanted > len(serving(snapshot)) + launched(plan)
+    assert idle or delay or short or snapshot.failures
+
+
+@given(snapshots())
+def test_low_priority_alone_starts_nothing(snapshot: Snapshot) -> None:
+    """Without other jobs waiting, low-priority jobs never lead to more workers than min, running or not."""
+    plan = decide(replace(snapshot, queued=0, oldest_queued_ms=None))
+    assert plan.launch is None or plan.launch.reason is Reason.BELOW_MIN
+    assert launched(plan) <= max(0, snapshot.min_workers - len(serving(snapshot)))
+
+
+@given(snapshots())
+def test_idle_workers_stay_while_a_job_waits(snapshot: Snapshot) -> None:
+    """Nobody is sent away for idleness in the moment a job is about to be handed out."""
+    assume(snapshot.queued + snapshot.queued_low > 0)
+    assume(len(serving(snapshot)) <= snapshot.max_workers)
+    assert not scale_downs(decide(snapshot))
+
+
+@given(snapshots())
+def test_no_idle_worker_goes_early(snapshot: Snapshot) -> None:
+    """Within max, a ready worker goes only after its idle timeout, and a starting one not at all."""
+    assume(len(serving(snapshot)) <= snapshot.max_workers)
+    views = {worker.id: worker for worker in snapshot.workers}
+    for line in scale_downs(decide(snapshot)):
+        idle_ms = views[line.worker].idle_ms
+        assert idle_ms is not None
+        assert idle_ms + snapshot.idle_timeout_s * 1000 <= snapshot.now_ms
+
+
+@given(snapshots())
+def test_a_deleted_endpoint_empties(snapshot: Snapshot) -> None:
+    """Deleting drains every worker and starts none, whatever waits."""
+    plan = decide(replace(snapshot, deleted=True))
+    assert plan.launch is None
+    assert {line.worker for line in plan.drain} == {w.id for w in snapshot.workers if w.state in SERVING}
+    assert {line.reason for line in plan.drain} <= {WorkerReason.ENDPOINT_DELETED}
+    assert (plan.wanted, plan.reason) == (0, Reason.DELETED)
+
+
+@given(snapshots(), st.integers(1, 60), PAST_MS)
+def test_after_a_failure_one_at_a_time(snapshot: Snapshot, failures: int, failed_ms: int) -> None:
+    """A start that failed is tried again alone, when nothing else is starting, and after 1, 2, 4 … 300 seconds."""
+    plan = decide(replace(snapshot, failures=failures, failed_ms=failed_ms))
+    starting = [worker for worker in serving(snapshot) if worker.state is not WorkerState.READY]
+    assert launched(plan) <= 1
+    if plan.launch:
+        assert not starting
+        assert snapshot.now_ms >= failed_ms + min(2 ** (failures - 1), 300) * 1000
+
+
+@given(snapshots())
+def test_everything_is_explained(snapshot: Snapshot) -> None:
+    """Every plan and every line of it says why, in words."""
+    plan = decide(snapshot)
+    launch = [] if plan.launch is None else [plan.launch.text]
+    assert all(text.strip() for text in [plan.text, *launch, *(line.text for line in plan.drain)])
+
+
+@given(snapshots())
+def test_a_launch_that_is_due_happens(snapshot: Snapshot) -> None:
+    """Workers are missing after a plan only because of a named obstacle: runtime, failures, leaving workers, capacity."""
+    plan = decide(snapshot)
+    still_missing = plan.wanted - len(serving(snapshot)) - launched(plan)
+    free = snapshot.available and not snapshot.failures and snapshot.capacity is None
+    assert still_missing <= 0 or not free or len(snapshot.workers) + launched(plan) >= snapshot.max_workers
+
+
+# ── what the policies promise ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.integers(1, 500), st.integers(1, 100), st.integers(1, 50), st.sampled_from(PolicyType), st.integers(1, 600))
+def test_the_first_job_starts_a_worker_at_once(
+    queued: int, slots: int, max_workers: int, policy: PolicyType, value: int
+) -> None:
+    """From zero, under either policy and any value, a waiting job starts a worker without delay."""
+    plan = decide(
+        Snapshot(
+            now_ms=NOW_MS,
+            min_workers=0,
+            max_workers=max_workers,
+            idle_timeout_s=60,
+            slots=slots,
+            policy=Policy(type=policy, value=value),
+            queued=queued,
+            oldest_queued_ms=NOW_MS,
+        )
+    )
+    assert plan.launch is not None
+    assert plan.launch.reason is Reason.NO_WORKER_YET
+
+
+@given(snapshots())
+def test_a_wait_beyond_the_delay_adds_workers(snapshot: Snapshot) -> None:
+    """Under queue delay, jobs without a slot add workers once the oldest has waited too long, and not before."""
+    value_s = 10
+    busy = tuple(replace(worker, held=snapshot.slots, idle_ms=None) for worker in snapshot.workers)
+    policy = Policy(type=PolicyType.QUEUE_DELAY, value=value_s)
+    full = replace(snapshot, policy=policy, queued=max(1, snapshot.queued), workers=busy)
+    end_ms = NOW_MS - value_s * 1000
+    assert wanted_by_load(replace(full, oldest_queued_ms=end_ms)) > len(serving(full))
+    assert wanted_by_load(replace(full, oldest_queued_ms=end_ms + 1)) == max(1, len(serving(full)))
+
+
+@given(snapshots())
+def test_a_queue_whose_age_is_unknown_has_just_begun(snapshot: Snapshot) -> None:
+    """Counters and the oldest wait are read one after the other; a queue without an oldest job is a new one."""
+    waiting = replace(snapshot, queued=max(1, snapshot.queued))
+    assert decide(replace(waiting, oldest_queued_ms=None)) == decide(replace(waiting, oldest_queued_ms=NOW_MS))
+
+
+@given(snapshots())
+def test_a_failure_without_a_moment_delays_nothing(snapshot: Snapshot) -> None:
+    """Without the moment of the last failure there is no back-off to wait for, only one start at a time."""
+    plan = decide(replace(snapshot, failures=3, failed_ms=None, available=True, capacity=None, deleted=False))
+    starting = [worker for worker in serving(snapshot) if worker.state is not WorkerState.READY]
+    room = len(snapshot.workers) < snapshot.max_workers
+    assert launched(plan) == (plan.wanted > len(serving(snapshot)) and room and not starting)

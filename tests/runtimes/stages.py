@@ -1,0 +1,174 @@
+"""Where workers perform for the runtime suite: one stage for each runtime, all able to play the same acts.
+
+An act is what a worker shall do, in words: `obey 7` prints `up`, waits for SIGTERM and exits with 7 (`actor/actor.py`). To
+join the suite a runtime needs a stage here and a name in the fixture of `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from stoker.ids import WorkerId, new_worker_id
+from stoker.runtimes import Runtime, WorkerSpec
+from stoker.runtimes.fake import FakeRuntime, FakeWorker
+from stoker.runtimes.process import ProcessRuntime
+from stoker.worker import Exit
+
+ACTOR = Path(__file__).parent / "actor"
+DEADLINE_S = 30.0
+"""Bounds a hang; nothing is measured by it."""
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T]], *, until: Callable[[T], object] = bool) -> T:
+    """What `look` answers once `until` accepts it."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not until(seen := await look()):  # noqa: ASYNC110 (what is waited for lies outside of this process)
+            await asyncio.sleep(0.01)
+    return seen
+
+
+class Stage(Protocol):
+    """A runtime, and what the suite needs around it."""
+
+    runtime: Runtime
+    nudged: asyncio.Event
+
+    def spec(self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = ()) -> WorkerSpec:
+        """A new worker that will perform `act`."""
+        ...
+
+    def add_stranger(self) -> Callable[[], bool]:
+        """Something beside the workers that is not ours. The answer tells whether it is still there."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
+
+# ── what every test does ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def seen(runtime: Runtime, worker: WorkerId) -> Exit | str | None:
+    """How the runtime shows the worker: its exit, None while it runs, `missing`."""
+    shown = {one.worker: one.exit for one in await runtime.observe()}
+    return shown.get(worker, "missing")
+
+
+async def ended(runtime: Runtime, worker: WorkerId) -> Exit:
+    """Wait until the runtime shows that the worker has ended."""
+    shown = await eventually(lambda: seen(runtime, worker), until=lambda shown: shown is not None)
+    assert isinstance(shown, Exit), f"worker {worker} is {shown}"
+    return shown
+
+
+async def lines(runtime: Runtime, worker: WorkerId, *, tail: int = 1000) -> list[str]:
+    """What the worker has printed so far."""
+    return [line.text async for line in runtime.logs(worker, tail=tail, follow=False)]
+
+
+async def first_line(runtime: Runtime, worker: WorkerId) -> str:
+    """Wait for the first line that the worker prints."""
+    return (await eventually(lambda: lines(runtime, worker)))[0]
+
+
+# ── fake ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def play(self: FakeWorker) -> int:
+    """The acts of the contract, for workers that only pretend."""
+    act, *arguments = shlex.split(self.spec.command)
+    code = 0
+    match act:
+        case "exit":
+            code = int(arguments[0])
+        case "print":
+            for argument in arguments:
+                self.print(argument)
+        case "environment":
+            for name in arguments:
+                self.print(f"{name}={self.spec.env.get(name, '(not set)')}")
+        case "crash":
+            raise RuntimeError(arguments[0])
+        case "obey":
+            self.print("up")
+            await self.terminated.wait()
+            self.print("told")
+            code = int(arguments[0])
+        case "ignore":
+            self.print("up")
+            await asyncio.Event().wait()
+        case _:
+            raise AssertionError(f"unknown act: {act}")
+    return code
+
+
+class FakeStage:
+    """Acts as tasks of the event loop."""
+
+    def __init__(self) -> None:
+        self.nudged = asyncio.Event()
+        self._fake = FakeRuntime(play, nudge=self.nudged.set)
+        self.runtime: Runtime = self._fake
+
+    def spec(self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = ()) -> WorkerSpec:
+        return WorkerSpec(worker=new_worker_id(), image="actor", command=act, env=env or {}, gpus=gpus)
+
+    def add_stranger(self) -> Callable[[], bool]:
+        task = asyncio.create_task(asyncio.Event().wait(), name="fake worker of somebody else")
+        return lambda: not task.done()
+
+    async def close(self) -> None:
+        await self._fake.close()
+
+
+# ── process ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ProcessStage:
+    """Acts as real processes."""
+
+    def __init__(self, root: Path, *, log_bytes_max: int = 1024 * 1024) -> None:
+        self.root = root
+        self.nudged = asyncio.Event()
+        self._log_bytes_max = log_bytes_max
+        self._strangers: list[subprocess.Popen[bytes]] = []
+        self.process = self._open()
+        self.runtime: Runtime = self.process
+
+    def spec(self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = ()) -> WorkerSpec:
+        command = f"{shlex.quote(sys.executable)} -S actor.py {act}"  # -S: starts in half the time
+        return WorkerSpec(worker=new_worker_id(), image=f"dir:{ACTOR}", command=command, env=env or {}, gpus=gpus)
+
+    def add_stranger(self) -> Callable[[], bool]:
+        folder = self.root / "lost-and-found"
+        folder.mkdir(parents=True)
+        (self.root / "notes.txt").write_text("mine")
+        stranger = subprocess.Popen(["sleep", "1000"], cwd=folder)
+        self._strangers.append(stranger)
+        return lambda: stranger.poll() is None and folder.is_dir() and (self.root / "notes.txt").exists()
+
+    def restart(self) -> None:
+        """Forget everything but the files, as a new server has."""
+        self.process.close()
+        self.process = self.runtime = self._open()
+
+    async def close(self) -> None:
+        for one in await self.process.observe():
+            await self.process.stop(one.worker, grace_s=0)
+            await ended(self.process, one.worker)
+        self.process.close()
+        for stranger in self._strangers:
+            stranger.kill()
+            stranger.wait()
+
+    def _open(self) -> ProcessRuntime:
+        return ProcessRuntime(self.root, nudge=self.nudged.set, log_bytes_max=self._log_bytes_max)

@@ -1,0 +1,178 @@
+"""Operations that share a transaction: each may fail alone, and the machine's failures are told to all."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from stoker.errors import Defect, NotFound, Unavailable
+from stoker.store import Counts, NewJob
+from stoker.store.sqlite import SqliteStore
+from stoker.store.sqlite.connection import connect
+from stoker.store.sqlite.submissions import submit
+from stoker.store.sqlite.transaction import Outcome, Tx, read, write
+from stoker.store.sqlite.writer import BATCH_MOST, WAITING_MOST, Thread
+from tests.store.records import ENDPOINT, a_job
+
+TAKEN = "INSERT INTO stops (worker, job, asked_ms) VALUES ('w', 'j', 1)"
+COUNT = "SELECT count(*) FROM stops"
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> sqlite3.Connection:
+    """A writing connection, without a thread."""
+    return connect(tmp_path / "stoker.db")
+
+
+@pytest.fixture
+async def lane(connection: sqlite3.Connection) -> AsyncIterator[Thread]:
+    """A thread that writes."""
+    thread = Thread(connection, write, name="test")
+    yield thread
+    await thread.close()
+
+
+def add(number: int) -> Callable[[Tx], int]:
+    """An operation that writes one row."""
+    return lambda tx: tx.execute("INSERT INTO stops (worker, job, asked_ms) VALUES ('w', ?, 1)", (number,)).rowcount
+
+
+def submit_then_fail(tx: Tx) -> None:
+    """An operation that writes, counts and tells, and then finds out that it must not."""
+    submit(tx, NewJob(job=a_job(), input=b"1"))
+    raise NotFound("after all")
+
+
+def test_one_failure_does_not_take_the_others_along(connection: sqlite3.Connection) -> None:
+    """What failed is undone, with its counters and its lines; what came before and after it is kept."""
+    job = a_job()
+    outcomes = write(connection, [add(1), submit_then_fail, lambda tx: submit(tx, NewJob(job=job, input=b"1")), add(2)])
+    assert [outcome.value for outcome in outcomes] == [1, None, job, 1]
+    assert isinstance(outcomes[1].error, NotFound)
+    for sql, count in (("stops", 2), ("jobs", 1), ("inputs", 1), ("story", 1)):
+        assert connection.execute(f"SELECT count(*) FROM {sql}").fetchone() == (count,)
+    assert connection.execute("SELECT endpoint, queued FROM counters").fetchall() == [(ENDPOINT, 1)]
+
+
+def test_broken_constraint_fails_alone(connection: sqlite3.Connection) -> None:
+    """A statement that the schema refuses is our defect, and nobody else's."""
+    (kept, refused, after) = write(connection, [lambda tx: tx.execute(TAKEN).rowcount] * 2 + [add(2)])
+    assert (kept.value, after.value) == (1, 1)
+    assert isinstance(refused.error, Defect)
+    assert connection.execute(COUNT).fetchone() == (2,)
+
+
+def test_failed_read_fails_alone(connection: sqlite3.Connection) -> None:
+    """Of operations that read together, one that fails does not disturb the others."""
+    (refused, answered) = read(connection, [lambda tx: tx.one("SELECT nothing"), lambda tx: tx.one(COUNT)])
+    assert isinstance(refused.error, Defect)
+    assert answered.value == (0,)
+
+
+def fill(tx: Tx) -> None:
+    """Needs more pages than there are."""
+    for _ in range(50):
+        submit(tx, NewJob(job=a_job(), input=b"x" * 10_000))
+
+
+def test_full_disk_is_told_to_all(connection: sqlite3.Connection) -> None:
+    """Without space nothing of the transaction has happened and everybody is told; with space it works again."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+    outcomes = write(connection, [add(1), fill, add(2)])
+    assert [type(outcome.error) for outcome in outcomes] == [Unavailable] * 3
+    assert len({id(outcome.error) for outcome in outcomes}) == 3
+    assert connection.execute(COUNT).fetchone() == (0,)
+    connection.execute(f"PRAGMA max_page_count = {pages + 10_000}")
+    assert [outcome.error for outcome in write(connection, [add(1), fill, add(2)])] == [None] * 3
+
+
+def test_failed_commit_is_told_to_all(connection: sqlite3.Connection) -> None:
+    """When only the commit finds out that the transaction cannot be, no operation of it has happened."""
+    dangling = (
+        "INSERT INTO releases (id, endpoint, number, image, command, env, gpus_per_worker, created_ms)"
+        " VALUES ('r', 'nobody', 1, '', '', '{}', 0, 0)"
+    )
+    outcomes = write(connection, [add(1), lambda tx: tx.execute(dangling).rowcount])
+    assert all(isinstance(outcome.error, Defect) for outcome in outcomes)
+    assert connection.execute(COUNT).fetchone() == (0,)
+    assert write(connection, [add(1)]) == [Outcome(1)]
+
+
+def test_locked_file_is_unavailable(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    """While another process holds the file callers are told to come back; then it works again."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    with sqlite3.connect(tmp_path / "stoker.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert [type(outcome.error) for outcome in write(connection, [add(1), add(2)])] == [Unavailable] * 2
+        other.execute("ROLLBACK")
+    other.close()
+    assert write(connection, [add(1)]) == [Outcome(1)]
+
+
+# ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_waits_shares_a_transaction(connection: sqlite3.Connection) -> None:
+    """Operations that come together are committed together, in their order, never more than the most."""
+    sizes: list[int] = []
+
+    def measured(connection: sqlite3.Connection, operations: Sequence[Callable[[Tx], int]]) -> list[Outcome]:
+        sizes.append(len(operations))
+        return write(connection, operations)
+
+    lane = Thread(connection, measured, name="test")
+    total = 3 * BATCH_MOST
+    assert await asyncio.gather(*(lane.run(add(number)) for number in range(total))) == [1] * total
+    await lane.close()
+    assert sum(sizes) == total
+    assert max(sizes) <= BATCH_MOST
+    assert len(sizes) < total / 10
+
+
+async def test_answers_go_to_their_callers(lane: Thread) -> None:
+    """Each caller gets the answer, or the error, of its own operation."""
+
+    def answer(number: int) -> Callable[[Tx], int]:
+        def operation(_: Tx) -> int:
+            if number % 3 == 0:
+                raise NotFound(str(number))
+            return number
+
+        return operation
+
+    answers = await asyncio.gather(*(lane.run(answer(number)) for number in range(100)), return_exceptions=True)
+    for number, said in enumerate(answers):
+        assert (said.message if isinstance(said, NotFound) else said) == (str(number) if number % 3 == 0 else number)
+
+
+@pytest.mark.slow
+async def test_too_many_waiting(lane: Thread) -> None:
+    """The queue in front of the thread is bounded: beyond it callers are told to come back."""
+    waiting = [asyncio.ensure_future(lane.run(lambda _: None)) for _ in range(WAITING_MOST + BATCH_MOST + 1)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    refused = [answer for answer in answers if answer is not None]
+    assert all(isinstance(answer, Unavailable) and answer.code == "store_busy" for answer in refused)
+    assert await lane.run(lambda _: 1) == 1
+
+
+def test_loop_that_was_abandoned(tmp_path: Path) -> None:
+    """A loop that ends without closing the store loses nothing that was answered, and the file can be opened again."""
+    path = tmp_path / "stoker.db"
+
+    async def abandon() -> None:
+        store = await SqliteStore.open(path)
+        await store.jobs.submit(NewJob(job=a_job(), input=b"1"))
+
+    async def look() -> Counts:
+        store = await SqliteStore.open(path)
+        counts = await store.jobs.counts(ENDPOINT)
+        await store.close()
+        return counts
+
+    asyncio.run(abandon())
+    assert asyncio.run(look()) == Counts(queued=1)

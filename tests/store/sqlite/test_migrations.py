@@ -1,0 +1,120 @@
+"""The history of the schema."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stoker.errors import StokerError, Unavailable
+from stoker.store.migrations import Migration, migrations
+from stoker.store.sqlite.connection import connect, migrate
+
+
+def empty() -> sqlite3.Connection:
+    """A database without a schema."""
+    return sqlite3.connect(":memory:", isolation_level=None)
+
+
+def schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Every table and index, as it was made."""
+    return connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").fetchall()
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """How many steps were taken."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(number)
+
+
+STEPS = migrations("sqlite")
+NEXT = Migration(number=len(STEPS) + 1, name="next", sql="CREATE TABLE one (a);\nCREATE TABLE two (\n  a\n);")
+
+
+def test_numbers_have_no_gaps() -> None:
+    """Migrations are numbered from 1 without gaps, and each has a name."""
+    assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))
+    assert all(step.name for step in STEPS)
+
+
+def test_upgraded_equals_fresh() -> None:
+    """A database that took the steps one release at a time equals one that took them at once."""
+    fresh = empty()
+    migrate(fresh, STEPS)
+    upgraded = empty()
+    for count in range(1, len(STEPS) + 1):
+        migrate(upgraded, STEPS[:count])
+    assert schema(upgraded) == schema(fresh)
+    assert version(upgraded) == version(fresh) == len(STEPS)
+
+
+def test_migrating_again_changes_nothing() -> None:
+    """Steps are taken once."""
+    connection = empty()
+    migrate(connection, STEPS)
+    before = schema(connection)
+    migrate(connection, STEPS)
+    assert schema(connection) == before
+
+
+def test_later_steps_are_taken() -> None:
+    """A database of an earlier release takes the steps that it lacks, every statement of them."""
+    connection = empty()
+    migrate(connection, STEPS)
+    migrate(connection, [*STEPS, NEXT])
+    assert version(connection) == NEXT.number
+    assert {"one", "two"} <= {name for name, _ in schema(connection)}
+
+
+def test_failed_step_leaves_nothing() -> None:
+    """A step that fails halfway is undone with all that were taken with it."""
+    connection = empty()
+    broken = Migration(number=len(STEPS) + 1, name="broken", sql="CREATE TABLE one (a);\nCREATE TABLE jobs (a);")
+    with pytest.raises(StokerError):
+        migrate(connection, [*STEPS, broken])
+    assert schema(connection) == []
+    assert version(connection) == 0
+
+
+def test_newer_database_is_refused(tmp_path: Path) -> None:
+    """A database that a newer Stoker has used is not touched."""
+    path = tmp_path / "stoker.db"
+    connection = connect(path)
+    migrate(connection, [*STEPS, NEXT])
+    connection.close()
+    with pytest.raises(StokerError, match="newer Stoker") as caught:
+        connect(path)
+    assert caught.value.code == "database_too_new"
+    assert caught.value.next_step
+
+
+def test_file_that_is_no_database(tmp_path: Path) -> None:
+    """A file that is something else is refused and kept."""
+    path = tmp_path / "stoker.db"
+    path.write_text("a letter to my grandmother, " * 100)
+    with pytest.raises(StokerError):
+        connect(path)
+    assert path.read_text().startswith("a letter")
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """Processes that open a fresh database together do not get into each other's way."""
+    with ThreadPoolExecutor(4) as pool:
+        connections = list(pool.map(connect, [tmp_path / "stoker.db"] * 4))
+    assert {version(connection) for connection in connections} == {len(STEPS)}
+    for connection in connections:
+        connection.close()
+
+
+def test_locked_database_is_unavailable(tmp_path: Path) -> None:
+    """A database that somebody else holds for too long cannot be migrated now."""
+    path = tmp_path / "stoker.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with pytest.raises(Unavailable):
+        migrate(connection, STEPS)
+    other.close()
+    connection.close()

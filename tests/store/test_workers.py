@@ -1,0 +1,268 @@
+"""Workers, the events that move them, and decisions about them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stoker.errors import IllegalTransition, NotFound
+from stoker.ids import ReleaseId, WorkerId
+from stoker.job import JobReason, JobState
+from stoker.store import Decision, Failures, Store
+from stoker.worker import (
+    Drained,
+    Emptied,
+    Exit,
+    Exited,
+    Launched,
+    LaunchFailed,
+    Pinged,
+    ReportedUnhealthy,
+    Stopped,
+    Vanished,
+    WorkerEvent,
+    WorkerReason,
+    WorkerState,
+)
+from tests.store.records import (
+    ENDPOINT,
+    FOREIGN_ENDPOINT,
+    NOW,
+    OTHER_ENDPOINT,
+    OTHER_TEAM,
+    OTHER_WORKER,
+    RELEASE,
+    TEAM,
+    WORKER,
+    a_worker,
+    cancel,
+    hire,
+    idle_ms,
+    run,
+    take,
+)
+
+CRASH = Exit(code=1, text="exit code 1: no module named torch")
+
+
+async def test_worker_is_read_back(store: Store) -> None:
+    """A stored worker is found by id and by token, with every value it was given."""
+    worker = a_worker()
+    assert await store.workers.add(worker, alive_max=1)
+    assert await store.workers.get(WORKER) == worker
+    assert await store.workers.by_token(worker.token_hash) == worker
+    assert await store.workers.get(WorkerId("nobody")) is None
+    assert await store.workers.by_token("nothing") is None
+
+
+async def test_alive_max(store: Store) -> None:
+    """No more workers of an endpoint are stored than may be alive; gone ones do not count."""
+    assert await store.workers.add(a_worker(WorkerId("a")), alive_max=1)
+    assert not await store.workers.add(a_worker(WorkerId("b")), alive_max=1)
+    assert await store.workers.get(WorkerId("b")) is None
+    await store.workers.advance(WorkerId("a"), LaunchFailed(at_ms=NOW, text="no"))
+    assert await store.workers.add(a_worker(WorkerId("c")), alive_max=1)
+
+
+async def test_alive_max_raced(store: Store) -> None:
+    """Decisions made at once cannot both fill the last place."""
+    answers = await asyncio.gather(
+        *(store.workers.add(a_worker(WorkerId(f"w{number}")), alive_max=3) for number in range(10))
+    )
+    assert sum(answers) == 3
+
+
+async def test_advance_stores_the_step(store: Store) -> None:
+    """The answer to an event is the record as it is read afterwards."""
+    await store.workers.add(a_worker(), alive_max=1)
+    events: tuple[WorkerEvent, ...] = (
+        Launched(at_ms=NOW + 1),
+        Pinged(at_ms=NOW + 2, sdk="1.6.2"),
+        Drained(at_ms=NOW + 3, reason=WorkerReason.NEW_RELEASE, detail="release 2"),
+        Exited(at_ms=NOW + 4, exit=CRASH),
+    )
+    for event in events:
+        step = await store.workers.advance(WORKER, event)
+        assert step.changed
+        assert await store.workers.get(WORKER) == step.worker
+
+
+async def test_unknown_and_illegal(store: Store) -> None:
+    """An event for nobody, or one that the state does not know, is refused and changes nothing."""
+    with pytest.raises(NotFound):
+        await store.workers.advance(WORKER, Launched(at_ms=NOW))
+    worker = await hire(store)
+    with pytest.raises(IllegalTransition):
+        await store.workers.advance(WORKER, Emptied(at_ms=NOW))
+    assert await store.workers.get(WORKER) == worker
+
+
+async def test_text_of_an_exit(store: Store) -> None:
+    """How a worker ended is kept, an unknown code included; letters that no database takes are replaced."""
+    await hire(store)
+    await store.workers.advance(WORKER, Exited(at_ms=NOW, exit=Exit(code=None, text="what \ud800 and \0")))
+    worker = await store.workers.get(WORKER)
+    assert worker is not None
+    assert worker.exit is not None
+    assert worker.exit.code is None
+    assert worker.exit.text == "what ? and \ufffd"
+
+
+async def test_gone_worker_loses_its_jobs(store: Store) -> None:
+    """What a gone worker held waits again, in the same moment."""
+    await hire(store)
+    jobs = [await run(store), await run(store)]
+    await store.workers.advance(WORKER, Exited(at_ms=NOW + 7, exit=Exit(code=137, text="SIGKILL")))
+    for job in jobs:
+        result = await store.jobs.result(TEAM, ENDPOINT, job.id)
+        assert result is not None
+        assert (result.job.state, result.job.reason) == (JobState.QUEUED, JobReason.WORKER_LOST)
+        assert (result.job.queued_ms, result.job.losses) == (NOW + 7, 1)
+    assert await store.jobs.held_by(WORKER) == []
+    assert await idle_ms(store) is None
+
+
+async def test_stopped_worker_loses_its_jobs_unpunished(store: Store) -> None:
+    """What we take from a worker by stopping it uses up no retry."""
+    await hire(store)
+    job = await run(store)
+    await store.workers.advance(WORKER, Stopped(at_ms=NOW, reason=WorkerReason.STOPPED_BY_USER))
+    result = await store.jobs.result(TEAM, ENDPOINT, job.id)
+    assert result is not None
+    assert (result.job.reason, result.job.losses) == (JobReason.WORKER_STOPPED, 0)
+
+
+async def test_draining_worker_keeps_its_jobs(store: Store) -> None:
+    """A draining worker finishes what it holds."""
+    await hire(store)
+    job = await run(store)
+    await store.workers.advance(WORKER, Drained(at_ms=NOW, reason=WorkerReason.SCALED_DOWN))
+    assert [held.id for held in await store.jobs.held_by(WORKER)] == [job.id]
+
+
+async def test_held(store: Store) -> None:
+    """Workers come with what they hold, running and stopping apart, oldest first, of all teams or of one endpoint."""
+    await hire(store)
+    foreign = WorkerId("foreign")
+    await store.workers.add(
+        a_worker(foreign, team=OTHER_TEAM, endpoint=FOREIGN_ENDPOINT, release=ReleaseId(f"rel-{FOREIGN_ENDPOINT}")),
+        alive_max=1,
+    )
+    await hire(store, OTHER_WORKER)
+    await run(store)
+    await cancel(store, await run(store))
+    held = [(one.worker.id, one.running, one.stopping) for one in await store.workers.of_endpoint(ENDPOINT)]
+    assert held == [(WORKER, 1, 1), (OTHER_WORKER, 0, 0)]
+    assert [one.worker.id for one in await store.workers.alive()] == [WORKER, foreign, OTHER_WORKER]
+    assert await store.workers.of_endpoint(OTHER_ENDPOINT) == []
+
+
+async def test_gone_workers_are_shown_last(store: Store) -> None:
+    """Gone workers are shown on request, after the living, the last one first."""
+    for name, gone_ms in (("a", 1), ("b", 3), ("c", 2), ("d", None)):
+        await hire(store, WorkerId(name))
+        if gone_ms is not None:
+            await store.workers.advance(WorkerId(name), Vanished(at_ms=NOW + gone_ms))
+    shown = [one.worker.id for one in await store.workers.of_endpoint(ENDPOINT, gone=2)]
+    assert shown == ["d", "b", "c"]
+    assert [one.worker.id for one in await store.workers.of_endpoint(ENDPOINT)] == ["d"]
+    assert [one.worker.id for one in await store.workers.alive()] == ["d"]
+
+
+async def test_story_of_a_worker(store: Store) -> None:
+    """Each state has its line, with the reason and its words; heartbeats and jobs have none."""
+    await store.workers.add(a_worker(), alive_max=1)
+    await store.workers.advance(WORKER, Launched(at_ms=NOW + 1))
+    await store.workers.advance(WORKER, Pinged(at_ms=NOW + 2))
+    await take(store, at_ms=NOW + 3)
+    await take(store, at_ms=NOW + 5_000)
+    await run(store, at_ms=NOW + 5_001)
+    await store.workers.advance(WORKER, Drained(at_ms=NOW + 6_000, reason=WorkerReason.SCALED_DOWN, detail="idle"))
+    await store.workers.advance(WORKER, Stopped(at_ms=NOW + 7_000, reason=WorkerReason.JOB_NOT_STOPPED, detail="slow"))
+    await store.workers.advance(WORKER, Exited(at_ms=NOW + 8_000, exit=Exit(code=137, text="SIGKILL")))
+    story = [(line.at_ms - NOW, line.kind, line.reason, line.text) for line in await store.workers.story(WORKER)]
+    assert story == [
+        (0, "decided", "scaled_up", "one job waits"),
+        (1, "launched", "launched", "one job waits"),
+        (3, "ready", "first_take", "one job waits"),
+        (6_000, "draining", "scaled_down", "idle"),
+        (7_000, "stopping", "job_not_stopped", "slow"),
+        (8_000, "gone", "job_not_stopped", "slow; SIGKILL"),
+    ]
+    assert all(line.worker == WORKER for line in await store.workers.story(WORKER))
+
+
+async def test_decision(store: Store) -> None:
+    """The latest decision of an endpoint is kept, and replaces the one before."""
+    assert await store.workers.decision(ENDPOINT) is None
+    for wanted in (1, 2):
+        decision = Decision(endpoint=ENDPOINT, at_ms=NOW, reason="idle", text="two are enough", wanted=wanted)
+        await store.workers.record(decision)
+        assert await store.workers.decision(ENDPOINT) == decision
+    assert await store.workers.decision(OTHER_ENDPOINT) is None
+
+
+# ── failed launches ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+SPEAK_AGAINST_THE_RELEASE: dict[str, tuple[WorkerEvent, ...]] = {
+    "refused": (LaunchFailed(at_ms=NOW + 2, text="no such image"),),
+    "crashed": (Launched(at_ms=NOW), Exited(at_ms=NOW + 2, exit=CRASH)),
+    "too slow": (
+        Launched(at_ms=NOW),
+        Stopped(at_ms=NOW + 1, reason=WorkerReason.START_TIMEOUT),
+        Exited(at_ms=NOW + 2, exit=CRASH),
+    ),
+    "unhealthy": (
+        Launched(at_ms=NOW),
+        ReportedUnhealthy(at_ms=NOW + 1, text="no GPU"),
+        Vanished(at_ms=NOW + 2),
+    ),
+    "vanished": (Launched(at_ms=NOW), Vanished(at_ms=NOW + 2)),
+}
+
+
+@pytest.mark.parametrize("events", SPEAK_AGAINST_THE_RELEASE.values(), ids=SPEAK_AGAINST_THE_RELEASE.keys())
+async def test_failed_launch_counts(store: Store, events: tuple[WorkerEvent, ...]) -> None:
+    """A worker that ended by its own fault before its first take is a failed launch, with its text."""
+    await store.workers.add(a_worker(), alive_max=1)
+    for event in events:
+        await store.workers.advance(WORKER, event)
+    worker = await store.workers.get(WORKER)
+    assert worker is not None
+    assert worker.state is WorkerState.GONE
+    assert await store.workers.failures(RELEASE) == Failures(count=1, last_ms=NOW + 2, text=worker.detail)
+    assert await store.workers.failures(ReleaseId("rel-other")) == Failures()
+
+
+@pytest.mark.parametrize("reason", [WorkerReason.STOPPED_BY_USER, WorkerReason.SCALED_DOWN])
+async def test_wanted_end_is_no_failure(store: Store, reason: WorkerReason) -> None:
+    """A worker that we ended before its first take says nothing about the release."""
+    await store.workers.add(a_worker(), alive_max=1)
+    await store.workers.advance(WORKER, Launched(at_ms=NOW))
+    await store.workers.advance(WORKER, Drained(at_ms=NOW, reason=reason))
+    await store.workers.advance(WORKER, Exited(at_ms=NOW, exit=CRASH))
+    assert await store.workers.failures(RELEASE) == Failures()
+
+
+async def test_end_after_the_first_take_is_no_failed_launch(store: Store) -> None:
+    """A worker that took once, and crashed later, was launched well."""
+    await hire(store)
+    await store.workers.advance(WORKER, Exited(at_ms=NOW, exit=CRASH))
+    assert await store.workers.failures(RELEASE) == Failures()
+
+
+async def test_success_forgives(store: Store) -> None:
+    """Failures are counted since the last worker that became ready; the newest gives time and text."""
+
+    async def fail(name: str, at_ms: int) -> None:
+        await store.workers.add(a_worker(WorkerId(name), decided_ms=at_ms), alive_max=9)
+        await store.workers.advance(WorkerId(name), LaunchFailed(at_ms=at_ms + 1, text=name))
+
+    await fail("a", NOW)
+    await fail("b", NOW + 10)
+    assert await store.workers.failures(RELEASE) == Failures(count=2, last_ms=NOW + 11, text="b")
+    await hire(store, decided_ms=NOW + 20)
+    assert await store.workers.failures(RELEASE) == Failures()
+    await fail("c", NOW + 30)
+    assert await store.workers.failures(RELEASE) == Failures(count=1, last_ms=NOW + 31, text="c")
