@@ -115,7 +115,7 @@ TEXT_MOST: Final[Mapping[str, int]] = {
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|AI_API_KEY|ENDPOINT_ID)")
+_OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)")
 _MODE_SWITCHES = re.compile(r"RUNPOD_(REALTIME_PORT|REALTIME_CONCURRENCY|USE_CORE|CORE_PATH|SLS_CORE)")
 
 

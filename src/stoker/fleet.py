@@ -390,13 +390,13 @@ class Fleet:
         """What the machine offers."""
         return await self._runtime.capacity()
 
-    async def job_logs(self, job: Job, story: Sequence[StoryLine]) -> AsyncIterator[LogLine]:
+    async def job_logs(self, job: Job, story: Sequence[StoryLine]) -> AsyncIterator[tuple[WorkerId, LogLine]]:
         """What every worker that held the job printed about it: lines that the SDK marks with the job's id (protocol §19)."""
         mark = f'"requestId": "{job.id}"'
         for worker in dict.fromkeys(line.worker for line in story if line.worker is not None):
             async for line in self._runtime.logs(worker, tail=LOG_LINES_MOST, follow=False):
                 if mark in line.text:
-                    yield line
+                    yield worker, line
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
         """The latest decision about the endpoint."""

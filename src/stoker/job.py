@@ -102,7 +102,7 @@ class Job:
     worker: WorkerId | None = None
     """Who runs it, or ran it last."""
     claimed_ms: int | None = None
-    """When the latest attempt began."""
+    """When the latest attempt began; None while it waits."""
     confirmed_ms: int | None = None
     """When the worker first showed that it has the latest attempt."""
     lease_until_ms: int | None = None
@@ -341,8 +341,9 @@ def _lose(job: Job, event: JobEvent) -> JobStep:
         reason=event.reason,
         losses=job.losses + (1 if counted else 0),
         queued_ms=event.at_ms,
-        lease_until_ms=None,
+        claimed_ms=None,
         confirmed_ms=None,
+        lease_until_ms=None,
     )
     return _moved(waiting, *_freed(job), DropUnreadStream())
 

@@ -24,14 +24,13 @@ import uvicorn
 from stoker.catalog import Catalog, Defaults
 from stoker.clock import SystemClock
 from stoker.config import Settings
-from stoker.errors import Conflict, StokerError, Unavailable
+from stoker.errors import Conflict, Unavailable
 from stoker.fleet import Fleet, FleetTerms
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.queue import Queue
-from stoker.runtimes import Runtime
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.runtimes.process import ProcessRuntime
 from stoker.signals import Signals
@@ -144,6 +143,7 @@ class Server:
         self._signals.close()
         self._http.should_exit = True
         await asyncio.wait([http])
+        self._runtime.close()
         await self._store.close()
         self._listener.close()
         self._lock.close()
@@ -199,7 +199,7 @@ class Server:
         )
 
 
-def _runtime(settings: Settings, signals: Signals) -> Runtime:
+def _runtime(settings: Settings, signals: Signals) -> ProcessRuntime | AbsentRuntime:
     if not settings.runs_processes:
         return AbsentRuntime()
     return ProcessRuntime(
@@ -259,18 +259,12 @@ def _reachable(host: str) -> str:
 
 
 def serve(settings: Settings) -> int:
-    """Run a server until it is told to stop; the exit status."""
+    """Run a server until it is told to stop; the exit status. Raises `StokerError` when it cannot start."""
     import uvloop
 
     _configure_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_serve(settings))
-        except StokerError as error:
-            print(f"error: {error.message}", file=sys.stderr)
-            if error.next_step:
-                print(f"  next: {error.next_step}", file=sys.stderr)
-            return 1
+        return runner.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> int:

@@ -134,7 +134,7 @@ def test_names_of_variables(name: str) -> None:
         "RUNPOD_WEBHOOK_PING",
         "RUNPOD_PING_INTERVAL",
         "RUNPOD_POD_ID",
-        pytest.param("RUNPOD_POD_HOSTNAME", marks=pytest.mark.xfail(reason="endpoint._OURS does not list it")),
+        "RUNPOD_POD_HOSTNAME",
         "RUNPOD_AI_API_KEY",
         "RUNPOD_ENDPOINT_ID",
         "NOVITA_WEBHOOK_GET_JOB",

@@ -325,7 +325,6 @@ def test_durations() -> None:
     assert after(queued_job(), Cancelled(at_ms=T0 + 50)).execution_ms is None
 
 
-@pytest.mark.xfail(reason="job.py keeps claimed_ms when an attempt is lost")
 def test_waiting_is_not_execution() -> None:
     """A job that ends in the queue, after an attempt was lost, was executed by nobody and waits for its first delay."""
     job = after(queued_job(), claimed(T0 + 100), lost(at_ms=T0 + 500))

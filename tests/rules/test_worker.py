@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 from typing import get_args
@@ -148,56 +149,69 @@ def test_the_worker_of_each_state_is_in_it() -> None:
 
 # ── reasons and effects ───────────────────────────────────────────────────────────────────────────────────────────────
 
-FREE = (LoseJobs(reason=JobReason.WORKER_LOST),)
-TOLD = (LoseJobs(reason=JobReason.WORKER_STOPPED), StopInRuntime())
-SICK = (LoseJobs(reason=JobReason.WORKER_LOST), StopInRuntime())
-SILENT = (LoseJobs(reason=JobReason.WORKER_SILENT), StopInRuntime())
+
+def losing(reason: JobReason, text: str) -> tuple[WorkerEffect, ...]:
+    """The jobs are lost; nothing is left to stop."""
+    return (LoseJobs(reason=reason, text=text),)
+
+
+def stopping(reason: JobReason, text: str) -> tuple[WorkerEffect, ...]:
+    """The jobs are lost, and the runtime is told."""
+    return (LoseJobs(reason=reason, text=text), StopInRuntime())
+
+
+EFFECTS: dict[str, Callable[[str], tuple[WorkerEffect, ...]]] = {
+    "nothing": lambda text: (),
+    "died": lambda text: losing(JobReason.WORKER_LOST, text),
+    "told": lambda text: stopping(JobReason.WORKER_STOPPED, text),
+    "sick": lambda text: stopping(JobReason.WORKER_LOST, text),
+    "silent": lambda text: stopping(JobReason.WORKER_SILENT, text),
+}
+"""What is done about a worker, given what became of it in words."""
 
 
 @pytest.mark.parametrize(
     ("before", "name", "reason", "detail", "effects"),
     [
-        ("decided", "Launched", "launched", "1 job waiting", ()),
-        ("decided", "LaunchFailed", "launch_failed", "no such image", FREE),
-        ("decided", "Took", "first_take", "1 job waiting", ()),
-        ("decided", "Drained", "scaled_down", "why it goes", TOLD),
-        ("decided", "Exited", "crashed_while_starting", "exit code 1", FREE),
-        ("starting", "Took", "first_take", "1 job waiting", ()),
-        ("starting", "Drained", "scaled_down", "why it goes", TOLD),
-        ("starting", "ReportedUnhealthy", "unhealthy", "no CUDA", SICK),
-        ("starting", "Stopped", "stopped_by_user", "why it goes", TOLD),
-        ("starting", "Exited", "crashed_while_starting", "exit code 1", FREE),
-        ("starting", "Vanished", "vanished", "the runtime does not know it any more", FREE),
-        ("ready", "Took", "first_take", "1 job waiting", ()),
-        ("ready", "Drained", "scaled_down", "why it goes", ()),
-        ("ready", "ReportedUnhealthy", "unhealthy", "no CUDA", SICK),
-        ("ready", "Stopped", "stopped_by_user", "why it goes", TOLD),
-        ("ready", "Exited", "exited", "exit code 1", FREE),
-        ("ready", "Vanished", "vanished", "the runtime does not know it any more", FREE),
-        ("draining", "Emptied", "scaled_down", "why it goes", TOLD),
-        ("draining", "Stopped", "stopped_by_user", "why it goes", TOLD),
-        ("draining", "ReportedUnhealthy", "unhealthy", "no CUDA", SICK),
-        ("draining", "Exited", "scaled_down", "why it goes", FREE),
-        ("draining", "Vanished", "scaled_down", "why it goes", FREE),
-        ("stopping", "LaunchFailed", "launch_failed", "no such image", FREE),
-        ("stopping", "Exited", "stopped_by_user", "why it goes", FREE),
-        ("stopping", "Vanished", "stopped_by_user", "why it goes", FREE),
+        ("decided", "Launched", "launched", "1 job waiting", "nothing"),
+        ("decided", "LaunchFailed", "launch_failed", "no such image", "died"),
+        ("decided", "Took", "first_take", "1 job waiting", "nothing"),
+        ("decided", "Drained", "scaled_down", "why it goes", "told"),
+        ("decided", "Exited", "crashed_while_starting", "exit code 1", "died"),
+        ("starting", "Took", "first_take", "1 job waiting", "nothing"),
+        ("starting", "Drained", "scaled_down", "why it goes", "told"),
+        ("starting", "ReportedUnhealthy", "unhealthy", "no CUDA", "sick"),
+        ("starting", "Stopped", "stopped_by_user", "why it goes", "told"),
+        ("starting", "Exited", "crashed_while_starting", "exit code 1", "died"),
+        ("starting", "Vanished", "vanished", "the runtime does not know it any more", "died"),
+        ("ready", "Took", "first_take", "1 job waiting", "nothing"),
+        ("ready", "Drained", "scaled_down", "why it goes", "nothing"),
+        ("ready", "ReportedUnhealthy", "unhealthy", "no CUDA", "sick"),
+        ("ready", "Stopped", "stopped_by_user", "why it goes", "told"),
+        ("ready", "Exited", "exited", "exit code 1", "died"),
+        ("ready", "Vanished", "vanished", "the runtime does not know it any more", "died"),
+        ("draining", "Emptied", "scaled_down", "why it goes", "told"),
+        ("draining", "Stopped", "stopped_by_user", "why it goes", "told"),
+        ("draining", "ReportedUnhealthy", "unhealthy", "no CUDA", "sick"),
+        ("draining", "Exited", "scaled_down", "why it goes", "died"),
+        ("draining", "Vanished", "scaled_down", "why it goes", "died"),
+        ("stopping", "LaunchFailed", "launch_failed", "no such image", "died"),
+        ("stopping", "Exited", "stopped_by_user", "why it goes", "died"),
+        ("stopping", "Vanished", "stopped_by_user", "why it goes", "died"),
     ],
 )
-def test_reason_and_effects(
-    before: str, name: str, reason: str, detail: str, effects: tuple[WorkerEffect, ...]
-) -> None:
+def test_reason_and_effects(before: str, name: str, reason: str, detail: str, effects: str) -> None:
     """Each change gives its reason in a word and in words, and exactly its effects; who was told to go went for that."""
     step = advance(WORKERS[WorkerState(before)], EVENTS[name])
-    assert (step.worker.reason, step.worker.detail, step.effects) == (reason, detail, effects)
+    assert (step.worker.reason, step.worker.detail, step.effects) == (reason, detail, EFFECTS[effects](detail))
 
 
 @pytest.mark.parametrize("state", [*TAKING, WorkerState.DRAINING])
 def test_silence_and_a_stop_are_two_losses(state: WorkerState) -> None:
     """Jobs of a silent worker count as lost; those of a worker that we stop for another reason do not."""
-    assert advance(WORKERS[state], stopped(WorkerReason.SILENT)).effects == SILENT
+    assert advance(WORKERS[state], stopped(WorkerReason.SILENT)).effects == EFFECTS["silent"]("why it goes")
     for reason in set(WorkerReason) - {WorkerReason.SILENT}:
-        assert advance(WORKERS[state], stopped(reason)).effects == TOLD
+        assert advance(WORKERS[state], stopped(reason)).effects == EFFECTS["told"]("why it goes")
 
 
 # ── moments ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,7 @@ class ExitStatus(IntEnum):
         return status
 
     OK = 0, "it worked"
-    JOB_NOT_COMPLETED = 1, "the job that was waited for failed, was cancelled or timed out; `serve` could not start"
+    JOB_NOT_COMPLETED = 1, "the job that was waited for failed, was cancelled or timed out"
     USAGE = 2, "the command line, a file it names or a setting is wrong; nothing was sent"
     REFUSED = 3, "the server refused it (another 4xx)"
     NOT_FOUND = 4, "it does not exist, or belongs to another team"

@@ -35,6 +35,9 @@ class AbsentRuntime:
         for line in nothing:
             yield line
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     async def capacity(self) -> Capacity:
         """Nothing to offer."""
         return Capacity(text="this server was started without a runtime")

@@ -287,9 +287,9 @@ class ManageRoutes:
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
         async def job_logs(job: str, key: ApiKey = read) -> StreamingResponse:
-            """What the job's workers printed about it, one JSON object a line: `{"at_ms", "text"}`."""
+            """What the job's workers printed about it, one JSON object a line: `{"at_ms", "text", "worker"}`."""
             result = await self._queue.status(key.team, None, JobId(job))
-            return _lines(self._fleet.job_logs(result.job, await self._queue.story(result.job.id)))
+            return _job_lines(self._fleet.job_logs(result.job, await self._queue.story(result.job.id)))
 
         @router.post("/jobs/{job}/cancel")
         async def cancel_job(job: str, key: ApiKey = run) -> Response:
@@ -485,8 +485,13 @@ def _key(key: ApiKey) -> JsonObject:
 
 
 def _lines(lines: AsyncIterator[LogLine]) -> StreamingResponse:
-    async def encoded() -> AsyncIterator[bytes]:
-        async for line in lines:
-            yield msgspec.json.encode({"at_ms": line.at_ms, "text": line.text}) + b"\n"
+    return _ndjson({"at_ms": line.at_ms, "text": line.text} async for line in lines)
 
-    return StreamingResponse(encoded(), media_type="application/x-ndjson")
+
+def _job_lines(lines: AsyncIterator[tuple[WorkerId, LogLine]]) -> StreamingResponse:
+    return _ndjson({"at_ms": line.at_ms, "text": line.text, "worker": worker} async for worker, line in lines)
+
+
+def _ndjson(lines: AsyncIterator[JsonObject]) -> StreamingResponse:
+    encoded = (msgspec.json.encode(line) + b"\n" async for line in lines)
+    return StreamingResponse(encoded, media_type="application/x-ndjson")

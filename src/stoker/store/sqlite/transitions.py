@@ -132,7 +132,7 @@ def _keep_bodies(tx: Tx, seq: int, job: Job, bodies: Bodies | None) -> None:
     """Store what came along, and drop the progress that the change made stale."""
     output = None if bodies is None else bodies.output
     error = None if bodies is None or bodies.error is None else bodies.error.encode("utf-8", "surrogatepass")
-    if job.state is JobState.QUEUED or (job.state is JobState.COMPLETED and output is None):
+    if job.state is JobState.QUEUED:
         tx.execute(DROP_OUTPUT, (seq,))
     elif job.state is JobState.COMPLETED or job.reason is JobReason.RETRIES_EXHAUSTED:
         tx.execute(REPLACE_OUTPUT, (seq, output, error))
