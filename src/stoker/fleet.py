@@ -9,6 +9,7 @@ again for as long as the store says STOPPING.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ import structlog
 from stoker import ids
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release
-from stoker.errors import StokerError, Unavailable
+from stoker.errors import Conflict, StokerError, Unavailable
 from stoker.gpus import free_devices, reserve
 from stoker.ids import EndpointId, TeamId, WorkerId
 from stoker.job import Job
@@ -74,6 +75,8 @@ class Fleet:
         self._runtime = runtime
         self._terms = terms
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
+        self._stopping: set[WorkerId] = set()
+        self._decided: dict[EndpointId, tuple[str, str, int]] = {}
         self._since_ms = clock.now_ms()
         self._available = True
         self._closing = False
@@ -111,16 +114,27 @@ class Fleet:
 
     async def carry_out(self, endpoint: Endpoint, plan: Plan) -> None:
         """Do what the plan says, line by line; a line that the world has overtaken is skipped."""
-        decision = Decision(
-            endpoint=endpoint.id, at_ms=self._clock.now_ms(), reason=plan.reason, text=plan.text, wanted=plan.wanted
-        )
-        await self._store.workers.record(decision)
+        await self._record(endpoint, plan)
+        if endpoint.deleted_ms is not None:  # jobs that its last workers lost: nobody will ever run them
+            await self._store.jobs.purge_queue(endpoint.id, self._clock.now_ms())
         for line in plan.drain:
             await self._drain(line.worker, line.reason, line.text)
         if plan.launch is not None and not self._closing:
             release = await self._release(endpoint)
             for _ in range(plan.launch.count):
                 await self._launch(endpoint, release, plan.launch.text)
+
+    async def _record(self, endpoint: Endpoint, plan: Plan) -> None:
+        """Keep the decision if it is another than the last: under load most looks decide the same."""
+        said = (plan.reason, plan.text, plan.wanted)
+        if self._decided.get(endpoint.id) == said:
+            return
+        await self._store.workers.record(
+            Decision(
+                endpoint=endpoint.id, at_ms=self._clock.now_ms(), reason=plan.reason, text=plan.text, wanted=plan.wanted
+            )
+        )
+        self._decided[endpoint.id] = said
 
     async def _release(self, endpoint: Endpoint) -> Release:
         release = await self._store.endpoints.release(endpoint.release)
@@ -133,8 +147,8 @@ class Fleet:
             return None, ""
         try:
             capacity = await self._runtime.capacity()
-        except Unavailable:
-            return None, ""
+        except Unavailable as error:
+            return 0, error.message
         free = len(free_devices(capacity.gpus, await self._reserved()))
         text = f"{free} of {len(capacity.gpus)} GPUs are free, a worker needs {release.gpus_per_worker}"
         return free // release.gpus_per_worker, text
@@ -191,6 +205,7 @@ class Fleet:
             log.warning("launch_failed", worker=worker.id, error=error.message)
             await self._advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
         else:
+            del self._launching[worker.id]
             step = await self._advance(worker, Launched(at_ms=self._clock.now_ms()))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                 await self._stop_in_runtime(worker.id, grace_s=0)
@@ -245,17 +260,24 @@ class Fleet:
         return 0.0 if deaf else self._terms.stop_grace_s
 
     async def _stop_in_runtime(self, worker: WorkerId, *, grace_s: float) -> None:
-        """Tell the runtime. If it does not answer, the lifeline tells it again."""
+        """Tell the runtime. If it does not answer, the lifeline tells it again; if it still launches the worker, whoever
+        launches it does so at the end: calls for one worker are made one after another."""
+        if worker in self._launching or worker in self._stopping:
+            return
+        self._stopping.add(worker)
         try:
             await self._runtime.stop(worker, grace_s=grace_s)
         except Unavailable as error:
             log.warning("runtime_unavailable", worker=worker, error=error.message)
+        finally:
+            self._stopping.discard(worker)
 
     # ── for the lifeline ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def look(self) -> None:
         """Compare what the runtime sees with what is stored, and let time do its work on workers."""
         alive = await self._store.workers.alive()
+        launching = frozenset(self._launching)  # what is seen may be older than the end of a launch
         try:
             seen = {one.worker: one for one in await self._runtime.observe()}
         except Unavailable as error:
@@ -264,7 +286,8 @@ class Fleet:
             return
         self._available = True
         for held in alive:
-            await self._look_at(held, seen.get(held.worker.id))
+            if held.worker.id in seen or held.worker.id not in launching:
+                await self._look_at(held, seen.get(held.worker.id))
         await self._stop_strays({held.worker.id for held in alive}, list(seen.values()))
         await self._replace_disobedient()
 
@@ -273,8 +296,7 @@ class Fleet:
         if seen is not None and seen.exit is not None:
             await self._advance(worker, Exited(at_ms=now_ms, exit=seen.exit))
         elif seen is None:
-            if worker.id not in self._launching:
-                await self._advance(worker, Vanished(at_ms=now_ms))
+            await self._advance(worker, Vanished(at_ms=now_ms))
         elif worker.state is WorkerState.DRAINING and held.running == 0:
             await self._advance(worker, Emptied(at_ms=now_ms))
         elif worker.state is WorkerState.STOPPING:
@@ -334,7 +356,8 @@ class Fleet:
         gone = await self._store.workers.prune(before_ms, limit)
         if isinstance(self._runtime, Forgets):
             for worker in gone:
-                await self._runtime.forget(worker)
+                with contextlib.suppress(Conflict):  # it still runs: a stray, which the next look stops
+                    await self._runtime.forget(worker)
         return len(gone)
 
     # ── for the server ────────────────────────────────────────────────────────────────────────────────────────────────

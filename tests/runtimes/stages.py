@@ -156,7 +156,7 @@ class ProcessStage:
         self._strangers.append(stranger)
         return lambda: stranger.poll() is None and folder.is_dir() and (self.root / "notes.txt").exists()
 
-    def restart(self) -> None:
+    async def restart(self) -> None:
         """Forget everything but the files, as a new server has."""
         self.process.close()
         self.process = self.runtime = self._open()

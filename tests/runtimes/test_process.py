@@ -8,6 +8,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -107,6 +109,13 @@ async def test_sigterm_goes_to_the_main_process_only(process: ProcessStage) -> N
     assert end.text == "killed by SIGTERM (exit code 143) when it was told to stop; last output: up"
 
 
+async def test_worker_that_kills_its_group(process: ProcessStage) -> None:
+    """A worker has a process group of its own: what it does to its group does not hit its shim."""
+    spec = WorkerSpec(worker=WorkerId("w"), image=f"dir:{ACTOR}", command="sh -c 'kill -KILL 0'")
+    await process.runtime.launch(spec)
+    assert (await ended(process.runtime, spec.worker)).code == 137
+
+
 async def test_no_zombies_are_left(process: ProcessStage) -> None:
     """Shims that this process started are reaped."""
     spec = process.spec("exit 0")
@@ -122,27 +131,33 @@ async def test_no_zombies_are_left(process: ProcessStage) -> None:
 # ── restarts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def start_server(process: ProcessStage, *specs: WorkerSpec) -> "subprocess.Popen[bytes]":
-    """A server of its own process, once it has launched the workers."""
+@contextmanager
+def server_until_killed(process: ProcessStage, *specs: WorkerSpec) -> Iterator[None]:
+    """A server of its own process that has launched the workers; at the end it is killed with all of its group."""
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, process.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", SERVER, process.root],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert server.stdin is not None
     assert server.stdout is not None
-    server.stdin.write(json.dumps([(spec.worker, spec.image, spec.command) for spec in specs]).encode())
-    server.stdin.close()
-    assert server.stdout.readline() == b"launched\n"
-    server.stdout.close()
-    return server
+    with server:
+        server.stdin.write(json.dumps([(spec.worker, spec.image, spec.command) for spec in specs]).encode())
+        server.stdin.close()
+        try:
+            assert server.stdout.readline() == b"launched\n"
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
 async def test_workers_survive_a_killed_server(process: ProcessStage) -> None:
     """After kill -9 of the server its workers go on; the next server sees, stops and reads them as its own."""
     spec = process.spec("obey 7")
-    with start_server(process, spec) as server:
+    with server_until_killed(process, spec):
         await first_line(process.runtime, spec.worker)
-        server.kill()
     assert await seen(process.runtime, spec.worker) is None
     await process.runtime.stop(spec.worker, grace_s=DEADLINE_S)
     async with asyncio.timeout(DEADLINE_S):
@@ -157,12 +172,11 @@ async def test_workers_survive_a_killed_server(process: ProcessStage) -> None:
 async def test_exit_without_a_server_is_seen_by_the_next(process: ProcessStage) -> None:
     """A worker that ends while no server runs is shown as ended, with its code, afterwards."""
     spec = process.spec("family")
-    with start_server(process, spec) as server:
+    with server_until_killed(process, spec):
         pids = [int(word) for word in (await first_line(process.runtime, spec.worker)).split()]
-        server.kill()
     os.kill(pids[0], signal.SIGSEGV)
     await gone(*pids, shim_of(process, spec.worker))
-    process.restart()
+    await process.restart()
     assert (await ended(process.runtime, spec.worker)).code == 139
 
 
@@ -173,7 +187,7 @@ async def test_restart_finds_running_and_ended_workers(process: ProcessStage) ->
     await process.runtime.launch(running)
     await ended(process.runtime, ended_one.worker)
     before = await process.runtime.observe()
-    process.restart()
+    await process.restart()
     assert await process.runtime.observe() == before
     await process.runtime.launch(running)
     assert await process.runtime.observe() == before
@@ -192,7 +206,7 @@ async def test_killed_shim(process: ProcessStage) -> None:
     assert end.code is None
     assert "nobody saw it end" in end.text
     assert not await alive(main)
-    process.restart()
+    await process.restart()
     assert await seen(process.runtime, spec.worker) == end
 
 
@@ -225,6 +239,15 @@ async def test_reused_process_id_is_not_mistaken(process: ProcessStage) -> None:
         stranger.kill()
 
 
+def test_birth_names_a_process() -> None:
+    """With its birth a process id names one process for ever."""
+    own, other = find_process(os.getpid()), find_process(os.getppid())
+    assert own is not None
+    assert other is not None
+    assert own.birth != other.birth
+    assert own == find_process(os.getpid())
+
+
 async def test_copy_cut_short_is_started_afresh(process: ProcessStage) -> None:
     """What a server left that was killed while copying is no worker, and does not stand in the way of one."""
     spec = process.spec("leave")
@@ -245,6 +268,7 @@ async def test_launch_goes_on_when_its_caller_leaves(process: ProcessStage) -> N
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+    assert await seen(process.runtime, spec.worker) is None
     await process.runtime.launch(spec)
     assert await first_line(process.runtime, spec.worker) == "up"
 

@@ -2,9 +2,10 @@
 
 Five calls that report levels (D9). What each must keep, proven by `tests/runtimes/` over every adapter:
 
-- `launch` twice with the same worker id is one worker. It returns once the worker's main process exists, or raises.
+- `launch` twice with the same worker id is one worker; launching one that has ended starts nothing. It returns once the worker's
+  main process exists, or raises; `observe` lists the worker from the beginning of its launch.
 - `stop` of what is gone succeeds. It returns once the worker has been told (SIGTERM to its main process); it is killed,
-  as a whole tree, when `grace_s` has passed or at once when that is 0. `observe` shows when it is over.
+  as a whole tree, when `grace_s` has passed or at once when that is 0; of several calls the shortest grace counts. `observe` shows when it is over.
 - `observe` answers with every worker of this installation that the runtime knows of, ended ones included until they are
   forgotten. It survives a restart of the server. What it does not list does not exist. Strangers are left alone.
 - A worker that ends is data (`Observation`); a runtime that does not answer raises `Unavailable`.

@@ -144,7 +144,7 @@ class ProcessRuntime:
         self._ended_before.pop(worker, None)
         await asyncio.to_thread(home.remove)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop watching. Workers go on; another `ProcessRuntime` on the same root finds them."""
         for worker in list(self._watched):
             self._unwatch(worker)
