@@ -1,9 +1,10 @@
-"""Writes the generated parts of the documentation: state machines and settings.
+"""Writes everything in the documentation that is generated: state machines, settings, routes, the command line.
 
-    python -m scripts.docs            rewrite what is stale
-    python -m scripts.docs --check    name what is stale, and fail if anything is
+    .venv/bin/python scripts/docs.py            rewrite what is stale
+    .venv/bin/python scripts/docs.py --check    name what is stale, and fail if anything is
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test runs the check.
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; some pages are generated as a whole. A test runs
+the check.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from scripts import machines
+if __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripts import machines, routes
+from stoker.cli import reference
 from stoker.config import CLIENT_VARIABLES, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -76,14 +81,20 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/reference/job-states.md": _parts_of(machines.JOB),
     "docs/reference/worker-states.md": _parts_of(machines.WORKER),
     "docs/reference/settings.md": {"settings": settings_table, "client variables": client_variables},
+    "docs/reference/routes.md": {"routes": routes.tables},
 }
 """Which parts of which page are generated, and by what."""
+
+WHOLE: Mapping[str, Callable[[], str]] = {"docs/reference/cli.md": reference.text}
+"""Pages that are generated as a whole."""
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(page: str) -> str:
     """The page as it should be. Raises `ValueError` when its markers and its parts are not the same."""
+    if page in WHOLE:
+        return WHOLE[page]()
     text = (ROOT / page).read_text("utf-8")
     marked = [match["name"] for match in _PART.finditer(text)]
     if sorted(marked) != sorted(PAGES[page]):
@@ -93,7 +104,7 @@ def render(page: str) -> str:
 
 def stale() -> list[str]:
     """Pages that are not as they should be."""
-    return [page for page in PAGES if (ROOT / page).read_text("utf-8") != render(page)]
+    return [page for page in (*PAGES, *WHOLE) if (ROOT / page).read_text("utf-8") != render(page)]
 
 
 def main() -> int:

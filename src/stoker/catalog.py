@@ -3,13 +3,17 @@
 Called by the management API. Ranges are checked by `endpoint.check`; what only the machine can tell (is the image there, are
 there GPUs at all) is asked from the runtime before anything is stored, so that an endpoint that can never work is refused with
 the reason.
+
+Every request of a customer names a key and an endpoint, so both are remembered for `TRUST_MS`. What this server changes it
+forgets at once: a key revoked here opens nothing here once the revocation is answered. What another server on the same
+database changes is seen within that time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
 from stoker import ids
 from stoker.clock import Clock
@@ -22,6 +26,13 @@ from stoker.store import Store
 from stoker.team import ApiKey, Scope, Team
 
 KEY_NAME_MOST = 100
+TRUST_MS: Final = 1_000
+"""How long a key or an endpoint is believed to be as it was read."""
+REMEMBERED_MOST: Final = 10_000
+"""Keys or names of endpoints that are remembered at once."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 _OF_RELEASE = frozenset({"image", "command", "env", "gpus_per_worker"})
 _OF_ENDPOINT = frozenset(
@@ -65,6 +76,8 @@ class Catalog:
         self._signals = signals
         self._runtime = runtime
         self._defaults = defaults
+        self._keys: _Remembered[str, ApiKey] = _Remembered(clock, store.teams.key)
+        self._endpoints: _Remembered[tuple[TeamId, str], Endpoint] = _Remembered(clock, self._look_up)
 
     # ── endpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,8 +95,10 @@ class Catalog:
         endpoint = Endpoint(id=endpoint_id, team=team, release=release_id, created_ms=now_ms, **ours)
         theirs = {name: fields[name] for name in _OF_RELEASE & fields.keys()}
         release = Release(id=release_id, endpoint=endpoint_id, number=1, created_ms=now_ms, **theirs)
-        await self._check(endpoint, release)
+        check(endpoint, release)
+        await self._check_machine(release)
         await self._store.endpoints.add(endpoint, release)
+        self._endpoints.forget()  # its name may have been the id of another
         self._signals.scale(endpoint.id)
         return Deployed(endpoint=endpoint, release=release)
 
@@ -108,8 +123,11 @@ class Catalog:
         new = not same_work(deployed.release, release)
         present = release if new else deployed.release
         after = replace(before, **ours, release=present.id, version=before.version + 1)
-        await self._check(after, present)
+        check(after, present)
+        if new:
+            await self._check_machine(release)
         await self._store.endpoints.update(after, release if new else None)
+        self._endpoints.forget()
         self._signals.scale(after.id)
         return Deployed(endpoint=after, release=present)
 
@@ -118,12 +136,12 @@ class Catalog:
         now_ms = self._clock.now_ms()
         gone = replace(deployed.endpoint, deleted_ms=now_ms, version=deployed.endpoint.version + 1)
         await self._store.endpoints.update(gone, None)
+        self._endpoints.forget()
         await self._store.jobs.purge_queue(gone.id, now_ms)
         self._signals.scale(gone.id)
         return Deployed(endpoint=gone, release=deployed.release)
 
-    async def _check(self, endpoint: Endpoint, release: Release) -> None:
-        check(endpoint, release)
+    async def _check_machine(self, release: Release) -> None:
         if isinstance(self._runtime, ChecksImages):
             await self._runtime.check_image(release.image, release.command)
         if release.gpus_per_worker:
@@ -139,15 +157,20 @@ class Catalog:
 
     async def find(self, team: TeamId, word: str) -> Endpoint:
         """The team's endpoint that answers to `word`: its name, its id, or `{id}-{appName}`. Raises `NotFound`."""
-        for endpoint in await self._store.endpoints.of_team(team):
-            if endpoint.answers_to(word):
-                return endpoint
-        raise NotFound(
-            f"there is no endpoint '{word[:100]}'",
-            code="endpoint_not_found",
-            field="endpoint",
-            next_step="list yours with: stoker endpoint ls",
-        )
+        endpoint = await self._endpoints.get((team, word))
+        if endpoint is None:
+            raise NotFound(
+                f"there is no endpoint '{word[:100]}'",
+                code="endpoint_not_found",
+                field="endpoint",
+                next_step="list yours with: stoker endpoint ls",
+            )
+        return endpoint
+
+    async def _look_up(self, who: tuple[TeamId, str]) -> Endpoint | None:
+        team, word = who
+        mine = await self._store.endpoints.of_team(team)
+        return next((endpoint for endpoint in mine if endpoint.answers_to(word)), None)
 
     async def name_of(self, endpoint: EndpointId) -> str:
         """The name of an endpoint, deleted ones included."""
@@ -182,7 +205,7 @@ class Catalog:
 
     async def authenticate(self, secret: str) -> ApiKey:
         """The key that this secret opens. Raises `Unauthenticated`."""
-        key = await self._store.teams.key(ids.secret_hash(secret))
+        key = await self._keys.get(ids.secret_hash(secret))
         if key is None or key.revoked_ms is not None:
             raise Unauthenticated(
                 "the API key is not valid" if key is None else "the API key was revoked",
@@ -223,7 +246,37 @@ class Catalog:
             )
         now_ms = self._clock.now_ms()
         await self._store.teams.revoke_key(team, key, now_ms)
+        self._keys.forget()
         return replace(mine[key], revoked_ms=mine[key].revoked_ms or now_ms)
+
+
+class _Remembered(Generic[K, V]):
+    """What `read` found, for `TRUST_MS` from the moment it was asked. That nothing was found is not remembered."""
+
+    def __init__(self, clock: Clock, read: Callable[[K], Awaitable[V | None]]) -> None:
+        self._clock = clock
+        self._read = read
+        self._found: dict[K, tuple[int, V]] = {}
+        self._forgotten = 0
+
+    async def get(self, name: K) -> V | None:
+        """As remembered, or as it is now."""
+        now_ms = self._clock.now_ms()
+        until_ms, found = self._found.get(name, (0, None))
+        if now_ms < until_ms:
+            return found
+        forgotten = self._forgotten
+        found = await self._read(name)
+        if found is not None and forgotten == self._forgotten:
+            if len(self._found) >= REMEMBERED_MOST:
+                self._found.clear()
+            self._found[name] = (now_ms + TRUST_MS, found)
+        return found
+
+    def forget(self) -> None:
+        """Something changed. What is being read right now is not remembered either: it may be from before."""
+        self._found.clear()
+        self._forgotten += 1
 
 
 def _key(team: TeamId, name: str, scopes: frozenset[Scope], secret: str, now_ms: int) -> ApiKey:

@@ -102,8 +102,9 @@ def load(
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
         raise InvalidInput(
-            f"setting '{name}': {first['msg']}",
+            f"there is no setting '{name}'" if unknown else f"setting '{name}': {first['msg']}",
             code="invalid_setting",
             field=name,
             next_step="see docs/reference/settings.md for all settings",

@@ -77,7 +77,7 @@ class Fleet:
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
         self._stopping: set[WorkerId] = set()
         self._decided: dict[EndpointId, tuple[str, str, int]] = {}
-        self._since_ms = clock.now_ms()
+        self._since_ms = clock.now_ms()  # what workers could not say or hear before is not held against them
         self._available = True
         self._closing = False
         self._hurried = False
@@ -310,7 +310,7 @@ class Fleet:
             await self._stop_in_runtime(worker.id, grace_s=0)
 
     async def _look_at_time(self, worker: Worker, now_ms: int) -> None:
-        waited_s = (now_ms - worker.decided_ms) / 1000
+        waited_s = (now_ms - max(worker.decided_ms, self._since_ms)) / 1000
         silent_s = (now_ms - max(worker.seen_ms or 0, self._since_ms)) / 1000
         if worker.never_ready and waited_s > self._terms.start_timeout_s:
             text = f"it did not ask for work within {self._terms.start_timeout_s:g} s"
@@ -331,23 +331,20 @@ class Fleet:
     async def _replace_disobedient(self) -> None:
         """A worker that went on with a job it was told to stop is replaced when its grace is over."""
         now_ms = self._clock.now_ms()
-        for stop in await self._store.jobs.stops_due(now_ms - int(self._terms.cancel_grace_s * 1000)):
+        asked_before_ms = now_ms - int(self._terms.cancel_grace_s * 1000)
+        if asked_before_ms < self._since_ms:
+            return
+        for stop in await self._store.jobs.stops_due(asked_before_ms):
             worker = await self._store.workers.get(stop.worker)
             if worker is not None and worker.alive:
                 text = f"it did not stop job {stop.job} within {self._terms.cancel_grace_s:g} s"
                 await self._advance(worker, Stopped(at_ms=now_ms, reason=WorkerReason.JOB_NOT_STOPPED, detail=text))
 
     async def welcome_back(self) -> None:
-        """After a restart: what runs has been alive all the time, so leases that lapsed meanwhile are renewed."""
-        try:
-            seen = await self._runtime.observe()
-        except Unavailable:
-            return
-        running = {one.worker for one in seen if one.exit is None}
-        now_ms = self._clock.now_ms()
+        """After a restart: nobody heard the workers meanwhile, so their leases begin anew. The next look sees who died."""
+        now_ms, lease_ms = self._clock.now_ms(), int(self._terms.lease_s * 1000)
         for held in await self._store.workers.alive():
-            if held.worker.id in running and held.worker.pinged_ms is not None:
-                lease_ms = int(self._terms.lease_s * 1000)
+            if held.worker.pinged_ms is not None:
                 await self._store.jobs.confirm(held.worker.id, None, at_ms=now_ms, lease_ms=lease_ms)
 
     async def forget_gone(self, limit: int) -> int:

@@ -126,6 +126,9 @@ class Leases:
 
     async def _settle(self, caller: Caller) -> None:
         """The worker says that it holds nothing: what it was given before, and did not finish, is lost."""
+        worker = await self._store.workers.get(caller.id)
+        if worker is None or worker.idle_ms is not None:
+            return  # we know it too: nearly always
         before_ms = self._clock.now_ms() - SETTLE_AFTER_MS
         for job in await self._store.jobs.held_by(caller.id):
             if job.claimed_ms is not None and job.claimed_ms < before_ms:
@@ -141,9 +144,18 @@ class Leases:
     async def ping(self, caller: Caller, jobs: Sequence[JobId], *, sdk: str) -> None:
         """A sign of life, and of the jobs that it lists."""
         now_ms = self._clock.now_ms()
-        await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
+        step = await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
         named = jobs if lists_its_jobs(sdk) else None
         await self._store.jobs.confirm(caller.id, named, at_ms=now_ms, lease_ms=self._lease_ms)
+        if step.worker.idle_ms is None:  # it may have let go of a job it was told to stop
+            self._signals.worker_changed(caller.id)
+            await self._take_back_unseen(caller, now_ms)
+
+    async def _take_back_unseen(self, caller: Caller, now_ms: int) -> None:
+        """What was handed out before the first ping has no lease that could lapse until a ping lists it."""
+        for job in await self._store.jobs.held_by(caller.id):
+            if job.lease_until_ms is None and (job.claimed_ms or 0) < now_ms - self._lease_ms:
+                await self._lose(caller, job.id, JobReason.DELIVERY_UNCONFIRMED)
 
     async def unhealthy(self, caller: Caller, text: str) -> None:
         """The worker failed its own fitness check and is about to exit. It is no heartbeat."""

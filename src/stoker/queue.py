@@ -87,11 +87,7 @@ class Queue:
         """The job as it stands. Raises `NotFound`."""
         result = await self._store.jobs.result(team, endpoint, job)
         if result is None or _expired(result.job, self._clock.now_ms()):
-            raise NotFound(
-                f"there is no job '{job}' here",
-                code="job_not_found",
-                next_step="check the id and the endpoint; results are kept for a limited time after the job's end",
-            )
+            raise _no_such_job(job)
         if result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT):
             return replace(result, error=explain_end(result.job, await self._store.jobs.story(job)))
         return result
@@ -142,6 +138,13 @@ class Queue:
                 code="not_retryable",
                 next_step="submit a new job",
             )
+        where = await self._store.endpoints.get(before.endpoint)
+        if where is None or where.deleted_ms is not None:
+            raise Conflict(
+                "the job's endpoint was deleted: nobody would run it again",
+                code="endpoint_deleted",
+                next_step="submit it to another endpoint",
+            )
         now_ms = self._clock.now_ms()
         lifetime_ms = before.expires_ms - before.created_ms
         step = await self._store.jobs.advance(job, Retried(at_ms=now_ms, expires_ms=now_ms + lifetime_ms))
@@ -174,9 +177,13 @@ class Queue:
     async def _read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, bytes_max: int) -> Parts:
         parts = await self._store.jobs.read_parts(team, endpoint, job, bytes_max=bytes_max)
         if parts is None or _expired(parts.job, self._clock.now_ms()):
-            raise NotFound(f"there is no job '{job}' here", code="job_not_found")
+            raise _no_such_job(job)
         if parts.closed and parts.job.state is JobState.CANCELLED:
-            raise NotFound("the job was cancelled and its stream has ended", code="stream_ended")
+            raise NotFound(
+                "the job was cancelled and its stream has ended",
+                code="stream_ended",
+                next_step="stop polling; /status tells how the job ended",
+            )
         return parts
 
     async def list(self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page) -> Sequence[Job]:
@@ -199,6 +206,14 @@ class Queue:
         """Why the job is as it is, in one sentence."""
         decision = await self._store.workers.decision(result.job.endpoint)
         return explain_job(result.job, error=result.error, decision=decision, ahead=await self.position(result.job))
+
+
+def _no_such_job(job: JobId) -> NotFound:
+    return NotFound(
+        f"there is no job '{job}' here",
+        code="job_not_found",
+        next_step="check the id and the endpoint; results are kept for a limited time after the job's end",
+    )
 
 
 def _expired(job: Job, now_ms: int) -> bool:

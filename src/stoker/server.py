@@ -243,7 +243,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise Unavailable(
-            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            f"cannot listen on {host} port {port}: {(error.strerror or str(error)).partition(' (while ')[0]}",
             code="address_in_use",
             field="port",
             next_step="stop what uses the port, or choose another with --port",

@@ -25,13 +25,16 @@ _ENDS: Final = {
     JobReason.EXECUTION_LIMIT: "it ran longer than its execution timeout",
 }
 
-LOSSES: Final = {
+LOSSES: Final[dict[str, str]] = {
     JobReason.WORKER_LOST: "the worker that ran it died",
     JobReason.WORKER_SILENT: "the worker that ran it fell silent",
     JobReason.WORKER_STOPPED: "the worker that ran it was stopped",
     JobReason.DELIVERY_UNCONFIRMED: "the worker it was given to never confirmed it",
     JobReason.DELIVERY_FAILED: "the worker it was given to had hung up",
-    JobReason.RESULT_MISSING: "the worker asked for new work without posting a result (is the output valid JSON?)",
+    JobReason.RESULT_MISSING: (
+        "the worker asked for new work without posting a result "
+        "(is the output valid JSON? SDKs before 1.7 also drop a job whose input is null)"
+    ),
 }
 
 
@@ -49,10 +52,12 @@ def explain_job(job: Job, *, error: str | None, decision: Decision | None, ahead
         return _explain_wait(job, decision, ahead)
     if job.state is JobState.RUNNING:
         return Why(reason=job.reason, text=f"worker {job.worker} runs it, attempt {job.attempt}")
-    text = f"{job.state}: {_ENDS.get(job.reason, job.reason)}"
-    if job.state is JobState.FAILED and error:
+    text = _ENDS.get(job.reason, job.reason)
+    if error and job.reason is JobReason.HANDLER_ERROR:
         text += f": {first_line(error)}"
-    return Why(reason=job.reason, text=text)
+    elif error:
+        text = error.removeprefix(f"{job.reason}: ")
+    return Why(reason=job.reason, text=f"{job.state}: {text}")
 
 
 def _explain_wait(job: Job, decision: Decision | None, ahead: int | None) -> Why:
@@ -70,7 +75,11 @@ def explain_end(job: Job, story: Sequence[StoryLine]) -> str:
         ended += f" of {job.execution_limit_ms / 1000:g} s"
     if job.reason is JobReason.RETRIES_EXHAUSTED:
         ended += f" ({job.retry_limit})"
-    lost = [f"attempt {line.attempt} on worker {line.worker}: {line.text}" for line in story if line.text]
+    lost = [
+        f"attempt {line.attempt} on worker {line.worker}: {LOSSES.get(line.text, line.text)}"
+        for line in story
+        if line.text
+    ]
     return "; ".join([f"{job.reason}: {ended}", *lost])
 
 

@@ -93,6 +93,8 @@ def test_numbers_of_the_document(name: str) -> None:
 # ── any snapshot ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 NOW_MS = 1_700_000_000_000
+EMPTY = Snapshot(now_ms=NOW_MS, min_workers=0, max_workers=3, idle_timeout_s=60, slots=1, policy=Policy())
+"""An endpoint without jobs and workers."""
 PAST_MS = st.integers(0, 400_000).map(lambda ago: NOW_MS - ago)
 
 
@@ -104,7 +106,7 @@ LOADS = [(state, 0) for state in WorkerState if state is not WorkerState.GONE] +
 
 @st.composite
 def worker_views(draw: st.DrawFn, number: int) -> WorkerView:
-    """A worker that is not gone; only one that was ready once can hold jobs."""
+    """A worker that is not gone; only one that was ready once can hold jobs, and its idle time may be an old one."""
     state, held = draw(st.sampled_from(LOADS))
     return WorkerView(
         id=WorkerId(f"w{number}"),
@@ -112,7 +114,7 @@ def worker_views(draw: st.DrawFn, number: int) -> WorkerView:
         current=draw(st.integers(0, 3)) < 3,
         held=held,
         decided_ms=draw(PAST_MS),
-        idle_ms=draw(PAST_MS) if state is WorkerState.READY and held == 0 else None,
+        idle_ms=draw(PAST_MS) if state in (WorkerState.READY, WorkerState.DRAINING) else None,
     )
 
 
@@ -121,7 +123,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     """An endpoint as the fleet may find it: workers of several releases, more than max after max was lowered."""
     max_workers = draw(st.integers(1, 5))
     queued = draw(st.integers(0, 12))
-    failures = draw(st.sampled_from([0, 0, 0, 1, 2, 3, 9, 60]))
+    failures = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2, 60]))
     return Snapshot(
         now_ms=NOW_MS,
         min_workers=draw(st.integers(0, max_workers)),
@@ -129,7 +131,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         idle_timeout_s=draw(st.integers(1, 300)),
         slots=draw(st.integers(1, 3)),
         policy=Policy(type=draw(st.sampled_from(PolicyType)), value=draw(st.integers(1, 20))),
-        deleted=draw(st.sampled_from([False, False, False, False, True])),
+        deleted=draw(st.integers(0, 9)) == 9,
         queued=queued,
         queued_low=draw(st.integers(0, 2)),
         oldest_queued_ms=draw(PAST_MS) if queued else None,
@@ -137,8 +139,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         workers=tuple(draw(worker_views(number)) for number in range(draw(st.integers(0, 6)))),
         failures=failures,
         failed_ms=draw(PAST_MS) if failures else None,
-        capacity=draw(st.sampled_from([None, None, 0, 1, 2, 5])),
-        available=draw(st.sampled_from([True, True, True, False])),
+        capacity=draw(st.sampled_from([None, None, None, 0, 1, 5])),
+        available=draw(st.integers(0, 9)) < 9,
     )
 
 
@@ -366,6 +368,48 @@ def test_after_a_failure_one_at_a_time(snapshot: Snapshot, failures: int, failed
         assert snapshot.now_ms >= failed_ms + min(2 ** (failures - 1), 300) * 1000
 
 
+@pytest.mark.parametrize(
+    ("failures", "wait_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (8, 128), (9, 256), (10, 300), (11, 300), (10_000, 300)]
+)
+def test_back_off_doubles(failures: int, wait_s: int) -> None:
+    """The wait after a failed start begins with a second, doubles with every failure, and ends at five minutes."""
+    snapshot = replace(EMPTY, queued=1, oldest_queued_ms=NOW_MS, failures=failures, failed_ms=NOW_MS)
+    end_ms = NOW_MS + wait_s * 1000
+    plan = decide(snapshot)
+    assert (plan.launch, plan.look_again_ms) == (None, end_ms)
+    assert f"next try in {wait_s} s" in plan.text
+    assert decide(replace(snapshot, now_ms=end_ms - 1)).launch is None
+    assert launched(decide(replace(snapshot, now_ms=end_ms))) == 1
+
+
+@pytest.mark.parametrize(
+    ("min_workers", "queued", "serving_now", "reason"),
+    [
+        (0, 1, 0, Reason.NO_WORKER_YET),
+        (1, 1, 0, Reason.NO_WORKER_YET),
+        (2, 1, 0, Reason.BELOW_MIN),
+        (2, 0, 1, Reason.BELOW_MIN),
+        (1, 2, 1, Reason.WORKERS_BUSY),
+    ],
+)
+def test_why_a_worker_is_launched(min_workers: int, queued: int, serving_now: int, reason: Reason) -> None:
+    """A launch is for min only if the load alone would not ask for as many; otherwise it is for the jobs that wait."""
+    busy = [
+        WorkerView(id=WorkerId(f"w{number}"), state=WorkerState.READY, current=True, held=1, decided_ms=NOW_MS)
+        for number in range(serving_now)
+    ]
+    plan = decide(replace(EMPTY, min_workers=min_workers, queued=queued, workers=tuple(busy)))
+    assert plan.launch is not None
+    assert plan.launch.reason is reason
+
+
+@given(snapshots())
+def test_nothing_to_do_means_that_no_job_waits(snapshot: Snapshot) -> None:
+    """As long as any job waits, of whatever priority, the plan says why."""
+    waits = snapshot.queued + snapshot.queued_low > 0
+    assert not (waits and decide(snapshot).reason is Reason.NOTHING_TO_DO)
+
+
 @given(snapshots())
 def test_everything_is_explained(snapshot: Snapshot) -> None:
     """Every plan and every line of it says why, in words."""
@@ -391,18 +435,8 @@ def test_the_first_job_starts_a_worker_at_once(
     queued: int, slots: int, max_workers: int, policy: PolicyType, value: int
 ) -> None:
     """From zero, under either policy and any value, a waiting job starts a worker without delay."""
-    plan = decide(
-        Snapshot(
-            now_ms=NOW_MS,
-            min_workers=0,
-            max_workers=max_workers,
-            idle_timeout_s=60,
-            slots=slots,
-            policy=Policy(type=policy, value=value),
-            queued=queued,
-            oldest_queued_ms=NOW_MS,
-        )
-    )
+    endpoint = replace(EMPTY, slots=slots, max_workers=max_workers, policy=Policy(type=policy, value=value))
+    plan = decide(replace(endpoint, queued=queued, oldest_queued_ms=NOW_MS))
     assert plan.launch is not None
     assert plan.launch.reason is Reason.NO_WORKER_YET
 

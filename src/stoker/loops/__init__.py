@@ -21,11 +21,18 @@ PAUSE_AFTER_ERROR_S = 1.0
 async def keep_going(name: str, round_: Callable[[], Awaitable[None]]) -> None:
     """Call `round_` for ever. An error costs a pause, never the loop."""
     while True:
-        try:
-            await round_()
-        except StokerError as error:
-            log.warning("loop_round_failed", loop=name, code=error.code, error=error.message)
+        if not await goes_well(name, round_):
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
-        except Exception:
-            log.exception("loop_round_failed", loop=name)
-            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
+
+
+async def goes_well(name: str, step: Callable[[], Awaitable[None]]) -> bool:
+    """Whether `step` ends without an error; what goes wrong is logged, and keeps nothing else from being done."""
+    try:
+        await step()
+    except StokerError as error:
+        log.warning("loop_step_failed", loop=name, code=error.code, error=error.message)
+    except Exception:
+        log.exception("loop_step_failed", loop=name)
+    else:
+        return True
+    return False

@@ -8,11 +8,12 @@ first job.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from stoker.clock import Clock
 from stoker.fleet import Fleet
 from stoker.ids import EndpointId
-from stoker.loops import keep_going
+from stoker.loops import goes_well, keep_going
 from stoker.scaling import decide
 from stoker.signals import Signals
 from stoker.store import Store
@@ -20,6 +21,8 @@ from stoker.store import Store
 PAUSE_S = 0.05
 LOOK_AT_ALL_EVERY_S = 5.0
 """Signals may be lost, polling is not: every endpoint is looked at this often, whatever happens."""
+RETRY_MS = 1_000
+"""How soon to look again at an endpoint with which something went wrong."""
 
 
 class Autoscaler:
@@ -45,7 +48,8 @@ class Autoscaler:
             due += [endpoint.id for endpoint in await self._store.endpoints.active()]
             self._look_at_all_ms = now_ms + int(LOOK_AT_ALL_EVERY_S * 1000)
         for endpoint in dict.fromkeys([*named, *due]):
-            await self.look_at(endpoint)
+            if not await goes_well("autoscaler", partial(self.look_at, endpoint)):
+                self._look_again_ms[endpoint] = now_ms + RETRY_MS
         await asyncio.sleep(PAUSE_S)
 
     def _sleep_s(self) -> float:

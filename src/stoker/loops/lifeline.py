@@ -26,13 +26,16 @@ class Lifeline:
         self._signals = signals
         self._fleet = fleet
         self._every_s = every_s
+        self._welcomed = False
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._fleet.welcome_back()
         await keep_going("lifeline", self._round)
 
     async def _round(self) -> None:
+        if not self._welcomed:
+            await self._fleet.welcome_back()
+            self._welcomed = True
         await self._signals.workers_to_look_at(self._every_s)
         await self._fleet.look()
         await self.end_due_jobs()

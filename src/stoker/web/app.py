@@ -7,6 +7,7 @@ is "internal" to the outside: the log has the traceback, the client never does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -16,8 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker import __version__
@@ -32,6 +32,7 @@ from stoker.errors import (
     Unauthenticated,
     Unavailable,
 )
+from stoker.web.hot import HotRoutes
 from stoker.web.wire import answer
 
 log = structlog.get_logger()
@@ -51,8 +52,15 @@ STATUS: Final[dict[type[StokerError], int]] = {
 
 RETRY_AFTER_S: Final = "1"
 
+ASSETS: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+"""What the page at `/api/docs` loads. Types are said here: looking them up reads the machine's own tables, in the loop."""
 
-def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[bool]]) -> FastAPI:
+
+def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[bool]]) -> ASGIApp:
     """The application. `ready` is asked by `/healthz`."""
     app = FastAPI(
         title="Stoker",
@@ -79,13 +87,17 @@ def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[boo
     app.add_exception_handler(Exception, _on_defect)
     app.add_middleware(SingleSlashes)
     app.add_middleware(JsonBodies)
-    return app
+    return HotRoutes(app, routers, on_error=answer_error)
 
 
 def _add_docs(app: FastAPI) -> None:
     """A page to try the API, from files of an installed package: it works without a network."""
-    assets = swagger_ui_bundle.swagger_ui_path
-    app.mount("/api/docs/assets", StaticFiles(directory=assets, check_dir=False), name="docs assets")
+
+    @app.get("/api/docs/assets/{name}", include_in_schema=False)
+    async def asset(name: str) -> Response:
+        if name not in ASSETS:
+            raise HTTPException(404)
+        return FileResponse(Path(swagger_ui_bundle.swagger_ui_path) / name, media_type=ASSETS[name])
 
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -133,6 +145,15 @@ def error_body(error: StokerError) -> dict[str, str | None]:
     return {"error": error.message, "code": error.code, "field": error.field, "next_step": error.next_step}
 
 
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to whatever a handler raised."""
+    if isinstance(error, StokerError):
+        return await _on_stoker_error(request, error)
+    if isinstance(error, ClientDisconnect):
+        return await _on_disconnect(request, error)
+    return await _on_defect(request, error)
+
+
 async def _on_stoker_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StokerError)
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
@@ -149,7 +170,9 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     field = ".".join(where) or "body"
-    refused = InvalidInput(f"{field}: {first['msg']}", field=field, next_step="see /api/docs for what is accepted")
+    unknown = first["type"] == "extra_forbidden"
+    message = f"there is no field '{field}'" if unknown else f"{field}: {first['msg']}"
+    refused = InvalidInput(message, field=field, next_step="see /api/docs for what is accepted")
     return answer(error_body(refused), status=400)
 
 

@@ -26,19 +26,19 @@ from stoker.store import Decision, Held, Page, Result
 from stoker.team import ApiKey, Scope, parse_scopes
 from stoker.web.auth import require
 from stoker.web.jobs import RUN_SCHEMA, submission
-from stoker.web.wire import RawRoute, answer, read_body, story_line
+from stoker.web.wire import JsonRoute, RawRoute, answer, read_body, story_line
 from stoker.worker import Worker, WorkerState
 
 JsonObject = dict[str, Any]
 
 
 class PolicyBody(BaseModel):
-    """The elastic policy."""
+    """The elastic policy, or half of it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["queue_requests", "queue_delay"] = "queue_requests"
-    value: StrictInt = 1
+    type: Literal["queue_requests", "queue_delay"] | None = None
+    value: StrictInt | None = None
 
 
 class EndpointBody(BaseModel):
@@ -62,11 +62,14 @@ class EndpointBody(BaseModel):
     retries: StrictInt | None = None
     retention_s: StrictInt | None = None
 
-    def fields(self) -> JsonObject:
-        """The fields that were given, as `catalog` takes them."""
+    def fields(self, policy: Policy) -> JsonObject:
+        """The fields that were given, as `catalog` takes them; `policy` completes half a policy."""
         given = {name: value for name, value in self.model_dump(exclude_unset=True).items() if value is not None}
         if self.policy is not None:
-            given["policy"] = Policy(type=PolicyType(self.policy.type), value=self.policy.value)
+            kind, value = self.policy.type, self.policy.value
+            given["policy"] = Policy(
+                type=policy.type if kind is None else PolicyType(kind), value=policy.value if value is None else value
+            )
         return given
 
 
@@ -123,7 +126,7 @@ class ManageRoutes:
     # ── endpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _endpoint_routes(self) -> APIRouter:
-        router = APIRouter(tags=["endpoints"])
+        router = APIRouter(tags=["endpoints"], route_class=JsonRoute)
         read, manage = self._key(Scope.READ), self._key(Scope.MANAGE)
 
         @router.get("/limits")
@@ -143,7 +146,7 @@ class ManageRoutes:
         @router.post("/endpoints", status_code=201)
         async def create_endpoint(body: NewEndpointBody, key: ApiKey = manage) -> JsonObject:
             """Create an endpoint."""
-            return await self._show(await self._catalog.create(key.team, body.fields()))
+            return await self._show(await self._catalog.create(key.team, body.fields(Policy())))
 
         @router.get("/endpoints/{endpoint}")
         async def show_endpoint(endpoint: str, key: ApiKey = read) -> JsonObject:
@@ -153,7 +156,8 @@ class ManageRoutes:
         @router.patch("/endpoints/{endpoint}")
         async def update_endpoint(endpoint: str, body: EndpointBody, key: ApiKey = manage) -> JsonObject:
             """Change the given fields. Another image, command, environment or GPU number makes a new release."""
-            return await self._show(await self._catalog.update(await self._find(key, endpoint), body.fields()))
+            found = await self._find(key, endpoint)
+            return await self._show(await self._catalog.update(found, body.fields(found.endpoint.policy)))
 
         @router.delete("/endpoints/{endpoint}")
         async def delete_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:
@@ -191,7 +195,7 @@ class ManageRoutes:
     # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _worker_routes(self) -> APIRouter:
-        router = APIRouter(tags=["workers"])
+        router = APIRouter(tags=["workers"], route_class=JsonRoute)
         read, manage = self._key(Scope.READ), self._key(Scope.MANAGE)
 
         @router.get("/workers")
@@ -252,7 +256,7 @@ class ManageRoutes:
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _job_routes(self) -> APIRouter:
-        router = APIRouter(tags=["jobs"])
+        router = APIRouter(tags=["jobs"], route_class=JsonRoute)
         read, run = self._key(Scope.READ), self._key(Scope.RUN)
 
         @router.get("/endpoints/{endpoint}/jobs")
@@ -318,7 +322,7 @@ class ManageRoutes:
         return router
 
     async def _submit(self, request: Request) -> Response:
-        """The body is that of `/v2/{endpoint}/run`; the answer is the job."""
+        """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
         key = await require(self._catalog, request, Scope.RUN)
         endpoint = await self._catalog.find(key.team, request.path_params["endpoint"])
         body = await read_body(request, limit=self._input_bytes_max, what="the job")
@@ -342,7 +346,7 @@ class ManageRoutes:
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _key_routes(self) -> APIRouter:
-        router = APIRouter(tags=["keys"])
+        router = APIRouter(tags=["keys"], route_class=JsonRoute)
         read, admin = self._key(Scope.READ), self._key(Scope.ADMIN)
 
         @router.get("/me")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from stoker.errors import InvalidInput, TooLarge
 from stoker.store import StoryLine
@@ -24,6 +25,10 @@ Read = TypeVar("Read", covariant=True)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+SETTINGS_BYTES_MAX: Final = 1024 * 1024
+"""Largest body of the management API, apart from jobs: far more than an environment that a process can be started with."""
+_ANY_DECODER: Final = msgspec.json.Decoder()
+
 
 class RawRoute(APIRoute):
     """A route whose handler gets the request and answers with a response: documented by FastAPI, not parsed by it."""
@@ -32,6 +37,33 @@ class RawRoute(APIRoute):
         """The endpoint itself."""
         handler: Handler = self.endpoint
         return handler
+
+
+class JsonRoute(APIRoute):
+    """A route whose body FastAPI parses, once it is known to be bounded and JSON."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler, with the body read before."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def with_body(request: Request) -> Response:
+            body = await read_body(request, limit=SETTINGS_BYTES_MAX, what="the body")
+            if body:
+                decode(body, _ANY_DECODER)
+            return await handle(_replay(request, body))
+
+        return with_body
+
+
+def _replay(request: Request, body: bytes) -> Request:
+    """The request, with its body to be read once more."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
 
 
 async def read_body(request: Request, *, limit: int, what: str) -> bytes:

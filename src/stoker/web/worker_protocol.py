@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,7 +28,7 @@ from stoker.leases import Caller, Leases, Report
 from stoker.store import Claim
 from stoker.web.auth import credential
 from stoker.web.jobs import add_route
-from stoker.web.wire import RawRoute, answer, decode, query_int, read_body, strict_json
+from stoker.web.wire import RawRoute, answer, decode, query_int, read_body, strict_json, too_large
 
 ENVELOPE_BYTES: Final = 256 * 1024
 """Room around an output for the error text and the names of the fields."""
@@ -151,9 +152,10 @@ class WorkerRoutes:
         job = JobId(request.path_params["job"])
         try:
             body = await read_body(request, limit=self._output_bytes_max + ENVELOPE_BYTES, what="the result")
-        except TooLarge as error:
-            await self._leases.refuse_output(caller, job, None)
-            return answer({"error": error.message, "code": error.code}, status=413)
+        except TooLarge:
+            with suppress(NotFound):
+                await self._leases.refuse_output(caller, job, None)
+            raise
         except ClientDisconnect:
             return Response(status_code=400)
         try:
@@ -171,17 +173,18 @@ class WorkerRoutes:
 
     async def _finish(self, caller: Caller, job: JobId, report: Report) -> None:
         """An unknown job is acknowledged: its worker is done with it either way."""
-        try:
+        with suppress(NotFound):
             await self._leases.finish(caller, job, report)
-        except NotFound:
-            return
 
     async def part(self, request: Request) -> Response:
         """POST /job-stream/{worker}/{job}."""
         caller = await self._caller(request)
-        body = await read_body(request, limit=self._part_bytes_max + ENVELOPE_BYTES, what="the part of the stream")
+        what = "the part of the stream"
+        body = await read_body(request, limit=self._part_bytes_max + ENVELOPE_BYTES, what=what)
         try:
             part = bytes(_decode_leniently(body, _PART_DECODER).output)
+            if len(part) > self._part_bytes_max:
+                raise too_large(what, len(part), self._part_bytes_max)
             await self._leases.part(caller, JobId(request.path_params["job"]), part)
         except (InvalidInput, NotFound):
             pass

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import Defect, NotFound, Unavailable
+from stoker.job import Cancelled
 from stoker.store import Counts, NewJob
-from stoker.store.sqlite import SqliteStore
+from stoker.store.sqlite import SqliteStore, jobs
 from stoker.store.sqlite.connection import connect
 from stoker.store.sqlite.submissions import submit
 from stoker.store.sqlite.transaction import Outcome, Tx, read, write
+from stoker.store.sqlite.transitions import advance_job, find_job
 from stoker.store.sqlite.writer import BATCH_MOST, WAITING_MOST, Thread
-from tests.store.records import ENDPOINT, a_job
+from tests.store.records import ENDPOINT, NOW, a_job
 
 TAKEN = "INSERT INTO stops (worker, job, asked_ms) VALUES ('w', 'j', 1)"
 COUNT = "SELECT count(*) FROM stops"
@@ -64,6 +66,22 @@ def test_broken_constraint_fails_alone(connection: sqlite3.Connection) -> None:
     assert (kept.value, after.value) == (1, 1)
     assert isinstance(refused.error, Defect)
     assert connection.execute(COUNT).fetchone() == (2,)
+
+
+def test_pruning_beside_the_end_of_a_job(connection: sqlite3.Connection) -> None:
+    """A job that ends and is forgotten in one transaction leaves no line behind for the next that gets its number."""
+    old, new = a_job(retention_ms=0), a_job()
+    outcomes = write(
+        connection,
+        [
+            lambda tx: submit(tx, NewJob(job=old, input=b"1")),
+            lambda tx: advance_job(tx, find_job(tx, old.id), Cancelled(at_ms=NOW)).changed,
+            lambda tx: jobs._prune(tx, NOW, 10),
+            lambda tx: submit(tx, NewJob(job=new, input=b"1")),
+        ],
+    )
+    assert [outcome.value for outcome in outcomes] == [old, True, 1, new]
+    assert connection.execute("SELECT kind FROM story").fetchall() == [("submitted",)]
 
 
 def test_failed_read_fails_alone(connection: sqlite3.Connection) -> None:

@@ -99,10 +99,11 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_text().startswith("a letter")
 
 
-def test_two_at_once(tmp_path: Path) -> None:
-    """Processes that open a fresh database together do not get into each other's way."""
+@pytest.mark.parametrize("again", range(10))
+def test_many_at_once(tmp_path: Path, again: int) -> None:
+    """Processes that open a fresh database together do not get into each other's way, however often one tries."""
     with ThreadPoolExecutor(4) as pool:
-        connections = list(pool.map(connect, [tmp_path / "stoker.db"] * 4))
+        connections = list(pool.map(connect, [tmp_path / f"{again}.db"] * 4))
     assert {version(connection) for connection in connections} == {len(STEPS)}
     for connection in connections:
         connection.close()

@@ -40,7 +40,7 @@ class Lane(Protocol):
 
 
 def _closed() -> Unavailable:
-    return Unavailable("the store is closed", code="store_closed")
+    return Unavailable("the store is closed", code="store_closed", next_step="try again when the server is back")
 
 
 class Inline:
@@ -91,7 +91,9 @@ class Thread:
         if not self._open:
             raise _closed()
         if self._queue.qsize() >= WAITING_MOST:
-            raise Unavailable("too many operations wait for the database", code="store_busy")
+            raise Unavailable(
+                "too many operations wait for the database", code="store_busy", next_step="try again shortly"
+            )
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Waiting(operation, future))
         return await future

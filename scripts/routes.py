@@ -1,0 +1,73 @@
+"""The routes of the server as tables, from the OpenAPI description that it serves itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import httpx
+
+from scripts import machines
+from stoker.web.app import build_app
+from stoker.web.jobs import JobRoutes
+from stoker.web.jobs_v1 import NOVITA, NovitaJobs
+from stoker.web.jobs_v2 import RUNPOD
+from stoker.web.manage import ManageRoutes
+from stoker.web.worker_protocol import WorkerRoutes
+
+_NOTHING: Final[Any] = None
+"""In place of the operations: routes that are only described call none."""
+
+TAGS: Final = {
+    "jobs (Runpod)": "Job API, Runpod's words",
+    "jobs (Novita)": "Job API, Novita's words",
+    "endpoints": "Management: endpoints",
+    "workers": "Management: workers",
+    "jobs": "Management: jobs",
+    "keys": "Management: keys",
+    "worker protocol": "Worker protocol",
+    "server": "Server",
+}
+"""Groups of routes in the order of the page, with their headings."""
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI description, as `/api/openapi.json` answers it."""
+    jobs = (_NOTHING, _NOTHING, _NOTHING)
+    routers = [
+        NovitaJobs(NOVITA, *jobs, input_bytes_max=0).router(),
+        JobRoutes(RUNPOD, *jobs, input_bytes_max=0).router(),
+        WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0).router(),
+        ManageRoutes(*jobs, base_url="", input_bytes_max=0).router(),
+    ]
+    return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
+
+
+async def _ready() -> bool:
+    return True
+
+
+async def _fetch(transport: httpx.ASGITransport) -> dict[str, Any]:
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        return dict((await client.get("/api/openapi.json")).json())
+
+
+def tables() -> str:
+    """One table for each group: methods, path, what it does."""
+    groups: dict[str, dict[tuple[str, str], list[str]]] = {tag: {} for tag in TAGS}
+    for path, operations in description()["paths"].items():
+        for method, operation in operations.items():
+            (tag,) = operation["tags"]
+            groups[tag].setdefault((path, _told(path, operation)), []).append(method.upper())
+    return "\n\n".join(f"## {heading}\n\n{_table(groups[tag])}" for tag, heading in TAGS.items())
+
+
+def _table(routes: dict[tuple[str, str], list[str]]) -> str:
+    rows = [[", ".join(sorted(methods)), f"`{path}`", told] for (path, told), methods in routes.items()]
+    return machines.table(["Method", "Path", "What it does"], rows)
+
+
+def _told(path: str, operation: dict[str, Any]) -> str:
+    """The docstring where it is written for readers; raw routes have a summary for that."""
+    raw = path.startswith(("/v1/", "/v2/", "/worker/"))
+    return " ".join(operation["summary" if raw else "description"].split())

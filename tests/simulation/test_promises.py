@@ -1,0 +1,396 @@
+"""Single promises that only the parts together can keep, each in a world where nothing else goes wrong."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stoker.endpoint import Endpoint
+from stoker.errors import Unavailable
+from stoker.fleet import Fleet
+from stoker.ids import EndpointId, JobId
+from stoker.job import Cancelled, JobReason, JobState
+from stoker.loops.autoscaler import Autoscaler
+from stoker.scaling import Reason, Snapshot
+from stoker.store import Held, Result
+from stoker.worker import Worker, WorkerReason, WorkerState
+from tests.simulation.loop import SimulatedLoop, Stuck
+from tests.simulation.workers import Vices
+from tests.simulation.world import TERMS, Setting, World, play
+
+pytestmark = pytest.mark.allow_blocking("the simulation runs the store inline")
+
+CALM = Setting(seed=1)
+
+
+async def result(world: World, job: JobId | None) -> Result:
+    assert job is not None
+    found = await world.view.jobs.result(world.team, None, job)
+    assert found is not None
+    return found
+
+
+async def done(world: World, job: JobId | None, *, within_s: float) -> Result:
+    async def over() -> bool:
+        return (await result(world, job)).job.state.final
+
+    await world.until(over, within_s=within_s, what=f"the end of {job}")
+    return await result(world, job)
+
+
+async def runs(world: World, job: JobId | None) -> None:
+    async def running() -> bool:
+        return (await result(world, job)).job.confirmed_ms is not None
+
+    await world.until(running, within_s=60, what=f"the start of {job}")
+
+
+async def alive(world: World, endpoint: Endpoint) -> list[Held]:
+    return list(await world.view.workers.of_endpoint(endpoint.id))
+
+
+async def all_gone(world: World, endpoint: Endpoint, *, within_s: float) -> None:
+    async def gone() -> bool:
+        return not await alive(world, endpoint)
+
+    await world.until(gone, within_s=within_s, what="no worker")
+
+
+async def ready(world: World, endpoint: Endpoint, count: int = 1) -> list[Held]:
+    async def serving() -> bool:
+        return sum(held.worker.takes_jobs for held in await alive(world, endpoint)) == count
+
+    await world.until(serving, within_s=60, what=f"{count} ready workers")
+    return await alive(world, endpoint)
+
+
+async def stop(world: World, worker: Worker) -> None:
+    await world.request(lambda server: server.fleet.stop(worker, now=True))
+
+
+# ── the world itself ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_waiting_for_nothing_fails_at_once() -> None:
+    """The loop says so when nobody can ever run again."""
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner, pytest.raises(Stuck, match="deadlock"):
+        runner.run(asyncio.Event().wait())
+
+
+def test_letting_no_time_pass_fails() -> None:
+    """The loop says so when somebody never waits."""
+
+    async def spin() -> None:
+        while True:  # noqa: ASYNC110 - this is what the loop must notice
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner, pytest.raises(Stuck, match="livelock"):
+        runner.run(spin())
+
+
+# ── scaling ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_from_zero_at_once_and_back_to_zero() -> None:
+    """The first job starts a worker without waiting for any poll; the idle timeout after the last ends it."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(idle_timeout_s=30, start_s=2.0)
+        await asyncio.sleep(100.3)
+        job = await world.submit(endpoint)
+        await asyncio.sleep(0.2)
+        assert len(await alive(world, endpoint)) == 1
+        ended = (await done(world, job, within_s=10)).job
+        await asyncio.sleep((ended.finished_ms or 0) / 1000 + 29 - world.clock.now_ms() / 1000)
+        assert len(await ready(world, endpoint)) == 1
+        await all_gone(world, endpoint, within_s=3)
+
+    play(CALM, story)
+
+
+def test_crash_loop_backs_off() -> None:
+    """A release that never starts is tried a few dozen times in an hour at most, and its jobs hear why they wait."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create()
+        jobs = [await world.submit(endpoint) for _ in range(5)]
+        await asyncio.sleep(3_600)
+        assert len(world.workers) <= 24
+        why = await world.request(lambda server: _why(server, world, jobs[0]))
+        assert why.reason == Reason.CRASH_LOOP
+        world.vices = Vices()
+        for job in jobs:
+            assert (await done(world, job, within_s=330)).job.state is JobState.COMPLETED
+
+    play(replace(CALM, vices=Vices(crashes_while_starting=1.0)), story)
+
+
+async def _why(server: Any, world: World, job: JobId | None) -> Any:
+    return await server.queue.why(await result(world, job))
+
+
+def test_devices_that_cannot_be_told_stop_only_those_who_need_them() -> None:
+    """While the machine cannot say what GPUs it has, GPU workers wait with the reason and all others start."""
+
+    async def story(world: World) -> None:
+        greedy = await world.create(gpus_per_worker=1)
+        modest = await world.create()
+        world.machine.blind = True
+        waiting, other = await world.submit(greedy), await world.submit(modest)
+        await done(world, other, within_s=6)
+        assert (await world.request(lambda server: _why(server, world, waiting))).reason == Reason.NO_CAPACITY
+        world.machine.blind = False
+        await done(world, waiting, within_s=10)
+
+    play(replace(CALM, gpus=1), story)
+
+
+class TroubledFleet(Fleet):
+    """Cannot look at one endpoint."""
+
+    troubled: EndpointId
+
+    async def snapshot(self, endpoint: Endpoint) -> Snapshot:
+        """As ever, or an error."""
+        if endpoint.id == self.troubled:
+            raise Unavailable
+        return await super().snapshot(endpoint)
+
+
+def test_one_endpoint_in_trouble_is_one_endpoint() -> None:
+    """An endpoint that cannot be looked at keeps none of the others from being looked at."""
+
+    async def story(world: World) -> None:
+        first, second = await world.create(), await world.create()
+        server = world.server
+        assert server is not None
+        server.loops.pop().cancel()
+        fleet = TroubledFleet(world.store, world.clock, server.signals, world.machine, TERMS)
+        fleet.troubled = first.id
+        server.loops.append(asyncio.create_task(Autoscaler(world.store, world.clock, server.signals, fleet).run()))
+        await world.submit(first)
+        await done(world, await world.submit(second), within_s=6)
+
+    play(CALM, story)
+
+
+# ── launching and stopping ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stopped_while_it_is_launched() -> None:
+    """A worker that is stopped during its launch ends with the launch; the runtime never hears two calls at once."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        await world.submit(endpoint)
+        await asyncio.sleep(1)
+        (held,) = await alive(world, endpoint)
+        assert held.worker.state is WorkerState.DECIDED
+        await stop(world, held.worker)
+        await asyncio.sleep(10)
+        assert held.worker.id not in world.running(endpoint.id)
+        await world.until(lambda: _one_other(world, endpoint, held), within_s=20, what="another worker")
+
+    play(replace(CALM, runtime_delay_s=3.0), story)
+
+
+async def _one_other(world: World, endpoint: Endpoint, held: Held) -> bool:
+    return [one.worker.id != held.worker.id for one in await alive(world, endpoint)] == [True]
+
+
+def test_an_old_observation_ends_nobody() -> None:
+    """A worker whose launch ended while the runtime was being asked is not taken for one that vanished."""
+
+    async def story(world: World) -> None:
+        world.machine.stale_s = 1.5
+        endpoint = await world.create()
+        for _ in range(10):
+            job = await world.submit(endpoint)
+            await done(world, job, within_s=20)
+            await asyncio.sleep(world.chance.random())
+            (held,) = await ready(world, endpoint)
+            await stop(world, held.worker)
+            await all_gone(world, endpoint, within_s=30)
+        assert len(world.workers) == 10
+
+    play(replace(CALM, runtime_delay_s=0.5), story)
+
+
+def test_launch_that_a_restart_interrupts_blocks_nobody() -> None:
+    """A worker that was decided and never launched is noticed after the restart, and makes room for another."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint)
+        await asyncio.sleep(1)
+        (held,) = await alive(world, endpoint)
+        await world.restart(down_s=5)
+        assert held.worker.state is WorkerState.DECIDED
+        assert held.worker.id not in world.running(endpoint.id)
+        assert (await done(world, job, within_s=20)).job.worker != held.worker.id
+
+    play(replace(CALM, runtime_delay_s=2.0), story)
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_restart_costs_no_attempt(away: bool) -> None:
+    """A server that is away longer than a lease finds its workers and their jobs as they were, even if the runtime is slow."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create()
+        job = await world.submit(endpoint, {"work_s": 90.0})
+        await runs(world, job)
+        world.machine.away = away
+        await world.restart(down_s=TERMS.lease_s + 15)
+        await asyncio.sleep(5)
+        world.machine.away = False
+        ended = (await done(world, job, within_s=200)).job
+        assert (ended.state, ended.attempt) == (JobState.COMPLETED, 1)
+
+    play(CALM, story)
+
+
+def test_downtime_is_not_held_against_a_starting_worker() -> None:
+    """Nobody can ask for work while there is no server: the time to start is not over because of that."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(start_s=TERMS.start_timeout_s + 20)
+        job = await world.submit(endpoint)
+        await asyncio.sleep(20)
+        await world.restart(down_s=40)
+        assert (await done(world, job, within_s=90)).job.attempt == 1
+        assert len(world.workers) == 1
+
+    play(CALM, story)
+
+
+def test_downtime_is_not_held_against_a_worker_that_has_to_stop_a_job() -> None:
+    """A worker that could not hear of a cancelled job is told after the restart, and goes on with its other jobs."""
+
+    down_s = TERMS.cancel_grace_s + 5
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(slots=2, max_workers=1)
+        stays, goes = [await world.submit(endpoint, {"work_s": 60.0}) for _ in range(2)]
+        await runs(world, goes)
+        assert goes is not None
+        await world.view.jobs.advance(
+            goes, Cancelled(at_ms=world.clock.now_ms())
+        )  # and the server dies before it tells
+        await world.restart(down_s=down_s)
+        ended = (await done(world, stays, within_s=200)).job
+        assert (ended.state, ended.attempt) == (JobState.COMPLETED, 1)
+
+    for _ in range(5):
+        down_s += TERMS.ping_interval_ms / 5_000
+        play(CALM, story)
+
+
+def test_disobedient_worker_is_replaced() -> None:
+    """A worker that goes on with a cancelled job is replaced after the grace, and the next job runs elsewhere."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint, {"work_s": 3_000.0})
+        await runs(world, job)
+        world.vices = Vices()
+        assert job is not None
+        cancelled = await world.request(lambda server: server.queue.cancel(world.team, endpoint.id, job))
+        after = await done(world, await world.submit(endpoint), within_s=TERMS.cancel_grace_s + 10)
+        assert cancelled.state is JobState.CANCELLED
+        assert after.job.worker != cancelled.worker
+        gone = await world.view.workers.get(cancelled.worker)  # type: ignore[arg-type]
+        assert gone is not None
+        assert gone.reason is WorkerReason.JOB_NOT_STOPPED
+
+    play(replace(CALM, vices=Vices(ignores_stops=1.0)), story)
+
+
+@pytest.mark.parametrize("after_s", range(8))
+def test_slot_of_a_cancelled_job_is_soon_used_again(after_s: int) -> None:
+    """A worker that obeys gets its next job with the first ping that shows it, not after a further poll."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint, {"work_s": 3_000.0})
+        await runs(world, job)
+        assert job is not None
+        await asyncio.sleep(after_s)
+        await world.request(lambda server: server.queue.cancel(world.team, endpoint.id, job))
+        after = (await done(world, await world.submit(endpoint, {"work_s": 0.1}), within_s=20)).job
+        assert after.worker == (await result(world, job)).job.worker
+        assert (after.delay_ms or 0) <= 2_000 + TERMS.ping_interval_ms + 100
+
+    play(CALM, story)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_delivery_that_got_lost_comes_back(seed: int) -> None:
+    """A job whose delivery no worker ever saw is handed out again, though it came with the worker's very first take."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1, slots=2, execution_timeout_ms=3_600_000)
+        lost = await world.submit(endpoint)
+        await world.until(lambda: _claimed(world, lost), within_s=20, what="delivered")
+        world.vices = Vices()
+        await world.submit(endpoint, {"work_s": 1_000.0})
+        assert (await done(world, lost, within_s=3 * TERMS.lease_s)).job.attempt == 2
+
+    play(Setting(seed=seed, vices=Vices(loses_delivery=1.0)), story)
+
+
+async def _claimed(world: World, job: JobId | None) -> bool:
+    return (await result(world, job)).job.attempt > 0
+
+
+def test_silent_worker_loses_its_job_and_its_life() -> None:
+    """A worker that neither pings nor takes is replaced after its lease although the runtime says that it runs."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint, {"work_s": 2.0})
+        await world.until(lambda: _claimed(world, job), within_s=20, what="claimed")
+        await asyncio.sleep(2)
+        world.vices = Vices()
+        ended = (await done(world, job, within_s=TERMS.lease_s + 20)).job
+        assert (ended.state, ended.attempt, ended.losses) == (JobState.COMPLETED, 2, 1)
+        lines = await world.view.jobs.story(ended.id)
+        assert JobReason.WORKER_SILENT in [line.reason for line in lines]
+
+    play(replace(CALM, vices=Vices(falls_silent=1.0)), story)
+
+
+def test_nobody_waits_beside_an_idle_worker() -> None:
+    """Jobs that come together wake as many idle workers as there are jobs, however their takes and commits interleave."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(min_workers=3, max_workers=3)
+        await ready(world, endpoint, 3)
+        for _ in range(60):
+            await asyncio.sleep(7 + world.chance.random())
+            tasks = []
+            for _ in range(3):
+                tasks.append(asyncio.create_task(world.submit(endpoint, {"work_s": 0.1})))
+                await asyncio.sleep(world.chance.random() * 0.03)
+            for job in await asyncio.gather(*tasks):
+                assert ((await done(world, job, within_s=20)).job.delay_ms or 0) < 1_000
+
+    for seed in range(3):
+        play(Setting(seed=seed), story)
+
+
+def test_jobs_that_no_worker_survives_end() -> None:
+    """A job that kills its worker is retried as often as its endpoint says, then fails with the reason."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(retries=2)
+        job = await world.submit(endpoint, {"kills": True})
+        ended = (await done(world, job, within_s=60)).job
+        assert (ended.state, ended.reason) == (JobState.FAILED, JobReason.RETRIES_EXHAUSTED)
+        assert (ended.attempt, len(world.workers)) == (3, 3)
+
+    play(CALM, story)

@@ -1,0 +1,293 @@
+"""Walks the table of all routes: nobody comes in without a credential, nobody sees another team's things, no secret comes out.
+
+A route that is added later is walked too; what is open to everybody is listed here by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live import KEY, LiveServer
+from tests.web.conftest import STRANGER_KEY
+from tests.web.hands import COMMAND, WORKERS, Hands
+
+pytestmark = pytest.mark.slow
+
+OPEN = {"GET /healthz"}
+POLLS = ("/worker/job-take/", "/worker/job-take-batch/", "/worker/job-stop/")
+"""Their refusal is 429: after a 401 a worker would ask again at once, for ever."""
+READS_BY_POST = re.compile(r"POST /v[12]/{endpoint}/(status|status-sync|stream)/{job}")
+CHANGES_BY_GET = re.compile(r"GET /v[12]/{endpoint}/cancel/{job}")
+ADMIN_READS = {"GET /api/keys"}
+BODIES: dict[str, Any] = {
+    "POST /v1/{endpoint}/run": {"input": 1},
+    "POST /v2/{endpoint}/run": {"input": 1},
+    "POST /v1/{endpoint}/runsync": {"input": 1},
+    "POST /v2/{endpoint}/runsync": {"input": 1},
+    "POST /api/endpoints": {"image": f"dir:{WORKERS}", "command": COMMAND},
+    "PATCH /api/endpoints/{endpoint}": {"slots": 2},
+    "POST /api/endpoints/{endpoint}/jobs": {"input": 1},
+    "POST /api/keys": {"name": "guard"},
+    "POST /worker/job-done/{worker}/{job}": {"output": 1},
+    "POST /worker/job-stream/{worker}/{job}": {"output": 1},
+}
+S3_SECRET = "s3-secret-of-the-guard"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One line of the route table."""
+
+    method: str
+    path: str
+    described: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def for_workers(self) -> bool:
+        """Whether it belongs to the worker protocol."""
+        return self.path.startswith("/worker/")
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes something."""
+        name = str(self)
+        return bool(CHANGES_BY_GET.fullmatch(name)) or (self.method != "GET" and not READS_BY_POST.fullmatch(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Things:
+    """What our team owns: an endpoint with two workers of which one has finished a job."""
+
+    mine: Hands
+    other: Hands
+    names: dict[str, str]
+    """What the parameters of paths stand for."""
+
+    def ask(self, client: httpx.Client, route: Route) -> httpx.Response:
+        """Call a route, about our things."""
+        return client.request(route.method, route.path.format(**self.names), json=BODIES.get(str(route)))
+
+
+@pytest.fixture(scope="module")
+def things(live: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Things]:
+    """What our team owns."""
+    told = tmp_path_factory.mktemp("guard")
+    mine, other = Hands(live, "guarded", told / "one"), Hands(live, "guarded-too", told / "two")
+    secret = {"accessId": "id", "accessSecret": S3_SECRET}
+    job = live.run("guarded", "input", s3Config=secret)
+    assert mine.take()["s3Config"] == secret
+    mine.finish(job, b'{"output": "result"}')
+    made = live.api.post("/api/keys", json={"name": "guarded", "scopes": ["run"]}).json()
+    names = {"endpoint": "guarded", "job": job, "worker": mine.id, "key_id": made["id"]}
+    yield Things(mine=mine, other=other, names=names)
+    mine.close()
+    other.close()
+
+
+@pytest.fixture
+def routes(live: LiveServer) -> list[Route]:
+    """The whole table, as the server describes itself."""
+    paths = httpx.get(f"{live.url}/api/openapi.json").json()["paths"]
+    table = [
+        Route(method=method.upper(), path=path, described=described)
+        for path, methods in paths.items()
+        for method, described in methods.items()
+    ]
+    assert len(table) > 50
+    return table
+
+
+def client(live: LiveServer, credential: str | None) -> httpx.Client:
+    """A client with a credential, or none."""
+    headers = [] if credential is None else [(b"Authorization", (b"Bearer " + credential.encode()).strip())]
+    return httpx.Client(base_url=live.url, headers=headers, timeout=60)
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of an answer that must be a refusal in our form."""
+    body = answer.json()
+    assert answer.headers["content-type"] == "application/json"
+    assert body["error"]
+    return answer.status_code, body["code"]
+
+
+@pytest.mark.parametrize("credential", [None, "sk_wrong", "", "ü"])
+def test_no_credential(live: LiveServer, things: Things, routes: list[Route], credential: str | None) -> None:
+    """Every route but the open ones refuses who brings no valid credential."""
+    seen = {}
+    with client(live, credential) as nobody:
+        for route in routes:
+            if str(route) not in OPEN:
+                seen[str(route)] = refusal(things.ask(nobody, route))
+    expected = {"api_key_missing"} if not credential else {"unauthenticated"}
+    for name, (status, code) in seen.items():
+        poll = any(part in name for part in POLLS)
+        assert status == (429 if poll else 401), name
+        assert code in ({"worker_token_invalid"} if "/worker/" in name else expected), name
+
+
+def test_refusal_says_how_to_ask(live: LiveServer) -> None:
+    """A 401 names the scheme, a 429 of a poll says how long to wait."""
+    assert httpx.get(f"{live.url}/api/me").headers["www-authenticate"] == "Bearer"
+    assert httpx.get(f"{live.url}/worker/job-take/x").headers["retry-after"] == "5"
+
+
+def test_another_team(api: httpx.Client, stranger: httpx.Client, things: Things, routes: list[Route]) -> None:
+    """What our team owns does not exist for another: by name it is not found, in lists it does not appear."""
+    before = state(api, things)
+    for route in routes:
+        if str(route) in OPEN or route.for_workers:
+            continue
+        answer = things.ask(stranger, route)
+        if "{" in route.path:
+            assert refusal(answer)[0] == 404, str(route)
+        else:
+            assert answer.status_code < 300, str(route)
+        for name, ours in things.names.items():
+            asked = "{" + name + "}" in route.path
+            assert asked or ours not in answer.text, f"{route} shows {name}"
+    assert state(api, things) == before
+
+
+def state(api: httpx.Client, things: Things) -> list[Any]:
+    """Everything about our things that somebody could change."""
+    endpoint = api.get("/api/endpoints/guarded").json()
+    (key,) = [one for one in api.get("/api/keys").json()["keys"] if one["id"] == things.names["key_id"]]
+    worker = api.get(f"/api/workers/{things.mine.id}").json()
+    job = api.get(f"/api/jobs/{things.names['job']}").json()
+    return [endpoint["version"], endpoint["jobs"], key, worker["state"], job]
+
+
+def test_names_of_two_teams_do_not_meet(api: httpx.Client, stranger: httpx.Client, things: Things) -> None:
+    """Both teams may have an endpoint of the same name; each reaches its own."""
+    theirs = stranger.post("/api/endpoints", json={"name": "guarded"} | BODIES["POST /api/endpoints"]).json()
+    try:
+        assert theirs["id"] != things.mine.endpoint["id"]
+        assert stranger.get("/v2/guarded/health").json()["jobs"]["completed"] == 0
+        assert api.get("/v2/guarded/health").json()["jobs"]["completed"] > 0
+        assert stranger.get(f"/v2/guarded/status/{things.names['job']}").status_code == 404
+    finally:
+        stranger.delete("/api/endpoints/guarded")
+
+
+def test_job_of_another_endpoint(api: httpx.Client, things: Things) -> None:
+    """A job is found below its own endpoint only, though the team owns both."""
+    job = things.names["job"]
+    assert api.get(f"/v2/guarded/status/{job}").status_code == 200
+    for version in ("v1", "v2"):
+        for call in ("status", "status-sync", "stream", "cancel", "retry"):
+            assert api.post(f"/{version}/guarded-too/{call}/{job}").status_code == 404
+
+
+def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -> None:
+    """A key that may read gets every answer and changes nothing."""
+    for route in routes:
+        if str(route) in OPEN or route.for_workers:
+            continue
+        answer = things.ask(reader, route)
+        if route.changes or str(route) in ADMIN_READS:
+            assert refusal(answer) == (403, "scope_missing"), str(route)
+        else:
+            assert answer.status_code == 200, str(route)
+
+
+def test_scope_is_asked_before_existence(reader: httpx.Client) -> None:
+    """Who may not change things does not learn by trying which there are."""
+    assert refusal(reader.delete("/api/endpoints/nobody"))[0] == 403
+    assert refusal(reader.post("/v2/nobody/run", json={"input": 1}))[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [
+        ("run", {"run"}),
+        ("manage", {"run", "manage"}),
+        ("admin", {"run", "manage", "admin"}),
+    ],
+)
+def test_scopes(live: LiveServer, api: httpx.Client, things: Things, scope: str, allowed: set[str]) -> None:
+    """Each scope opens its own routes and those of the lesser ones: 404 is an open door to an empty room."""
+    doors = {
+        "run": [
+            ("POST", "/v2/nobody/run"),
+            ("POST", "/v2/nobody/purge-queue"),
+            ("POST", "/api/jobs/nobody/cancel"),
+            ("GET", "/v1/nobody/cancel/x"),
+        ],
+        "manage": [
+            ("DELETE", "/api/endpoints/nobody"),
+            ("POST", "/api/workers/nobody/stop"),
+            ("POST", "/api/endpoints/nobody/purge-queue"),
+        ],
+        "admin": [("DELETE", "/api/keys/nobody")],
+    }
+    secret = api.post("/api/keys", json={"name": scope, "scopes": [scope]}).json()["secret"]
+    with client(live, secret) as key:
+        for needed, calls in doors.items():
+            for method, path in calls:
+                assert refusal(key.request(method, path))[0] == (404 if needed in allowed else 403), path
+
+
+def test_every_route_is_described(routes: list[Route]) -> None:
+    """Each has a summary, exactly one tag, and more to say than its own name."""
+    for route in routes:
+        assert len(route.described.get("tags", ())) == 1, str(route)
+        assert route.described.get("summary"), str(route)
+        if route.path.startswith("/api/"):
+            assert route.described.get("description"), str(route)
+
+
+def test_no_secret_comes_out(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route]) -> None:
+    """No answer to any question, the log of the server included, holds a key, a token or a bucket's credentials."""
+    secrets = {KEY, STRANGER_KEY, things.mine.token, things.other.token, S3_SECRET}
+    hidden = re.compile("|".join(map(re.escape, secrets)) + "|secret_hash|token_hash|body_hash")
+    for route in routes:
+        if not route.changes and not route.for_workers:
+            answer = things.ask(api, route)
+            assert answer.status_code == 200, str(route)
+            assert not hidden.search(answer.text), str(route)
+            assert not hidden.search(str(answer.headers)), str(route)
+    assert not hidden.search(live.log())
+
+
+def test_token_opens_its_own_worker_only(live: LiveServer, things: Things, routes: list[Route]) -> None:
+    """The token of one worker is refused on the calls of another and on every route of customers; so is a key on workers'."""
+    strange = [(things.other.token, routes), (KEY, [route for route in routes if route.for_workers])]
+    for credential, refused in strange:
+        with client(live, credential) as caller:
+            for route in refused:
+                if str(route) not in OPEN:
+                    status, code = refusal(things.ask(caller, route))
+                    poll = route.path.startswith(POLLS)
+                    assert (status, code) == (
+                        429 if poll else 401,
+                        "worker_token_invalid" if route.for_workers else "unauthenticated",
+                    ), str(route)
+
+
+def test_worker_cannot_report_on_the_jobs_of_others(live: LiveServer, things: Things) -> None:
+    """A result, a part or a ping for a job that another worker holds is acknowledged and changes nothing."""
+    job = live.run("guarded", "held")
+    things.mine.take()
+    assert things.other.part(job, b'{"output": "theirs"}').status_code == 200
+    assert things.other.finish(job, b'{"output": "theirs"}').status_code == 200
+    assert live.job(job)["state"] == "running"
+    things.mine.finish(job, b'{"output": "mine"}')
+    assert live.finished(job)["output"] == "mine"
+    assert live.api.get(f"/v2/guarded/stream/{job}").json()["stream"] == []
+
+
+def test_doubled_slashes_open_nothing(live: LiveServer, things: Things) -> None:
+    """A path that is written in another way asks for the same key."""
+    for path in ("//v2//guarded//health", "/v2/guarded/health/", "/api//endpoints", "//api/keys", "/V2/guarded/health"):
+        answer = httpx.get(f"{live.url}{path}", follow_redirects=True)
+        assert refusal(answer)[0] in (401, 404), path
