@@ -62,6 +62,11 @@ class Settings(BaseModel):
     shutdown_grace_s: float = Field(
         20.0, ge=0, description="How long running jobs may go on when the server is told to stop."
     )
+    worker_system_checks: bool = Field(
+        False,
+        description="Whether workers' SDKs check memory, disk and outbound network at their start. Off, because on a closed "
+        "network every start would fail; an endpoint may set RUNPOD_SKIP_AUTO_SYSTEM_CHECKS itself.",
+    )
     observe_every_s: float = Field(1.0, gt=0, description="How often the runtime is asked what it sees.")
     gone_workers_kept_s: int = Field(86_400, ge=0, description="How long ended workers and their logs are kept.")
     worker_log_bytes_max: int = Field(

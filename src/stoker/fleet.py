@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,8 @@ class FleetTerms:
     stop_grace_s: float
     start_timeout_s: float
     gone_workers_kept_s: float
+    skip_system_checks: bool = True
+    """Whether the SDK leaves out its checks of memory, disk and outbound network, which fail every start on a closed network."""
 
 
 class Fleet:
@@ -178,7 +180,7 @@ class Fleet:
             worker=worker.id,
             image=release.image,
             command=release.command,
-            env=dict(release.env) | worker_environment(worker, token, self._terms),
+            env=worker_environment(worker, token, self._terms, release.env),
             gpus=gpus,
         )
         start = asyncio.Event()
@@ -444,10 +446,10 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
     )
 
 
-def worker_environment(worker: Worker, token: str, terms: FleetTerms) -> dict[str, str]:
-    """What the worker protocol needs (protocol §2, §3): four URLs with a query, the ids, the credential.
+def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment, and what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential.
 
-    The worker id is filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may
+    The log level and the SDK's checks of the machine are defaults that the user may override; the rest is ours. The worker id is filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may
     replace the header with a key of its own (§2.1).
     """
     base = f"{terms.worker_url}/worker"
@@ -464,8 +466,11 @@ def worker_environment(worker: Worker, token: str, terms: FleetTerms) -> dict[st
         "AI_API_KEY": token,
         "PING_INTERVAL": str(terms.ping_interval_ms),
     }
-    env = {f"{vendor}_{name}": value for vendor in ("RUNPOD", "NOVITA") for name, value in names.items()}
-    return env | {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(len(worker.gpus))}
+    ours = {f"{vendor}_{name}": value for vendor in ("RUNPOD", "NOVITA") for name, value in names.items()}
+    defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(len(worker.gpus))}
+    if terms.skip_system_checks:
+        defaults["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] = "true"
+    return defaults | dict(user) | ours
 
 
 __all__ = ["Fleet", "FleetTerms", "worker_environment"]

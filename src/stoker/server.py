@@ -196,6 +196,7 @@ class Server:
             stop_grace_s=settings.stop_grace_s,
             start_timeout_s=settings.start_timeout_s,
             gone_workers_kept_s=settings.gone_workers_kept_s,
+            skip_system_checks=not settings.worker_system_checks,
         )
 
 

@@ -27,7 +27,7 @@ _ENDS: Final = {
 
 LOSSES: Final[dict[str, str]] = {
     JobReason.WORKER_LOST: "the worker that ran it died",
-    JobReason.WORKER_SILENT: "the worker that ran it fell silent",
+    JobReason.WORKER_SILENT: "the worker that ran it fell silent, or its pings no longer named the job",
     JobReason.WORKER_STOPPED: "the worker that ran it was stopped",
     JobReason.DELIVERY_UNCONFIRMED: "the worker it was given to never confirmed it",
     JobReason.DELIVERY_FAILED: "the worker it was given to had hung up",

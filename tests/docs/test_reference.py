@@ -204,7 +204,7 @@ def test_environment_of_a_worker() -> None:
         start_timeout_s=1,
         gone_workers_kept_s=1,
     )
-    said = fleet.worker_environment(worker, "TOKEN", terms)
+    said = fleet.worker_environment(worker, "TOKEN", terms, {})
     told = dict(row[:2] for row in pages.table_after("docs/reference/worker-protocol.md", "<!-- environment -->"))
     named = {name for name in told if name.startswith(("RUNPOD_", "NOVITA_"))}
     short = told.keys() - named

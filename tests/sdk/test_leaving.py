@@ -89,7 +89,7 @@ def test_killed(live: LiveServer, tmp_path: Path) -> None:
 
 def test_unfit(live: LiveServer, tmp_path: Path) -> None:
     """A failed fitness check is told by its worker; when every worker fails it, the waiting job says so."""
-    env = {"RUNPOD_MIN_MEMORY_GB": "100000"}
+    env = {"RUNPOD_MIN_MEMORY_GB": "100000", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "false"}
     with place(live, tmp_path, sdk=NEWEST, kind="plain", env=env) as at:
         job = at.order("give back", value=1)
         why = until(

@@ -571,14 +571,14 @@ def test_scopes_of_a_new_key(api: httpx.Client) -> None:
         refused(api.post("/api/keys", json=body), 400, "invalid_input", field)
 
 
-def test_last_admin_key(api: httpx.Client) -> None:
+def test_last_admin_key(stranger: httpx.Client) -> None:
     """The last key that can manage keys cannot be revoked; with another one it can."""
-    mine = api.get("/api/me").json()["key"]["id"]
-    refused(api.delete(f"/api/keys/{mine}"), 409, "last_admin_key")
-    other = api.post("/api/keys", json={"name": "second", "scopes": ["admin"]}).json()["id"]
-    assert api.delete(f"/api/keys/{other}").status_code == 200
-    refused(api.delete(f"/api/keys/{mine}"), 409, "last_admin_key")
-    refused(api.delete("/api/keys/nobody"), 404, "key_not_found")
+    mine = stranger.get("/api/me").json()["key"]["id"]
+    refused(stranger.delete(f"/api/keys/{mine}"), 409, "last_admin_key")
+    other = stranger.post("/api/keys", json={"name": "second", "scopes": ["admin"]}).json()["id"]
+    assert stranger.delete(f"/api/keys/{other}").status_code == 200
+    refused(stranger.delete(f"/api/keys/{mine}"), 409, "last_admin_key")
+    refused(stranger.delete("/api/keys/nobody"), 404, "key_not_found")
 
 
 # ── what the API says of itself ───────────────────────────────────────────────────────────────────────────────────────

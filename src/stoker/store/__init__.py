@@ -36,7 +36,7 @@ class NewJob:
     """The customer's JSON, byte for byte."""
     webhook: str | None = None
     s3_config: bytes | None = None
-    """JSON; given to workers, wiped when the job ends, never shown."""
+    """JSON; given to workers, never shown. Wiped when the job is completed or cancelled; a retry of a failed one needs it."""
     idempotency_key: str | None = None
     body_hash: str = ""
     """Of the whole submitted body; compared when the idempotency key is seen again."""
@@ -181,7 +181,8 @@ class JobRows(Protocol):
     async def submit(self, new: NewJob) -> Job:
         """Store a job. A known idempotency key returns the job it made before, whatever `new` says.
 
-        Raises `Conflict` (`idempotency_mismatch`) when the key came with another body within a day.
+        Raises `Conflict`: `idempotency_mismatch` when the key came with another body within a day, `idempotency_job_gone` when
+        the job it made is already forgotten.
         """
         ...
 
@@ -193,15 +194,11 @@ class JobRows(Protocol):
         """The submitted input, or None."""
         ...
 
-    async def list(
-        self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page
-    ) -> Sequence[Job]:
+    async def list(self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page) -> Sequence[Job]:
         """Jobs of an endpoint, newest first."""
         ...
 
-    async def claim(
-        self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str
-    ) -> Claims:
+    async def claim(self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str) -> Claims:
         """A worker's take: register it, and give it up to `limit` jobs of its endpoint.
 
         Never more than the endpoint's slots, counting what it holds and what it was told to stop; nothing unless it is
@@ -439,6 +436,23 @@ class Store(Protocol):
 
 
 __all__ = [
-    "SUBMIT_KEY_LIFE_MS", "Bodies", "Claim", "Claims", "Counts", "Decision", "EndpointRows", "Failures", "Held",
-    "JobRows", "NewJob", "Page", "Parts", "Result", "Stop", "Store", "StoryLine", "TeamRows", "WorkerRows",
+    "SUBMIT_KEY_LIFE_MS",
+    "Bodies",
+    "Claim",
+    "Claims",
+    "Counts",
+    "Decision",
+    "EndpointRows",
+    "Failures",
+    "Held",
+    "JobRows",
+    "NewJob",
+    "Page",
+    "Parts",
+    "Result",
+    "Stop",
+    "Store",
+    "StoryLine",
+    "TeamRows",
+    "WorkerRows",
 ]

@@ -67,10 +67,9 @@ class _Place:
 
     def find(self, words: Sequence[str], method: str) -> Found | None:
         """Who answers, and the parameters by name. A word goes before a parameter; no parameter is empty."""
-        place: _Place | None = self
+        place = self
         values = []
         for word in words:
-            assert place is not None
             following = place._words.get(word)
             if following is None and word:
                 following = place._parameter
@@ -78,5 +77,5 @@ class _Place:
             if following is None:
                 return None
             place = following
-        found = place._handlers.get(method) if place is not None else None
+        found = place._handlers.get(method)
         return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
