@@ -67,6 +67,8 @@ class Machine(FakeRuntime):
         """Whether it cannot tell what devices it has."""
         self.stale_s = 0.0
         """How old observations are; 0: as it happens."""
+        self.pull_s = 0.0
+        """How long a launch takes before anything else happens."""
         self._launched: set[WorkerId] = set()
         self.mistakes: list[Defect] = []
 
@@ -77,6 +79,7 @@ class Machine(FakeRuntime):
     async def launch(self, spec: WorkerSpec) -> None:
         """Start the program, or refuse."""
         self._be_there()
+        await asyncio.sleep(self.pull_s)
         if self._chance.random() < self._refusals:
             self.fail("launch", Unavailable("the machine is out of patience"))
         with self._noting():

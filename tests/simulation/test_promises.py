@@ -9,7 +9,7 @@ import pytest
 from stoker.endpoint import Endpoint
 from stoker.errors import Unavailable
 from stoker.fleet import Fleet
-from stoker.ids import EndpointId, JobId
+from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import Cancelled, JobReason, JobState
 from stoker.loops.autoscaler import Autoscaler
 from stoker.scaling import Reason, Snapshot
@@ -44,6 +44,14 @@ async def runs(world: World, job: JobId | None) -> None:
         return (await result(world, job)).job.confirmed_ms is not None
 
     await world.until(running, within_s=60, what=f"the start of {job}")
+
+
+async def delivered(world: World, job: JobId | None) -> None:
+    async def claimed() -> bool:
+        return (await result(world, job)).job.attempt > 0
+
+    await world.until(claimed, within_s=60, what=f"the delivery of {job}")
+    await asyncio.sleep(0.1)  # the answer is on its way
 
 
 async def alive(world: World, endpoint: Endpoint) -> list[Held]:
@@ -203,7 +211,7 @@ def test_an_old_observation_ends_nobody() -> None:
     """A worker whose launch ended while the runtime was being asked is not taken for one that vanished."""
 
     async def story(world: World) -> None:
-        world.machine.stale_s = 1.5
+        world.machine.stale_s, world.machine.pull_s = 1.5, 1.0
         endpoint = await world.create()
         for _ in range(10):
             job = await world.submit(endpoint)
@@ -214,7 +222,7 @@ def test_an_old_observation_ends_nobody() -> None:
             await all_gone(world, endpoint, within_s=30)
         assert len(world.workers) == 10
 
-    play(replace(CALM, runtime_delay_s=0.5), story)
+    play(CALM, story)
 
 
 def test_launch_that_a_restart_interrupts_blocks_nobody() -> None:
@@ -231,6 +239,22 @@ def test_launch_that_a_restart_interrupts_blocks_nobody() -> None:
         assert (await done(world, job, within_s=20)).job.worker != held.worker.id
 
     play(replace(CALM, runtime_delay_s=2.0), story)
+
+
+def test_a_stray_is_stopped() -> None:
+    """A worker of ours that the store does not know, or knows as gone, does not run for long."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create()
+        await world.submit(endpoint)
+        (known,) = await ready(world, endpoint)
+        spec = world.workers[known.worker.id].fake.spec
+        env = {**spec.env, "RUNPOD_POD_ID": "stray"}
+        await world.machine.launch(replace(spec, worker=WorkerId("stray"), env=env))
+        await asyncio.sleep(3)
+        assert world.running(endpoint.id) == [known.worker.id]
+
+    play(CALM, story)
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -328,6 +352,24 @@ def test_slot_of_a_cancelled_job_is_soon_used_again(after_s: int) -> None:
     play(CALM, story)
 
 
+def test_delivery_that_a_busy_worker_never_saw_comes_back() -> None:
+    """A worker that pings and lists other jobs does not keep one that it never got."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1, slots=2, execution_timeout_ms=3_600_000)
+        await runs(world, await world.submit(endpoint, {"work_s": 1_000.0}))
+        world.vices = Vices(loses_delivery=1.0)
+        lost = await world.submit(endpoint)
+        await delivered(world, lost)
+        world.vices = Vices()
+        ended = (await done(world, lost, within_s=TERMS.lease_s + 10)).job
+        assert ended.attempt == 2
+        lines = await world.view.jobs.story(ended.id)
+        assert JobReason.DELIVERY_UNCONFIRMED in [line.reason for line in lines]
+
+    play(CALM, story)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_delivery_that_got_lost_comes_back(seed: int) -> None:
     """A job whose delivery no worker ever saw is handed out again, though it came with the worker's very first take."""
@@ -335,16 +377,12 @@ def test_delivery_that_got_lost_comes_back(seed: int) -> None:
     async def story(world: World) -> None:
         endpoint = await world.create(max_workers=1, slots=2, execution_timeout_ms=3_600_000)
         lost = await world.submit(endpoint)
-        await world.until(lambda: _claimed(world, lost), within_s=20, what="delivered")
+        await delivered(world, lost)
         world.vices = Vices()
         await world.submit(endpoint, {"work_s": 1_000.0})
         assert (await done(world, lost, within_s=3 * TERMS.lease_s)).job.attempt == 2
 
     play(Setting(seed=seed, vices=Vices(loses_delivery=1.0)), story)
-
-
-async def _claimed(world: World, job: JobId | None) -> bool:
-    return (await result(world, job)).job.attempt > 0
 
 
 def test_silent_worker_loses_its_job_and_its_life() -> None:
@@ -353,7 +391,7 @@ def test_silent_worker_loses_its_job_and_its_life() -> None:
     async def story(world: World) -> None:
         endpoint = await world.create(max_workers=1)
         job = await world.submit(endpoint, {"work_s": 2.0})
-        await world.until(lambda: _claimed(world, job), within_s=20, what="claimed")
+        await delivered(world, job)
         await asyncio.sleep(2)
         world.vices = Vices()
         ended = (await done(world, job, within_s=TERMS.lease_s + 20)).job
@@ -381,6 +419,58 @@ def test_nobody_waits_beside_an_idle_worker() -> None:
 
     for seed in range(3):
         play(Setting(seed=seed), story)
+
+
+def test_result_that_got_lost_is_made_again() -> None:
+    """A worker that asks for work as if it had none has lost a result; nobody waits for a lease to see it."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint, {"work_s": 5.0})
+        await runs(world, job)
+        world.vices = Vices(loses_result=1.0)
+        await asyncio.sleep(10)
+        world.vices = Vices()
+        ended = (await done(world, job, within_s=20)).job
+        assert (ended.state, ended.attempt) == (JobState.COMPLETED, 2)
+        assert JobReason.RESULT_MISSING in [line.reason for line in await world.view.jobs.story(ended.id)]
+
+    play(CALM, story)
+
+
+def test_new_release_costs_no_attempt() -> None:
+    """Workers of the old release finish what they hold; what is queued then runs on the new one."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1)
+        job = await world.submit(endpoint, {"work_s": 30.0})
+        await runs(world, job)
+        await world.release(endpoint)
+        after = (await done(world, await world.submit(endpoint), within_s=100)).job
+        before = (await result(world, job)).job
+        assert (before.state, before.attempt, after.attempt) == (JobState.COMPLETED, 1, 1)
+        assert before.worker != after.worker
+
+    play(CALM, story)
+
+
+def test_deleted_endpoint_ends_its_jobs_and_its_workers() -> None:
+    """What runs may finish, what waits is cancelled, what a last worker loses is not kept waiting for ever."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(slots=2, max_workers=1)
+        finishes, loses, waits = [
+            await world.submit(endpoint, {"work_s": 20.0, "kills": kills}) for kills in (False, True, False)
+        ]
+        await runs(world, finishes)
+        await runs(world, loses)
+        await world.delete(endpoint)
+        assert (await result(world, waits)).job.reason is JobReason.PURGED
+        await all_gone(world, endpoint, within_s=60)
+        for job in (finishes, loses):
+            await done(world, job, within_s=10)
+
+    play(CALM, story)
 
 
 def test_jobs_that_no_worker_survives_end() -> None:

@@ -284,6 +284,14 @@ class World:
 
         await self.try_(update)
 
+    async def delete(self, endpoint: Endpoint) -> None:
+        """Delete it."""
+
+        async def delete(server: Server) -> None:
+            await server.catalog.delete(await server.catalog.deployed(endpoint))
+
+        await self.request(delete)
+
     async def try_(self, call: Callable[[Server], Awaitable[object]]) -> None:
         """A request whose refusal does not matter."""
         with suppress(Down, StokerError):

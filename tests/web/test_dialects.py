@@ -160,7 +160,8 @@ def test_runsync(used: Desk) -> None:
     assert early == {"id": early["id"], "status": used.queued}
     assert early["id"].startswith("sync-")
     assert used.hands.take()["id"] == early["id"]
-    assert used.hands.finish(early["id"], b'{"output": "first"}').status_code == 200
+    assert used.get(f"/status/{early['id']}")["delayTime"] == used.times(early["id"])["delayTime"] >= 1000
+    used.hands.finish(early["id"], b'{"output": "first"}')
 
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(used.post, "/runsync", {"input": 2})
