@@ -45,7 +45,7 @@ class LiveServer:
             "hold_s": 5,
             "ping_interval_ms": 1000,
             "lease_s": 10,
-            "cancel_grace_s": 2,
+            "cancel_grace_s": 4,
             "stop_grace_s": 2,
             "shutdown_grace_s": 2,
             "observe_every_s": 0.2,

@@ -55,7 +55,10 @@ class Settings(BaseModel):
     )
     ping_interval_ms: int = Field(4_000, ge=1_000, description="How often workers are told to ping.")
     cancel_grace_s: float = Field(
-        10.0, ge=0, description="How long a worker may go on with a job it was told to stop, before it is replaced."
+        10.0,
+        ge=0,
+        description="How long a worker may go on with a job it was told to stop, before it is replaced. Below a ping interval "
+        "and two seconds, workers that obeyed are replaced too: only their next ping shows it.",
     )
     stop_grace_s: float = Field(10.0, ge=0, description="Time between SIGTERM and SIGKILL of a worker.")
     start_timeout_s: float = Field(420.0, gt=0, description="How long a worker may take until its first take.")

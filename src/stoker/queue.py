@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from stoker import ids
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, check_range
-from stoker.errors import Conflict, InvalidInput, NotFound
+from stoker.errors import Conflict, InvalidInput, NotFound, Refused
 from stoker.ids import EndpointId, JobId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
@@ -130,10 +130,10 @@ class Queue:
         return step.job
 
     async def retry(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Job:
-        """Queue a failed or timed-out job again under the same id. Raises `NotFound`, `Conflict`."""
+        """Queue a failed or timed-out job again under the same id. Raises `NotFound`, `Refused`, `Conflict`."""
         before = (await self.status(team, endpoint, job)).job
         if before.state not in (JobState.FAILED, JobState.TIMED_OUT):
-            raise Conflict(
+            raise Refused(
                 f"the job is {before.state}; only failed and timed-out jobs can be retried",
                 code="not_retryable",
                 next_step="submit a new job",

@@ -291,7 +291,7 @@ def test_retry_of_what_did_not_fail(used: Desk) -> None:
     used.post(f"/cancel/{cancelled}")
     for job, state in ((completed, "completed"), (queued, "queued"), (cancelled, "cancelled")):
         answer = used.ask("POST", f"/retry/{job}")
-        assert (answer.status_code, answer.json()["code"]) == (409, "not_retryable")
+        assert (answer.status_code, answer.json()["code"]) == (400, "not_retryable")
         assert f"the job is {state}" in answer.json()["error"]
     used.post(f"/cancel/{queued}")
 
