@@ -222,8 +222,8 @@ def _machine(plan: Plan, seed: int) -> str:
     )
 
 
-def main() -> int:
-    """Measure and print the table; 1 when a 'must' was missed."""
+def main() -> None:
+    """Measure and print the table, which says what was missed."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -238,8 +238,7 @@ def main() -> int:
         rows = measure(plan, Path(folder), Random(given.seed))
     print(f"\n{_machine(plan, given.seed)}\n")
     print(render(rows))
-    return int(any(row.verdict == "missed" for row in rows))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

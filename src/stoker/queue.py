@@ -124,8 +124,8 @@ class Queue:
         before = (await self.status(team, endpoint, job)).job
         step = await self._store.jobs.advance(job, Cancelled(at_ms=self._clock.now_ms()))
         self._signals.job_changed(job)
-        if step.changed and before.worker is not None:
-            self._signals.worker_changed(before.worker)
+        if step.changed and step.job.worker is not None:
+            self._signals.worker_changed(step.job.worker)
         self._signals.scale(before.endpoint)
         return step.job
 

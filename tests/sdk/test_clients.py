@@ -70,7 +70,8 @@ def test_runpod(shop: Place, sdk: str, dialect: str) -> None:
         "stream": PARTS,
         "run_sync": PARTS,
         "output of the running": None,
-        "stream of the cancelled": ["part", "404"],
+        "part of the running": "part",
+        "stream of the cancelled": ["404"],
     }
 
 

@@ -51,6 +51,7 @@ def queue(endpoint: Any, folder: str) -> dict[str, Any]:
         "status of the cancelled": first.status(),
         "status of the purged": second.status(),
         "output of the running": held.output(),
+        "part of the running": next(iter(held.stream())),
         "cancelled while running": held.cancel()["status"],
     }
     return seen | {"stream of the cancelled": stream_to_the_end(held)}
