@@ -25,7 +25,7 @@ CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 class Settings(BaseModel):
     """Everything the server can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
