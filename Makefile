@@ -52,7 +52,11 @@ demo: .venv/.ready ## show it: a server, a worker and a client on this machine
 
 .PHONY: test
 test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
+
+.PHONY: test-slow
+test-slow: .venv/.ready sdks ## run the rest: real SDKs, kill -9, simulated days, the README's commands
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 .PHONY: check
 check: .venv/.ready ## lint, format, types, who imports whom
