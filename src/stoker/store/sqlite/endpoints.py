@@ -11,7 +11,7 @@ from stoker.ids import EndpointId, ReleaseId, TeamId
 from stoker.store.sqlite.rows import ENDPOINT, RELEASE, endpoint_values, insert, release_values
 from stoker.store.sqlite.rows import endpoint as endpoint_of
 from stoker.store.sqlite.rows import release as release_of
-from stoker.store.sqlite.transaction import Tx
+from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
 
 ADD: Final = insert("endpoints", ENDPOINT)

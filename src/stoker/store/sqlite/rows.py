@@ -7,12 +7,13 @@ that understands its rows cannot drift apart.
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Policy, PolicyType, Release
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Stop, StoryLine
-from stoker.store.sqlite.transaction import Row
+from stoker.store.image import StoredJob, plain
+from stoker.store.sqlite.tx import Row, places
 from stoker.team import ApiKey, Scope, Team
 from stoker.worker import Exit, Worker, WorkerReason, WorkerState
 
@@ -21,18 +22,9 @@ def _columns(table: str, names: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names.split())
 
 
-def _places(columns: str) -> str:
-    return ", ".join("?" * (columns.count(",") + 1))
-
-
 def insert(table: str, columns: str) -> str:
     """The statement that inserts one row of `columns`, which may carry the table's name."""
-    return f"INSERT INTO {table} ({columns.replace(f'{table}.', '')}) VALUES ({_places(columns)})"
-
-
-def plain(text: str) -> str:
-    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return f"INSERT INTO {table} ({columns.replace(f'{table}.', '')}) VALUES {places(columns.count(',') + 1)}"
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -44,13 +36,6 @@ JOB: Final = _columns(
 )
 JOB_WIDTH: Final = JOB.count(",") + 1
 """How many columns `stored_job` takes; what a statement selects besides comes after them."""
-
-
-class StoredJob(NamedTuple):
-    """A job and the number of its row, by which bodies and the ledger know it."""
-
-    seq: int
-    job: Job
 
 
 def stored_job(row: Row) -> StoredJob:
@@ -126,7 +111,7 @@ def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tu
 
 
 def moving_job_values(job: Job) -> tuple[Any, ...]:
-    """What transitions change, and what is derived from it for the indexes: see `transitions.SAVE_JOB`."""
+    """What transitions change, and what is derived from it for the indexes: see `save.MOVES`."""
     return (
         job.state.value,
         job.reason.value,
@@ -142,6 +127,11 @@ def moving_job_values(job: Job) -> tuple[Any, ...]:
         job.deadline_ms,
         job.purge_ms,
     )
+
+
+def plain_error(error: str | None) -> bytes | None:
+    """An error as it is kept. Handlers may send half of a surrogate pair, which a text cannot hold."""
+    return None if error is None else error.encode("utf-8", "surrogatepass")
 
 
 STOP: Final = _columns("stops", "job worker asked_ms told_ms")
@@ -205,7 +195,7 @@ def worker_values(worker: Worker) -> tuple[Any, ...]:
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
-    """What transitions change: see `transitions.SAVE_WORKER`."""
+    """What transitions change: see `save.SAVE_WORKER`."""
     return (
         worker.state.value,
         worker.reason.value,
