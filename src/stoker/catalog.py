@@ -48,6 +48,7 @@ _OF_ENDPOINT = frozenset(
         "ttl_ms",
         "retries",
         "retention_s",
+        "deliver_ahead",
     }
 )
 

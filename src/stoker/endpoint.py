@@ -69,6 +69,8 @@ class Endpoint:
     ttl_ms: int = 86_400_000
     retries: int = 1
     retention_s: int = 21_600
+    deliver_ahead: int | None = None
+    """Jobs that a worker may get besides those that it can begin at once; None for as many as are good, 0 for none."""
     version: int = 1
     """Counts the changes: a change names the version it was made from."""
     created_ms: int
@@ -100,6 +102,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
     "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
+    "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
 }
 
 TEXT_MOST: Final[Mapping[str, int]] = {
@@ -137,6 +140,8 @@ def check(endpoint: Endpoint, release: Release) -> None:
     for name in ("min_workers", "max_workers", "idle_timeout_s", "slots", "execution_timeout_ms", "ttl_ms", "retries"):
         check_range(name, getattr(endpoint, name))
     check_range("retention_s", endpoint.retention_s)
+    if endpoint.deliver_ahead is not None:
+        check_range("deliver_ahead", endpoint.deliver_ahead)
     check_range("policy.value", endpoint.policy.value)
     check_range("gpus_per_worker", release.gpus_per_worker)
     if endpoint.min_workers > endpoint.max_workers:

@@ -1,6 +1,7 @@
 """The life of a job: its states, the events that move it, and the one function that decides.
 
-A job is queued, then running on one worker, then over. `advance(job, event)` is the only authority on that: it takes a
+A job is queued, then running on one worker, then over. In between it may be *ahead*: its worker has it already, behind
+the jobs that it runs, and it waits there for its turn; to everybody outside it is queued. `advance(job, event)` is the only authority on that: it takes a
 record and an event and answers with the next record and the effects to carry out. It reads no clock and does no I/O;
 stores call it on rows they have read inside their transaction (D3).
 
@@ -10,10 +11,12 @@ What must stay true:
 - An attempt belongs to one worker. What another worker reports about the job is late: acknowledged and ignored.
 - A handler's own error is final. Only the platform's failures (a worker lost, a delivery not confirmed) are retried,
   at most `retry_limit` times.
+- A job that was delivered ahead has used up nothing: taken back, it waits where it waited before.
 - Every state has a reason, so that each wait, refusal and failure can be told in words.
 
 Cancelling ends a running job at once for its client; the slot on the worker is free only when the worker lets go, which
-is what the `StopOnWorker` effect is about. See protocol notes in `docs/reference/job-states.md`.
+is what the `StopOnWorker` effect is about. Nobody is told to stop a job that is ahead: workers ignore the names of jobs that
+they have not begun, so its worker may run it all the same when its turn comes, and report in vain. See protocol notes in `docs/reference/job-states.md`.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class JobState(StrEnum):
     """Where a job is. Four of them are final."""
 
     QUEUED = "queued"
+    AHEAD = "ahead"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -45,7 +49,16 @@ class JobState(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing but a client's retry can follow."""
-        return self not in (JobState.QUEUED, JobState.RUNNING)
+        return self not in (JobState.QUEUED, JobState.AHEAD, JobState.RUNNING)
+
+    @property
+    def shown(self) -> JobState:
+        """The state that is told outside: where a job waits is our matter."""
+        return JobState.QUEUED if self is JobState.AHEAD else self
+
+
+SHOWN: Final = tuple(state for state in JobState if state.shown is state)
+"""The states that exist outside."""
 
 
 class JobReason(StrEnum):
@@ -53,6 +66,8 @@ class JobReason(StrEnum):
 
     SUBMITTED = "submitted"
     RETRIED_BY_CLIENT = "retried_by_client"
+    DELIVERED_AHEAD = "delivered_ahead"
+    TAKEN_BACK = "taken_back"
     CLAIMED = "claimed"
     CONFIRMED = "confirmed"
     WORKER_LOST = "worker_lost"
@@ -103,7 +118,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: WorkerId | None = None
     """Who runs it, or ran it last."""
     claimed_ms: int | None = None
-    """When the latest attempt began; None while it waits."""
+    """When the latest attempt began, or when it was delivered ahead; None while it waits in the queue."""
     confirmed_ms: int | None = None
     """When the worker first showed that it has the latest attempt."""
     lease_until_ms: int | None = None
@@ -123,14 +138,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         moments = [self.expires_ms]
         if self.state is JobState.RUNNING:
             moments.append(_execution_end_ms(self))
-            if self.lease_until_ms is not None:
-                moments.append(self.lease_until_ms)
+        if self.lease_until_ms is not None:
+            moments.append(self.lease_until_ms)
         return min(moments)
 
     @property
     def delay_ms(self) -> int | None:
         """How long it waited before the latest attempt; None before the first."""
-        return None if self.claimed_ms is None else max(0, self.claimed_ms - self.queued_ms)
+        if self.claimed_ms is None or self.state is JobState.AHEAD:
+            return None
+        return max(0, self.claimed_ms - self.queued_ms)
 
     @property
     def execution_ms(self) -> int | None:
@@ -149,6 +166,20 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_ms: int
     worker: WorkerId
     lease_until_ms: int | None
+
+
+class DeliveredAhead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A worker's take was answered with this job behind those that it runs."""
+
+    at_ms: int
+    worker: WorkerId
+    lease_until_ms: int | None
+
+
+class TurnCame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The worker that has it ahead is done with what was before it."""
+
+    at_ms: int
 
 
 class Confirmed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -209,7 +240,19 @@ class TimePassed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_ms: int
 
 
-JobEvent = Claimed | Confirmed | Finished | OutputRefused | AttemptLost | Cancelled | Purged | Retried | TimePassed
+JobEvent = (
+    Claimed
+    | DeliveredAhead
+    | TurnCame
+    | Confirmed
+    | Finished
+    | OutputRefused
+    | AttemptLost
+    | Cancelled
+    | Purged
+    | Retried
+    | TimePassed
+)
 
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +265,8 @@ class StopOnWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FreeSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The worker holds one job less. Part of the same transaction: it sets since when the worker is idle."""
+    """The worker holds one job less. Part of the same transaction: the first job that it has ahead gets its turn, or it is
+    idle from then on."""
 
     worker: WorkerId
 
@@ -287,13 +331,41 @@ def _claim(job: Job, event: JobEvent) -> JobStep:
     return _moved(claimed)
 
 
+def _deliver_ahead(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, DeliveredAhead)
+    if job.expires_ms <= event.at_ms:
+        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+    delivered = replace(
+        job,
+        state=JobState.AHEAD,
+        reason=JobReason.DELIVERED_AHEAD,
+        worker=event.worker,
+        claimed_ms=event.at_ms,
+        confirmed_ms=None,
+        lease_until_ms=event.lease_until_ms,
+    )
+    return _moved(delivered)
+
+
+def _begin(job: Job, at_ms: int) -> Job:
+    """Its turn came: this is the attempt, and it begins now. Lease and confirmation are those of the delivery."""
+    return replace(job, state=JobState.RUNNING, reason=JobReason.CLAIMED, attempt=job.attempt + 1, claimed_ms=at_ms)
+
+
+def _come_to_turn(job: Job, event: JobEvent) -> JobStep:
+    """Its worker must still be believed to have it: otherwise it is taken back, which costs no attempt. It frees nothing
+    then: whoever asked goes on with the next."""
+    lapsed = _expire_ahead(job, event)
+    return replace(lapsed, effects=()) if lapsed.changed else _moved(_begin(job, event.at_ms))
+
+
 def _confirm(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, Confirmed)
     if event.worker != job.worker:
         return _unchanged(job, event)
     confirmed = replace(
         job,
-        reason=JobReason.CONFIRMED,
+        reason=JobReason.CONFIRMED if job.state is JobState.RUNNING else job.reason,
         confirmed_ms=job.confirmed_ms if job.confirmed_ms is not None else event.at_ms,
         lease_until_ms=event.lease_until_ms if event.lease_until_ms is not None else job.lease_until_ms,
     )
@@ -307,6 +379,21 @@ def _finish(job: Job, event: JobEvent) -> JobStep:
     if event.failed:
         return _end(job, JobState.FAILED, JobReason.HANDLER_ERROR, event.at_ms, *_freed(job))
     return _end(job, JobState.COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, *_freed(job))
+
+
+def _finish_ahead(job: Job, event: JobEvent) -> JobStep:
+    """Its turn came unseen: the result of the job before it got lost, or comes later."""
+    assert isinstance(event, Finished)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    return _finish(_begin(job, event.at_ms), event)
+
+
+def _refuse_output_ahead(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, OutputRefused)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    return _refuse_output(_begin(job, event.at_ms), event)
 
 
 def _refuse_output(job: Job, event: JobEvent) -> JobStep:
@@ -334,6 +421,39 @@ def _lose(job: Job, event: JobEvent) -> JobStep:
         lease_until_ms=None,
     )
     return _moved(waiting, *_freed(job), DropUnreadStream())
+
+
+def _left(job: Job) -> Job:
+    """The job without its worker: it was never begun there."""
+    return replace(job, worker=None, claimed_ms=None, confirmed_ms=None, lease_until_ms=None)
+
+
+def _take_back(job: Job, event: JobEvent) -> JobStep:
+    assert isinstance(event, AttemptLost)
+    if event.worker != job.worker:
+        return _unchanged(job, event)
+    return _waits_again(job)
+
+
+def _waits_again(job: Job) -> JobStep:
+    """As if it had never been delivered: since when it waits, and what it used up, stay as they were."""
+    return _moved(replace(_left(job), state=JobState.QUEUED, reason=JobReason.TAKEN_BACK), *_freed(job))
+
+
+def _cancel_ahead(job: Job, event: JobEvent) -> JobStep:
+    return _end(_left(job), JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_freed(job))
+
+
+def _purge_ahead(job: Job, event: JobEvent) -> JobStep:
+    return _end(_left(job), JobState.CANCELLED, JobReason.PURGED, event.at_ms, *_freed(job))
+
+
+def _expire_ahead(job: Job, event: JobEvent) -> JobStep:
+    if event.at_ms >= job.expires_ms:
+        return _end(_left(job), JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_freed(job))
+    if job.lease_until_ms is not None and event.at_ms >= job.lease_until_ms:
+        return _waits_again(job)
+    return _unchanged(job, event)
 
 
 def _cancel_queued(job: Job, event: JobEvent) -> JobStep:
@@ -399,6 +519,7 @@ _ENDED: Final[dict[type, _Rule]] = {
 TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
     JobState.QUEUED: {
         Claimed: _claim,
+        DeliveredAhead: _deliver_ahead,
         Confirmed: _unchanged,
         Finished: _unchanged,
         OutputRefused: _unchanged,
@@ -406,6 +527,16 @@ TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
         Cancelled: _cancel_queued,
         Purged: _purge,
         TimePassed: _expire_queued,
+    },
+    JobState.AHEAD: {
+        TurnCame: _come_to_turn,
+        Confirmed: _confirm,
+        Finished: _finish_ahead,
+        OutputRefused: _refuse_output_ahead,
+        AttemptLost: _take_back,
+        Cancelled: _cancel_ahead,
+        Purged: _purge_ahead,
+        TimePassed: _expire_ahead,
     },
     JobState.RUNNING: {
         Confirmed: _confirm,

@@ -107,16 +107,23 @@ class StoryLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Counters of one endpoint: momentary for the first three, since its creation for the others."""
+    """Counters of one endpoint: momentary for the first four, since its creation for the others."""
 
     queued: int = 0
     queued_low: int = 0
+    ahead: int = 0
+    """Delivered ahead, whatever their priority: they are not among the queued ones here."""
     running: int = 0
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
     timed_out: int = 0
     retried: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are queued to everybody outside."""
+        return self.queued + self.queued_low + self.ahead
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -125,11 +132,18 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: Worker
     running: int
     stopping: int
+    ahead: int = 0
+    """Jobs that were delivered to it ahead."""
+
+    @property
+    def in_slots(self) -> int:
+        """Slots in use."""
+        return self.running + self.stopping
 
     @property
     def held(self) -> int:
-        """Slots in use."""
-        return self.running + self.stopping
+        """Jobs that are with it: it is idle when there are none."""
+        return self.in_slots + self.ahead
 
 
 class Failures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -186,16 +200,27 @@ class JobRows(Protocol):
         ...
 
     async def list(self, team: TeamId, endpoint: EndpointId, *, state: JobState | None, page: Page) -> Sequence[Job]:
-        """Jobs of an endpoint, newest first."""
+        """Jobs of an endpoint, newest first; among the queued ones those that were delivered ahead."""
         ...
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str, lost_before_ms: int | None = None
+        self,
+        worker: WorkerId,
+        *,
+        limit: int,
+        at_ms: int,
+        lease_ms: int,
+        sdk: str,
+        lost_before_ms: int | None = None,
+        ahead: int = 0,
     ) -> Claims:
         """A worker's take: register it, and give it up to `limit` jobs of its endpoint.
 
-        `lost_before_ms` when the worker says that it holds nothing: what it was handed before that moment is a lost attempt,
-        what it was told to stop before that is let go.
+        `ahead` is how many more it may have, to wait there for their turn; only behind one that it can begin at once, and
+        only while the inputs of the whole answer are small (`image.AHEAD_BYTES`).
+
+        `lost_before_ms` when the worker says that it holds nothing: what it was handed before that moment is a lost attempt
+        (or taken back, if it waited there for its turn), what it was told to stop before that is let go.
 
         Never more than the endpoint's slots, counting what it holds and what it was told to stop; nothing unless it is
         READY after the take.
@@ -213,7 +238,8 @@ class JobRows(Protocol):
         ...
 
     async def progress(self, job: JobId, worker: WorkerId, output: bytes, *, at_ms: int, lease_ms: int) -> JobStep:
-        """Keep the latest progress of a running job and confirm it; late progress changes nothing."""
+        """Keep the latest progress of a running job and confirm it; late progress changes nothing. The turn of a job that was
+        delivered ahead has come."""
         ...
 
     async def confirm(self, worker: WorkerId, jobs: Sequence[JobId] | None, *, at_ms: int, lease_ms: int) -> None:
@@ -229,11 +255,12 @@ class JobRows(Protocol):
         ...
 
     async def purge_queue(self, endpoint: EndpointId, at_ms: int) -> int:
-        """End every queued job of the endpoint; how many there were."""
+        """End every queued job of the endpoint, those delivered ahead included; how many there were."""
         ...
 
     async def add_part(self, job: JobId, worker: WorkerId, part: bytes, *, at_ms: int, lease_ms: int) -> bool:
-        """Append a part to the stream of a running job and confirm it; False when the report was late."""
+        """Append a part to the stream of a running job and confirm it; False when the report was late. The turn of a job that
+        was delivered ahead has come."""
         ...
 
     async def read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int) -> Parts | None:
@@ -256,7 +283,7 @@ class JobRows(Protocol):
         ...
 
     async def held_by(self, worker: WorkerId) -> Sequence[Job]:
-        """Running jobs of a worker. Looks across teams: for workers and loops."""
+        """Jobs that a worker runs, after those that it has ahead. Looks across teams: for workers and loops."""
         ...
 
     async def ahead_of(self, job: Job) -> int:

@@ -1,6 +1,7 @@
 """A worker's take: who asks, how many it may hold, and which jobs it is given.
 
-What must stay true: the cost does not depend on how many jobs wait. A take looks at the head of the queue only; when it finds
+What must stay true: a job is delivered ahead only behind one that the worker begins at once, and the turns come in the order of
+the answer. The cost does not depend on how many jobs wait. A take looks at the head of the queue only; when it finds
 nothing there but jobs that were over, it looks again, further (`Taken.again`).
 """
 
@@ -12,12 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from stoker import worker as workers
-from stoker.ids import WorkerId
-from stoker.job import AttemptLost, Claimed, Job, JobReason, JobState
+from stoker.ids import EndpointId, WorkerId
+from stoker.job import AttemptLost, Claimed, DeliveredAhead, Job, JobReason, JobState
 from stoker.store import Claim, Claims
-from stoker.store.image import Image, Needs, StoredJob, StoredWorker
+from stoker.store.image import AHEAD_BYTES, Head, Image, Needs, StoredJob, StoredWorker, Wish
 from stoker.store.signs import clear_stops
-from stoker.store.transitions import advance_job, find_worker, running_on, save_worker
+from stoker.store.transitions import advance_job, find_worker, held_by, save_worker
 from stoker.worker import Took, WorkerState
 
 LOOK_MOST: Final = 1_000
@@ -41,6 +42,8 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lease_ms: int
     sdk: str
     lost_before_ms: int | None
+    ahead: int = 0
+    """How many more it may have, to wait there for their turn."""
     look: int = 0
     """How many more jobs to look at than it may have."""
 
@@ -51,9 +54,9 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def need(self, needs: Needs) -> None:
         """The worker and the head of its endpoint's queue."""
         needs.workers.add(self.worker)
-        needs.takes.append((self.worker, self.limit, self.look))
+        needs.takes.append(Wish(self.worker, self.limit, self.look, self.ahead))
         if self.lost_before_ms is not None:
-            needs.running_of.add(self.worker)
+            needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> Taken:
         """Register the take and hand out what the worker may have. Raises `NotFound`."""
@@ -77,22 +80,44 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return []
         lost = []
         event = AttemptLost(at_ms=self.at_ms, worker=self.worker, reason=JobReason.RESULT_MISSING)
-        for stored in running_on(image, self.worker):
+        for stored in held_by(image, self.worker):
             if stored.job.claimed_ms is not None and stored.job.claimed_ms < self.lost_before_ms:
                 lost.append(advance_job(image, stored, event).job)
         clear_stops(image, self.worker, self.lost_before_ms, self.at_ms)
         return lost
 
     def _hand_out(self, image: Image, stored: StoredWorker) -> tuple[list[Claim], bool]:
-        """Up to `limit` jobs from the head of the queue; and whether more may wait behind jobs that were none any more."""
-        head = image.heads[stored.worker.endpoint]
+        """Up to `limit` jobs to begin, and up to `ahead` behind them; and whether more may wait behind jobs that were none
+        any more."""
         lease_until_ms = None if stored.worker.pinged_ms is None else self.at_ms + self.lease_ms
-        event = Claimed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
+        begun = Claimed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
+        later = DeliveredAhead(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
+        endpoint = stored.worker.endpoint
+        missed: list[Head] = []
+        claims = self._give(image, endpoint, min(self.limit, stored.free), begun, missed)
+        if claims and self.ahead:
+            most = min(self.ahead, image.spare[endpoint])
+            room = AHEAD_BYTES - sum(len(claim.input) for claim in claims)
+            more = self._give(image, endpoint, most, later, missed, room=room)
+            image.spare[endpoint] -= len(more)
+            claims += more
+        return claims, bool(missed) and not claims
+
+    def _give(
+        self,
+        image: Image,
+        endpoint: EndpointId,
+        limit: int,
+        event: Claimed | DeliveredAhead,
+        missed: list[Head],
+        *,
+        room: int | None = None,
+    ) -> list[Claim]:
+        """Jobs from the head of the queue, with inputs of at most `room` bytes; those that were none any more are `missed`."""
+        head = image.heads[endpoint]
         claims: list[Claim] = []
         passed = []
-        missed = False
-        limit = min(self.limit, stored.free)
-        while head and len(claims) < limit:
+        while head and len(claims) < limit and (room is None or len(head[0].input) <= room):
             first = head.pop(0)
             if first.job in image.stops[self.worker]:  # the stop would hit it
                 passed.append(first)
@@ -100,9 +125,10 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             waiting = image.jobs[first.job]
             if waiting.job.state is JobState.QUEUED:  # nobody cancelled it in this very transaction
                 waiting = StoredJob(waiting.seq, advance_job(image, waiting, event).job)
-            if waiting.job.state is JobState.RUNNING:
-                claims.append(Claim(job=waiting.job, input=first.input, s3_config=first.s3_config))
-            else:
-                missed = True
+            if waiting.job.state.final or waiting.job.worker != self.worker:
+                missed.append(first)
+                continue
+            claims.append(Claim(job=waiting.job, input=first.input, s3_config=first.s3_config))
+            room = None if room is None else room - len(first.input)
         head[:0] = passed
-        return claims, missed and not claims
+        return claims

@@ -11,7 +11,7 @@ What must stay true: an operation that raises a `StokerError` has changed nothin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -27,6 +27,8 @@ from stoker.worker import Worker, WorkerState
 
 T_co = TypeVar("T_co", covariant=True)
 
+AHEAD_BYTES: Final = 4 * 1024 * 1024
+"""Nothing is delivered ahead beyond this many bytes of inputs: answers stay small, and what gets lost with one is little."""
 COUNTERS: Final = Counts.__struct_fields__
 _PLACE: Final = {name: place for place, name in enumerate(COUNTERS)}
 
@@ -52,21 +54,46 @@ class Queued(NamedTuple):
 
 
 class Needs(msgspec.Struct):
-    """Rows that a transaction's operations look at. A worker comes with the slots of its endpoint, and with what it was told
-    to stop; a running job with its worker; an idempotency key with the job it made."""
+    """Rows that a transaction's operations look at. A worker comes with the slots of its endpoint, with what it was told to
+    stop, and with those of the jobs it has ahead whose turn may come (`turns`); a job that a worker has with that worker; an
+    idempotency key with the job it made."""
 
     jobs: set[JobId] = msgspec.field(default_factory=set)
     workers: set[WorkerId] = msgspec.field(default_factory=set)
-    running_of: set[WorkerId] = msgspec.field(default_factory=set)
-    """Workers whose running jobs are looked at."""
-    takes: list[tuple[WorkerId, int, int]] = msgspec.field(default_factory=list)
-    """Workers that may be given so many jobs, and how many more to look at: see `Image.heads_wanted`."""
+    held_by: set[WorkerId] = msgspec.field(default_factory=set)
+    """Workers all of whose jobs are looked at: those that they run and those that they have ahead."""
+    takes: list[Wish] = msgspec.field(default_factory=list)
+    """See `Image.heads_wanted`."""
     queued: list[Queued] = msgspec.field(default_factory=list)
     keys: set[SubmitKey] = msgspec.field(default_factory=set)
     alive_of: set[EndpointId] = msgspec.field(default_factory=set)
     """Endpoints whose workers are counted."""
     new_jobs: int = 0
     """How many row numbers for jobs are wanted."""
+
+    def turns(self, slots: int) -> int:
+        """How many jobs of a worker with so many slots may get their turn, or go, before the last of them gets it."""
+        return slots + len(self.jobs)
+
+
+class Wish(NamedTuple):
+    """A worker that may be given jobs."""
+
+    worker: WorkerId
+    limit: int
+    """How many to begin at once."""
+    more: int
+    """How many more to look at: some may be over."""
+    ahead: int
+    """How many besides."""
+
+
+class Wanted(NamedTuple):
+    """Which jobs to load from the head of a queue."""
+
+    jobs: int
+    ahead: int
+    """After them so many more, but only while all inputs together have at most `AHEAD_BYTES`."""
 
 
 class SubmitKey(NamedTuple):
@@ -109,6 +136,8 @@ class StoredWorker(msgspec.Struct, gc=False):
     """Jobs that it was told to stop and has not let go."""
     slots: int
     """How many it may hold."""
+    ahead: int = 0
+    """Jobs that it has besides, to wait there for their turn."""
 
     @property
     def free(self) -> int:
@@ -144,6 +173,7 @@ class Move(Enum):
     """What became of a stored job: which of its columns, and of their indexes, have to be written."""
 
     CLAIMED = auto()
+    """A worker has it, or its turn came."""
     ENDED = auto()
     RENEWED = auto()
     """A sign of life changed its lease, nothing else."""
@@ -161,12 +191,18 @@ class JobChange(NamedTuple):
     def move(self) -> Move:
         """Which columns differ."""
         before, after = self.before, self.after
+        if _with_worker(after) and after.state is not before.state:
+            onwards = before.state is JobState.QUEUED or after.state is JobState.RUNNING
+            return Move.CLAIMED if onwards and not before.state.final else Move.OTHER
+        if (after.attempt, after.worker, after.claimed_ms) != (before.attempt, before.worker, before.claimed_ms):
+            return Move.OTHER
         if after.state is before.state:
-            same = after.attempt == before.attempt and after.queued_ms == before.queued_ms
-            return Move.RENEWED if same else Move.OTHER
-        if after.state is JobState.RUNNING:
-            return Move.CLAIMED if before.state is JobState.QUEUED else Move.OTHER
+            return Move.RENEWED if after.queued_ms == before.queued_ms else Move.OTHER
         return Move.ENDED if after.state.final and not before.state.final else Move.OTHER
+
+
+def _with_worker(job: Job) -> bool:
+    return job.state in (JobState.AHEAD, JobState.RUNNING)
 
 
 class Image:
@@ -181,10 +217,14 @@ class Image:
         self.jobs: dict[JobId, StoredJob] = {}
         self.workers: dict[WorkerId, StoredWorker] = {}
         self.running: defaultdict[WorkerId, set[JobId]] = defaultdict(set)
-        """Of those in `Needs.running_of`."""
+        """Of those in `Needs.held_by`."""
+        self.ahead: defaultdict[WorkerId, set[JobId]] = defaultdict(set)
+        """All of those in `Needs.held_by`; of other workers the first, see `Needs.turns`."""
         self.stops: defaultdict[WorkerId, dict[JobId, Stop]] = defaultdict(dict)
         self.heads: defaultdict[EndpointId, list[Head]] = defaultdict(list)
         """Waiting jobs in the order in which they are handed out."""
+        self.spare: defaultdict[EndpointId, int] = defaultdict(int)
+        """How many of them are left when every take of this transaction has been given what it can begin at once."""
         self.queued: defaultdict[EndpointId, list[JobId]] = defaultdict(list)
         """The answer to `Needs.queued`."""
         self.keys: dict[SubmitKey, KeyUse] = {}
@@ -209,15 +249,22 @@ class Image:
 
     # ── for adapters ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def heads_wanted(self, needs: Needs) -> Mapping[EndpointId, int]:
+    def heads_wanted(self, needs: Needs) -> Mapping[EndpointId, Wanted]:
         """How many waiting jobs of which endpoint the takes may be given, once the workers are loaded."""
-        wanted: defaultdict[EndpointId, int] = defaultdict(int)
-        for worker, limit, more in needs.takes:
+        wanted: dict[EndpointId, Wanted] = {}
+        for worker, limit, more, ahead in needs.takes:
             stored = self.workers.get(worker)
             if stored is not None and stored.worker.state in _MAY_TAKE and stored.running < stored.slots:
                 # What it was told to stop it may have let go; or it waits again, and is not for this worker.
-                wanted[stored.worker.endpoint] += min(limit, stored.slots - stored.running) + stored.stopping + more
+                jobs = min(limit, stored.slots - stored.running) + stored.stopping + more
+                others = wanted.get(stored.worker.endpoint, Wanted(0, 0))
+                wanted[stored.worker.endpoint] = Wanted(others.jobs + jobs, others.ahead + ahead)
         return wanted
+
+    def add_head(self, endpoint: EndpointId, heads: Sequence[Head], wanted: Wanted) -> None:
+        """Waiting jobs in their order: at most `wanted.jobs`, and those that follow them."""
+        self.heads[endpoint] += heads
+        self.spare[endpoint] = max(0, len(heads) - wanted.jobs)
 
     def job_changes(self) -> Iterator[JobChange]:
         """Stored jobs that are others now."""
@@ -252,12 +299,14 @@ class Image:
         stored = self._writable(after.id)
         stored.worker = after
 
-    def hold(self, worker: WorkerId, *, running: int = 0, stopping: int = 0) -> None:
-        """The worker runs so many jobs more, and has to let go of so many more. Forgotten workers hold nothing."""
+    def hold(self, worker: WorkerId, *, running: int = 0, stopping: int = 0, ahead: int = 0) -> None:
+        """The worker runs so many jobs more, has to let go of so many more, and has so many more ahead. Forgotten workers
+        hold nothing."""
         if worker in self.workers:
             stored = self._writable(worker)
             stored.running += running
             stored.stopping += stopping
+            stored.ahead += ahead
 
     def _writable(self, worker: WorkerId) -> StoredWorker:
         stored = self.workers[worker]

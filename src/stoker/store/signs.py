@@ -1,6 +1,6 @@
 """Pings and stops: which of its jobs a worker still has, and what it was told to let go.
 
-A worker that lets go of its last stop, and runs nothing, is idle from then on.
+A worker that lets go of its last stop, and has nothing else, is idle from then on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from stoker.ids import JobId, WorkerId
 from stoker.job import Confirmed
 from stoker.store.image import Image, Needs
-from stoker.store.transitions import advance_job, rest, running_on
+from stoker.store.transitions import advance_job, free_slot, held_by
 
 SETTLED_MS: Final = 2_000
 """A ping may have left the worker this long before it is read: younger stops may not have reached it then."""
@@ -30,17 +30,20 @@ class Confirm(msgspec.Struct, frozen=True, gc=False):
     def need(self, needs: Needs) -> None:
         """What the worker holds."""
         needs.workers.add(self.worker)
-        needs.running_of.add(self.worker)
+        needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> None:
         """Renew leases of what the worker has; what it was told to stop and does not name, it has let go."""
         event = Confirmed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=self.at_ms + self.lease_ms)
         named = None if self.jobs is None else frozenset(self.jobs)
-        for stored in running_on(image, self.worker):
+        for stored in held_by(image, self.worker):
             if named is None or stored.job.id in named:
                 advance_job(image, stored, event)
         if named is not None:
             clear_stops(image, self.worker, self.at_ms - SETTLED_MS, self.at_ms, still=named)
+        mine = image.workers.get(self.worker)
+        if mine is not None and mine.ahead and not mine.running and not mine.stopping:
+            free_slot(image, self.worker, self.at_ms)  # nothing else would give them their turn
 
 
 class MarkTold(msgspec.Struct, frozen=True, gc=False):
@@ -70,5 +73,4 @@ def clear_stops(
     gone = [stop.job for stop in told if stop.asked_ms < asked_before_ms and stop.job not in still]
     for job in gone:
         image.let_go(worker, job)
-    if gone:
-        rest(image, worker, at_ms)
+        free_slot(image, worker, at_ms)

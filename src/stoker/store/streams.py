@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stoker.ids import JobId, WorkerId
-from stoker.job import Confirmed, JobState, JobStep
+from stoker.job import Confirmed, JobState, JobStep, TurnCame
 from stoker.store.image import Body, Image, Needs, StoredJob
 from stoker.store.transitions import advance_job, find_job
 
@@ -25,7 +25,9 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         needs.workers.add(self.worker)
 
     def confirm(self, image: Image, stored: StoredJob) -> JobStep:
-        """It begins no lease for a worker that never pings: its later silence would mean nothing."""
+        """Whoever speaks has begun. It begins no lease for a worker that never pings: its later silence would mean nothing."""
+        if stored.job.state is JobState.AHEAD and stored.job.worker == self.worker:
+            stored = StoredJob(stored.seq, advance_job(image, stored, TurnCame(at_ms=self.at_ms)).job)
         worker = image.workers.get(self.worker)
         pings = worker is not None and worker.worker.pinged_ms is not None
         lease_until_ms = self.at_ms + self.lease_ms if pings else None
@@ -47,7 +49,7 @@ class Progress(_Said, frozen=True, kw_only=True, gc=False):
         """Confirm the job and keep its progress; a late report changes nothing. Raises `NotFound`."""
         stored = find_job(image, self.job)
         step = self.confirm(image, stored)
-        if self.is_late(stored):
+        if self.is_late(image.jobs[self.job]):
             return step
         image.keep_body(stored.seq, Body(self.output, None, fresh=False))
         return replace(step, changed=True)
@@ -62,7 +64,7 @@ class AddPart(_Said, frozen=True, kw_only=True, gc=False):
         """Confirm the job and append a part; False for a late report. Raises `NotFound`."""
         stored = find_job(image, self.job)
         self.confirm(image, stored)
-        if self.is_late(stored):
+        if self.is_late(image.jobs[self.job]):
             return False
         image.new_parts[stored.seq].append(self.part)
         return True

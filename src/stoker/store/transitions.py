@@ -1,11 +1,13 @@
 """Events applied to an image: ask the rules, note what they say, carry out the effects, tell the ledger (D3).
 
 Called by every operation that moves a job or a worker; nothing else changes their states. What must stay true: a worker's
-`running` and `stopping` count its jobs, and its `idle_ms` is set exactly while it is up and both are zero.
+`running`, `stopping` and `ahead` count its jobs, its `idle_ms` is set exactly while it is up and all are zero, and of the jobs
+that it has ahead the first gets its turn with the slot that becomes free.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 import msgspec
@@ -20,6 +22,7 @@ from stoker.job import (
     Cancelled,
     Claimed,
     Confirmed,
+    DeliveredAhead,
     DropUnreadStream,
     Finished,
     FreeSlot,
@@ -34,6 +37,7 @@ from stoker.job import (
     Retried,
     StopOnWorker,
     TimePassed,
+    TurnCame,
 )
 from stoker.store import Bodies, Stop
 from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker, plain
@@ -86,9 +90,14 @@ def find_job(image: Image, job: JobId) -> StoredJob:
     return stored
 
 
-def running_on(image: Image, worker: WorkerId) -> list[StoredJob]:
-    """Jobs that a worker in `Needs.running_of` runs, in the order of submission."""
-    return sorted(image.jobs[job] for job in image.running[worker])
+def held_by(image: Image, worker: WorkerId) -> list[StoredJob]:
+    """Jobs of a worker in `Needs.held_by`: those that it has ahead before those that it runs, so that none of them gets its
+    turn while they are taken from it one by one; each in the order of submission."""
+    return [*_in_order(image, image.ahead[worker]), *_in_order(image, image.running[worker])]
+
+
+def _in_order(image: Image, jobs: Iterable[JobId]) -> list[StoredJob]:
+    return sorted((image.jobs[job] for job in jobs), key=lambda stored: stored.seq)
 
 
 def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
@@ -100,11 +109,11 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
         _keep_bodies(image, stored.seq, step.job, bodies)
         _count(image, before, step.job)
         for effect in step.effects:
-            _carry_out(image, stored, effect, event.at_ms)
+            _carry_out(image, stored, effect, event)
         if not _is_heartbeat(before, event):
-            tell_job(image, stored.seq, step.job, event.at_ms, _kind(step.job, event), _text(event))
+            tell_job(image, stored.seq, step.job, event.at_ms, _kind(step.job, event), _text(event), before.worker)
     elif isinstance(event, Finished | OutputRefused) and image.let_go(event.worker, before.id):
-        rest(image, event.worker, event.at_ms)
+        free_slot(image, event.worker, event.at_ms)
     return step
 
 
@@ -125,20 +134,38 @@ def _count(image: Image, before: Job, after: Job) -> None:
     if not before.state.final:
         image.count(before.endpoint, counter(before), -1)
     image.count(after.endpoint, counter(after), 1)
-    if before.state is JobState.RUNNING and before.worker is not None:
-        image.hold(before.worker, running=-1)
-        image.running[before.worker].discard(before.id)
-        if after.state is JobState.QUEUED:
-            image.count(after.endpoint, "retried", 1)
-    if after.state is JobState.RUNNING and after.worker is not None:
-        image.hold(after.worker, running=1)
-        image.running[after.worker].add(after.id)
+    if before.state is JobState.RUNNING and after.state is JobState.QUEUED:
+        image.count(after.endpoint, "retried", 1)
+    for job, change in ((before, -1), (after, 1)):
+        if job.worker is not None:
+            _hold(image, job, job.worker, change)
 
 
-def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, at_ms: int) -> None:
+def _hold(image: Image, job: Job, worker: WorkerId, change: int) -> None:
+    """The worker has the job, or has it no more."""
+    if job.state is JobState.RUNNING:
+        image.hold(worker, running=change)
+        which = image.running
+    elif job.state is JobState.AHEAD:
+        image.hold(worker, ahead=change)
+        which = image.ahead
+    else:
+        return
+    if change > 0:
+        which[worker].add(job.id)
+    else:
+        which[worker].discard(job.id)
+
+
+def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEvent) -> None:
+    at_ms = event.at_ms
     match effect:
         case StopOnWorker(worker=worker):
             image.ask_stop(Stop(job=stored.job.id, worker=worker, asked_ms=at_ms))
+        case FreeSlot(worker=worker) if stored.job.state is JobState.RUNNING or isinstance(
+            event, Finished | OutputRefused
+        ):
+            free_slot(image, worker, at_ms)
         case FreeSlot(worker=worker):
             rest(image, worker, at_ms)
         case DropUnreadStream():
@@ -155,22 +182,27 @@ def counter(job: Job) -> str:
 
 
 def _is_heartbeat(before: Job, event: JobEvent) -> bool:
-    return isinstance(event, Confirmed) and before.confirmed_ms is not None
+    """While a job is ahead nobody asks whether it was confirmed."""
+    return isinstance(event, Confirmed) and (before.confirmed_ms is not None or before.state is JobState.AHEAD)
 
 
 def _kind(job: Job, event: JobEvent) -> str:
     """The word of the ledger for what happened."""
     match event:
-        case Claimed() if job.state is JobState.RUNNING:
+        case Claimed() | TurnCame() if job.state is JobState.RUNNING:
             return "claimed"
+        case DeliveredAhead() if job.state is JobState.AHEAD:
+            return "delivered_ahead"
         case Confirmed():
             return "confirmed"
         case Finished() | OutputRefused():
             return "finished"
         case Retried():
             return "retried"
-        case Cancelled() | Purged() | AttemptLost() | TimePassed() | Claimed():
-            return "requeued" if job.state is JobState.QUEUED else job.state.value
+        case Cancelled() | Purged() | AttemptLost() | TimePassed() | Claimed() | DeliveredAhead() | TurnCame():
+            if job.state is JobState.QUEUED:
+                return "taken_back" if job.reason is JobReason.TAKEN_BACK else "requeued"
+            return job.state.value
         case _:
             assert_never(event)
 
@@ -182,12 +214,13 @@ def _text(event: JobEvent) -> str:
     return f"{event.reason.value}: {event.text}" if event.text else event.reason.value
 
 
-def tell_job(image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "") -> None:
-    """A line of the ledger about a job."""
-    who = (job.team, job.endpoint, seq, job.worker)
-    image.lines.append(
-        Line(at_ms, *who, kind, job.state.value, job.reason.value, job.attempt or None, plain(text) if text else "")
-    )
+def tell_job(
+    image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "", worker: WorkerId | None = None
+) -> None:
+    """A line of the ledger about a job; `worker` is who had it until now."""
+    who = (job.team, job.endpoint, seq, job.worker or worker)
+    what = (kind, job.state.shown.value, job.reason.value, job.attempt or None)
+    image.lines.append(Line(at_ms, *who, *what, plain(text) if text else ""))
 
 
 # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +236,7 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
         """The worker, and its jobs if the event may cost it them."""
         needs.workers.add(self.worker)
         if not isinstance(self.event, Launched | Took | Pinged):
-            needs.running_of.add(self.worker)
+            needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> WorkerStep:
         """Raises `NotFound`, `IllegalTransition`."""
@@ -217,7 +250,7 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
             match effect:
                 case LoseJobs(reason=reason, text=text):
                     lost = AttemptLost(at_ms=self.event.at_ms, worker=self.worker, reason=reason, text=text)
-                    for stored in running_on(image, self.worker):
+                    for stored in held_by(image, self.worker):
                         advance_job(image, stored, lost)
                 case StopInRuntime():
                     pass  # kept by the state: who looks at workers tells the runtime while it is STOPPING
@@ -264,13 +297,42 @@ def save_worker(image: Image, before: Worker, after: Worker) -> None:
         image.save_worker(after)
 
 
+def free_slot(image: Image, worker: WorkerId, at_ms: int) -> None:
+    """A slot of the worker became free: it goes on with the first job that it has ahead, or rests.
+
+    One slot, one turn: a worker with more slots than it uses must not seem to run more jobs than it does.
+    """
+    stored = image.workers.get(worker)
+    if stored is not None and stored.free > 0:
+        _begin_next(image, stored, at_ms)
+    rest(image, worker, at_ms)
+
+
 def rest(image: Image, worker: WorkerId, at_ms: int) -> None:
     """Note since when the worker is idle, if it holds nothing now."""
     stored = image.workers.get(worker)
-    if stored is None or stored.running or stored.stopping:
+    if stored is None or stored.running or stored.stopping or stored.ahead:
         return
-    if stored.worker.idle_ms is None and stored.worker.state in (WorkerState.READY, WorkerState.DRAINING):
+    if stored.worker.idle_ms is None and stored.worker.state in _UP:
         image.save_worker(replace(stored.worker, idle_ms=at_ms))
+
+
+_UP: Final = (WorkerState.READY, WorkerState.DRAINING)
+
+
+def _begin_next(image: Image, stored: StoredWorker, at_ms: int) -> None:
+    """Give the first of its jobs ahead its turn: normal priority first, each in the order of submission, as they were
+    delivered. Those that it is not believed to have any more go back to the queue."""
+    worker = stored.worker
+    if worker.state not in _UP or not image.ahead[worker.id]:
+        return
+    for first in sorted((image.jobs[job] for job in image.ahead[worker.id]), key=_turn):
+        if advance_job(image, first, TurnCame(at_ms=at_ms)).job.state is JobState.RUNNING:
+            return
+
+
+def _turn(stored: StoredJob) -> tuple[bool, int]:
+    return stored.job.low_priority, stored.seq
 
 
 _WORKER_KINDS: Final = {WorkerState.STARTING: "launched"}

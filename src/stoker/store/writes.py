@@ -43,10 +43,26 @@ class JobWrites:
         return await self._write(Submit(new))
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str, lost_before_ms: int | None = None
+        self,
+        worker: WorkerId,
+        *,
+        limit: int,
+        at_ms: int,
+        lease_ms: int,
+        sdk: str,
+        lost_before_ms: int | None = None,
+        ahead: int = 0,
     ) -> Claims:
         """See `claims`. As many looks as it takes to see what waits; most often one."""
-        take = Take(worker=worker, limit=limit, at_ms=at_ms, lease_ms=lease_ms, sdk=sdk, lost_before_ms=lost_before_ms)
+        take = Take(
+            worker=worker,
+            limit=limit,
+            at_ms=at_ms,
+            lease_ms=lease_ms,
+            sdk=sdk,
+            lost_before_ms=lost_before_ms,
+            ahead=ahead,
+        )
         taken = await self._write(take)
         claims = taken.claims
         while taken.again:

@@ -34,6 +34,7 @@ LIST_ALL: Final = f"{_LISTED} jobs_of_endpoint WHERE jobs.endpoint = ? {_TAIL}"
 LIST_ENDED: Final = f"""
     {_LISTED} jobs_ended WHERE jobs.finished_ms IS NOT NULL AND jobs.state = ? AND jobs.endpoint = ? {_TAIL}"""
 LIST_RUNNING: Final = f"{_LISTED} jobs_running WHERE jobs.state = 'running' AND jobs.endpoint = ? {_TAIL}"
+LIST_AHEAD: Final = f"{_LISTED} jobs_ahead WHERE jobs.state = 'ahead' AND jobs.endpoint = ? {_TAIL}"
 LIST_QUEUED: Final = f"""
     {_LISTED} jobs_queued WHERE jobs.state = 'queued' AND jobs.low_priority = ? AND jobs.endpoint = ? {_TAIL}"""
 
@@ -46,13 +47,14 @@ COUNT_AHEAD: Final = """
       WHERE endpoint = ? AND state = 'queued' AND low_priority = ? AND seq < ? LIMIT ?)"""
 
 COUNTS: Final = """
-    SELECT queued, queued_low, running, completed, failed, cancelled, timed_out, retried
+    SELECT queued, queued_low, ahead, running, completed, failed, cancelled, timed_out, retried
     FROM counters WHERE endpoint = ?"""
 OLDEST_QUEUED: Final = """
     SELECT queued_ms FROM jobs WHERE endpoint = ? AND state = 'queued' AND low_priority = 0 ORDER BY seq LIMIT 1"""
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE job = (SELECT jobs.seq FROM jobs WHERE jobs.id = ?) ORDER BY seq"
 
 RUNNING_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = ? AND jobs.state = 'running' ORDER BY jobs.seq"
+AHEAD_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = ? AND jobs.state = 'ahead' ORDER BY jobs.seq"
 STOPS_OF: Final = f"SELECT {STOP} FROM stops WHERE stops.worker = ? ORDER BY stops.asked_ms, stops.job"
 STOPS_DUE: Final = f"SELECT {STOP} FROM stops WHERE stops.asked_ms < ? ORDER BY stops.asked_ms, stops.job"
 
@@ -139,8 +141,8 @@ class SqliteJobs(JobWrites):
         return [stop(row) for row in await self._reader.run(lambda tx: tx.all(STOPS_DUE, (asked_before_ms,)))]
 
     async def held_by(self, worker: WorkerId) -> Sequence[Job]:
-        """In the order of submission."""
-        rows = await self._reader.run(lambda tx: tx.all(RUNNING_ON, (worker,)))
+        """Each in the order of submission."""
+        rows = await self._reader.run(lambda tx: tx.all(AHEAD_ON, (worker,)) + tx.all(RUNNING_ON, (worker,)))
         return [stored_job(row).job for row in rows]
 
     async def prune(self, now_ms: int, limit: int) -> int:
@@ -171,7 +173,7 @@ def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, pa
     if state is None:
         rows = tx.all(LIST_ALL, which)
     elif state is JobState.QUEUED:
-        rows = tx.all(LIST_QUEUED, (0, *which)) + tx.all(LIST_QUEUED, (1, *which))
+        rows = tx.all(LIST_QUEUED, (0, *which)) + tx.all(LIST_QUEUED, (1, *which)) + tx.all(LIST_AHEAD, which)
         rows = sorted(rows, reverse=True)[: page.limit]  # a row begins with its number
     elif state is JobState.RUNNING:
         rows = tx.all(LIST_RUNNING, which)

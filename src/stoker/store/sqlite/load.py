@@ -7,12 +7,12 @@ ended. The index `jobs_queued` is walked from its beginning, once for each prior
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count, islice
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
-from stoker.store.image import Head, Image, KeyUse, Needs, StoredJob, StoredWorker
+from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
 from stoker.store.sqlite.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
 from stoker.store.sqlite.tx import Row, Tx
 
@@ -21,8 +21,12 @@ LAST_JOB: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
 KEY_USE: Final = "SELECT job, body_hash, at_ms FROM submit_keys WHERE endpoint = ? AND key = ?"
 JOBS: Final = f"SELECT {JOB} FROM jobs WHERE jobs.id {_AMONG}"
 RUNNING_OF: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'"
+AHEAD_OF: Final = f"""
+    SELECT {JOB} FROM jobs INDEXED BY jobs_ahead WHERE jobs.worker = ? AND jobs.state = 'ahead'
+    ORDER BY jobs.low_priority, jobs.seq LIMIT ?"""
+AHEAD_IN: Final = f"SELECT {JOB} FROM jobs INDEXED BY jobs_ahead WHERE jobs.state = 'ahead' AND jobs.endpoint = ? AND jobs.seq <= ? LIMIT ?"
 WORKERS: Final = f"""
-    SELECT {WORKER}, workers.running, workers.stopping, endpoints.slots
+    SELECT {WORKER}, workers.running, workers.stopping, endpoints.slots, workers.ahead
     FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}"""
 STOPS: Final = f"SELECT {STOP} FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job"
 HEAD: Final = f"""
@@ -40,9 +44,10 @@ def load(tx: Tx, needs: Needs) -> Image:
     made = _load_keys(tx, image, needs)
     _load_jobs(tx, image, needs.jobs | made)
     for which in needs.queued:
-        image.queued[which.endpoint] = _add_jobs(image, tx.all(QUEUED, which))
+        _load_queued(tx, image, which)
     _load_workers(tx, image, needs.workers | _workers_of(image))
-    _load_running(tx, image, needs.running_of)
+    _load_running(tx, image, needs.held_by)
+    _load_ahead(tx, image, needs)
     _load_stops(tx, image)
     for endpoint, wanted in image.heads_wanted(needs).items():
         _load_head(tx, image, endpoint, wanted)
@@ -80,10 +85,17 @@ def _add_jobs(image: Image, rows: Iterable[Row]) -> list[JobId]:
     return added
 
 
+def _load_queued(tx: Tx, image: Image, which: Queued) -> None:
+    """Those in the queue before those that were delivered ahead."""
+    found = _add_jobs(image, tx.all(QUEUED, which))
+    found += _add_jobs(image, tx.all(AHEAD_IN, (which.endpoint, which.newest, which.limit - len(found))))
+    image.queued[which.endpoint] = found
+
+
 def _workers_of(image: Image) -> set[WorkerId]:
-    """Who runs the jobs."""
+    """Who has the jobs."""
     jobs = (stored.job for stored in image.jobs.values())
-    return {job.worker for job in jobs if job.worker is not None and job.state is JobState.RUNNING}
+    return {job.worker for job in jobs if job.worker is not None and job.state in (JobState.AHEAD, JobState.RUNNING)}
 
 
 def _load_workers(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
@@ -100,6 +112,14 @@ def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
             image.running[runs.job.worker].add(job)
 
 
+def _load_ahead(tx: Tx, image: Image, needs: Needs) -> None:
+    """All that a worker has ahead, or the first of them: a report of one job costs the same however many wait behind it."""
+    for one, stored in image.workers.items():
+        if stored.ahead:
+            most = stored.ahead if one in needs.held_by else needs.turns(stored.slots)
+            image.ahead[one].update(_add_jobs(image, tx.all(AHEAD_OF, (one, most))))
+
+
 def _load_stops(tx: Tx, image: Image) -> None:
     told = [one for one, stored in image.workers.items() if stored.stopping]
     for row in tx.among(STOPS, told) if told else ():
@@ -107,14 +127,21 @@ def _load_stops(tx: Tx, image: Image) -> None:
         image.stops[found.worker][found.job] = found
 
 
-def _load_head(tx: Tx, image: Image, endpoint: EndpointId, wanted: int) -> None:
+def _load_head(tx: Tx, image: Image, endpoint: EndpointId, wanted: Wanted) -> None:
     """Normal priority first, each in the order of submission."""
-    for low_priority in (0, 1):
-        rows = tx.all(HEAD, (endpoint, low_priority, wanted))
-        jobs = _add_jobs(image, rows)
-        image.heads[endpoint] += [
-            Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]) for job, row in zip(jobs, rows, strict=True)
-        ]
-        wanted -= len(rows)
-        if wanted <= 0:
-            break
+    most = wanted.jobs + wanted.ahead
+    queues = (tx.execute(HEAD, (endpoint, low_priority, most)) for low_priority in (0, 1))
+    rows = list(islice(_within(wanted.jobs, chain.from_iterable(queues)), most))
+    jobs = _add_jobs(image, rows)
+    heads = [Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]) for job, row in zip(jobs, rows, strict=True)]
+    image.add_head(endpoint, heads, wanted)
+
+
+def _within(jobs: int, rows: Iterable[Row]) -> Iterator[Row]:
+    """The first `jobs` rows, and those after them while all inputs have at most `AHEAD_BYTES`."""
+    size = 0
+    for place, row in enumerate(rows):
+        size += len(row[JOB_WIDTH])
+        if place >= jobs and size > AHEAD_BYTES:
+            return
+        yield row

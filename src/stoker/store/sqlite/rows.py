@@ -219,7 +219,7 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
 ENDPOINT: Final = _columns(
     "endpoints",
     "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
-    "execution_timeout_ms ttl_ms retries retention_s version created_ms deleted_ms",
+    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms",
 )
 
 
@@ -240,9 +240,10 @@ def endpoint(row: Row) -> Endpoint:
         ttl_ms=row[12],
         retries=row[13],
         retention_s=row[14],
-        version=row[15],
-        created_ms=row[16],
-        deleted_ms=row[17],
+        deliver_ahead=row[15],
+        version=row[16],
+        created_ms=row[17],
+        deleted_ms=row[18],
     )
 
 
@@ -264,6 +265,7 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
         endpoint.ttl_ms,
         endpoint.retries,
         endpoint.retention_s,
+        endpoint.deliver_ahead,
         endpoint.version,
         endpoint.created_ms,
         endpoint.deleted_ms,

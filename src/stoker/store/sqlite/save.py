@@ -40,14 +40,14 @@ _MOVING: Final = [
     "deadline_ms",
     "purge_ms",
 ]
-_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "running", "stopping"]
+_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "running", "stopping", "ahead"]
 _KEPT: Final = "s3_config = CASE WHEN new.column2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
 """A failed or timed-out job keeps its S3 configuration: a client's retry needs it. `column2` is the state."""
 
 SAVE_WORKER: Final = """
     UPDATE workers SET state = ?, reason = ?, detail = ?, launched_ms = ?, ready_ms = ?, idle_ms = ?, drained_ms = ?,
       stopped_ms = ?, gone_ms = ?, seen_ms = ?, pinged_ms = ?, sdk = ?, exit_code = ?, exit_text = ?, running = ?,
-      stopping = ?
+      stopping = ?, ahead = ?
     WHERE id = ?"""
 COUNT: Final = (
     f"INSERT INTO counters (endpoint, {', '.join(COUNTERS)}) VALUES {places(len(COUNTERS) + 1)} "
@@ -86,7 +86,7 @@ def updates(table: str, key: str, columns: Sequence[str], *more: str) -> Stateme
 _OUTPUT: Final = "job, output, error"
 ADD_JOBS: Final = inserts("jobs", f"seq, {NEW_JOB}")
 ADD_INPUTS: Final = inserts("inputs", "job, input")
-ADD_WORKERS: Final = inserts("workers", f"{WORKER}, running, stopping")
+ADD_WORKERS: Final = inserts("workers", f"{WORKER}, running, stopping, ahead")
 REPLACE_OUTPUTS: Final = inserts(
     "outputs", _OUTPUT, "ON CONFLICT (job) DO UPDATE SET output = excluded.output, error = excluded.error"
 )
@@ -199,10 +199,10 @@ def _save_streams(tx: Tx, image: Image) -> None:
 
 def _save_workers(tx: Tx, image: Image) -> None:
     new = [image.workers[worker] for worker in image.new_workers]
-    tx.write(ADD_WORKERS, [(*worker_values(one.worker), one.running, one.stopping) for one in new])
+    tx.write(ADD_WORKERS, [(*worker_values(one.worker), one.running, one.stopping, one.ahead) for one in new])
     touched = []
     for before, stored in image.worker_changes():
-        after, held = stored.worker, (stored.running, stored.stopping)
+        after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
         if after.state is before.state:
             touched.append((after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *held))
         else:

@@ -15,7 +15,7 @@ from stoker.store.sqlite.writer import Lane
 from stoker.store.writes import WorkerWrites
 from stoker.worker import Worker, WorkerReason
 
-_HELD: Final = f"SELECT {WORKER}, workers.running, workers.stopping FROM workers"
+_HELD: Final = f"SELECT {WORKER}, workers.running, workers.stopping, workers.ahead FROM workers"
 ALIVE: Final = f"{_HELD} WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
 ALIVE_OF: Final = f"{_HELD} WHERE workers.gone_ms IS NULL AND workers.endpoint = ? ORDER BY workers.seq"
 GONE_OF: Final = f"""
@@ -105,8 +105,8 @@ def _worker(row: Row | None) -> Worker | None:
 
 
 def _held(row: Row) -> Held:
-    running, stopping = row[WORKER_WIDTH:]
-    return Held(worker=worker_of(row), running=running, stopping=stopping)
+    running, stopping, ahead = row[WORKER_WIDTH:]
+    return Held(worker=worker_of(row), running=running, stopping=stopping, ahead=ahead)
 
 
 def _prune(tx: Tx, gone_before_ms: int, limit: int) -> list[WorkerId]:
