@@ -13,7 +13,7 @@ from stoker import worker as workers
 from stoker.ids import EndpointId, WorkerId
 from stoker.job import Claimed, JobState
 from stoker.store import Claim, Claims
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, stored_job
+from stoker.store.rows import JOB, JOB_WIDTH, stored_job
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.transitions import advance_job, busy, find_worker, save_worker
 from stoker.worker import Took, Worker, WorkerState

@@ -8,9 +8,9 @@ from typing import Final
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, NotFound
 from stoker.ids import EndpointId, ReleaseId, TeamId
-from stoker.store.sqlite.rows import ENDPOINT, RELEASE, endpoint_values, insert, release_values
-from stoker.store.sqlite.rows import endpoint as endpoint_of
-from stoker.store.sqlite.rows import release as release_of
+from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, insert, release_values
+from stoker.store.rows import endpoint as endpoint_of
+from stoker.store.rows import release as release_of
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.writer import Lane
 

@@ -19,8 +19,8 @@ from stoker.store import (
     Stop,
     StoryLine,
 )
+from stoker.store.rows import JOB, JOB_WIDTH, STORY, stored_job, story_line
 from stoker.store.sqlite import claims, signs, streams, submissions
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, STORY, stored_job, story_line
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.transitions import advance_job, find_job, running_on
 from stoker.store.sqlite.writer import Lane

@@ -11,7 +11,7 @@ from typing import Final
 from stoker.ids import JobId, WorkerId
 from stoker.job import Confirmed
 from stoker.store import Stop
-from stoker.store.sqlite.rows import STOP, stop
+from stoker.store.rows import STOP, stop
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.transitions import LET_GO, advance_job, rest, running_on
 

@@ -12,7 +12,7 @@ from typing import Final
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Confirmed, JobState, JobStep
 from stoker.store import Parts
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, StoredJob, stored_job
+from stoker.store.rows import JOB, JOB_WIDTH, StoredJob, stored_job
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.transitions import MERGE_OUTPUT, advance_job, find_job
 

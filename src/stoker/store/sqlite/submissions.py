@@ -10,7 +10,7 @@ from typing import Final
 from stoker.errors import Conflict
 from stoker.job import Job
 from stoker.store import SUBMIT_KEY_LIFE_MS, NewJob
-from stoker.store.sqlite.rows import NEW_JOB, insert, new_job_values, plain, stored_job
+from stoker.store.rows import NEW_JOB, insert, new_job_values, plain, stored_job
 from stoker.store.sqlite.transaction import Tx
 from stoker.store.sqlite.transitions import FIND_JOB, counter, tell_job
 

@@ -35,7 +35,7 @@ from stoker.job import (
     TimePassed,
 )
 from stoker.store import Bodies
-from stoker.store.sqlite.rows import (
+from stoker.store.rows import (
     JOB,
     WORKER,
     StoredJob,
@@ -44,7 +44,7 @@ from stoker.store.sqlite.rows import (
     plain,
     stored_job,
 )
-from stoker.store.sqlite.rows import (
+from stoker.store.rows import (
     worker as worker_of,
 )
 from stoker.store.sqlite.transaction import Line, Tx

@@ -7,8 +7,8 @@ from typing import Final
 
 from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
-from stoker.store.sqlite.rows import STORY, WORKER, WORKER_WIDTH, insert, plain, story_line, worker_values
-from stoker.store.sqlite.rows import worker as worker_of
+from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, insert, plain, story_line, worker_values
+from stoker.store.rows import worker as worker_of
 from stoker.store.sqlite.transaction import Row, Tx
 from stoker.store.sqlite.transitions import FIND_WORKER, advance_worker, find_worker, tell_worker
 from stoker.store.sqlite.writer import Lane
