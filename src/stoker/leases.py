@@ -15,7 +15,7 @@ from typing import Final
 from stoker.clock import Clock
 from stoker.errors import Unauthenticated
 from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
-from stoker.job import AttemptLost, Finished, JobReason, JobState, JobStep, OutputRefused
+from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
 from stoker.worker import Drained, Pinged, ReportedUnhealthy, WorkerReason, WorkerState
@@ -90,13 +90,13 @@ class Leases:
         `holds_none` is what the worker says about itself (`job_in_progress=0`). Nothing is handed to a worker that holds as
         many jobs as its endpoint has slots, or is draining, stopping or gone; it is held all the same.
         """
-        if holds_none and lists_its_jobs(sdk):
-            await self._settle(caller)
+        believed = holds_none and lists_its_jobs(sdk)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._hold_s
         while not hung_up.is_set():
             with self._signals.listen(queue_key(caller.endpoint), worker_key(caller.id)) as ear:
-                answer = await self._claim(caller, limit, sdk)
+                answer = await self._claim(caller, limit, sdk, holds_none=believed)
+                believed = False  # it said so when it asked, not now
                 if answer.claims:
                     return answer.claims
                 if not answer.worker.takes_jobs or answer.full:
@@ -109,12 +109,20 @@ class Leases:
                 await ear.wait(min(left_s, POLL_S))
         return ()
 
-    async def _claim(self, caller: Caller, limit: int, sdk: str) -> Claims:
+    async def _claim(self, caller: Caller, limit: int, sdk: str, *, holds_none: bool) -> Claims:
+        now_ms = self._clock.now_ms()
         answer = await self._store.jobs.claim(
-            caller.id, limit=limit, at_ms=self._clock.now_ms(), lease_ms=self._lease_ms, sdk=sdk
+            caller.id,
+            limit=limit,
+            at_ms=now_ms,
+            lease_ms=self._lease_ms,
+            sdk=sdk,
+            lost_before_ms=now_ms - SETTLE_AFTER_MS if holds_none else None,
         )
         if answer.ready_now:
             self._signals.scale(caller.endpoint)
+        for job in answer.lost:
+            self._tell_of(caller, job)
         for claim in answer.claims:
             self._signals.job_changed(claim.job.id)
         return answer
@@ -123,17 +131,6 @@ class Leases:
         """The worker hung up before it could be answered: what it was given goes back to the queue at once."""
         for claim in claims:
             await self._lose(caller, claim.job.id, JobReason.DELIVERY_FAILED)
-
-    async def _settle(self, caller: Caller) -> None:
-        """The worker says that it holds nothing: what it was given before, and did not finish, is lost."""
-        worker = await self._store.workers.get(caller.id)
-        if worker is None or worker.idle_ms is not None:
-            return  # we know it too: nearly always
-        before_ms = self._clock.now_ms() - SETTLE_AFTER_MS
-        for job in await self._store.jobs.held_by(caller.id):
-            if job.claimed_ms is not None and job.claimed_ms < before_ms:
-                await self._lose(caller, job.id, JobReason.RESULT_MISSING)
-        await self._store.jobs.clear_stops(caller.id, before_ms)
 
     async def _lose(self, caller: Caller, job: JobId, reason: JobReason) -> None:
         step = await self._store.jobs.advance(
@@ -239,10 +236,12 @@ class Leases:
     def _announce(self, caller: Caller, step: JobStep) -> None:
         """Wake whoever waits for what the step changed."""
         self._signals.worker_changed(caller.id)
-        if not step.changed:
-            return
-        self._signals.job_changed(step.job.id)
-        if step.job.state is JobState.QUEUED:
+        if step.changed:
+            self._tell_of(caller, step.job)
+
+    def _tell_of(self, caller: Caller, job: Job) -> None:
+        self._signals.job_changed(job.id)
+        if job.state is JobState.QUEUED:
             self._signals.job_queued(caller.endpoint)
         else:
             self._signals.scale(caller.endpoint)

@@ -57,6 +57,16 @@ class WorkerReason(StrEnum):
     VANISHED = "vanished"
 
 
+START_FAILURES: Final = (
+    WorkerReason.LAUNCH_FAILED,
+    WorkerReason.CRASHED_WHILE_STARTING,
+    WorkerReason.START_TIMEOUT,
+    WorkerReason.UNHEALTHY,
+    WorkerReason.VANISHED,
+)
+"""Ends before the first take that speak against the release. Those that we wanted do not."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exit:
     """How a worker's process ended. `code` as a shell shows it (137 is SIGKILL); None when nobody could see it."""

@@ -1,7 +1,7 @@
 """What the simulated server stands on: a disk that answers late, and a machine that fails now and then."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import TypeVar
@@ -10,7 +10,8 @@ from stoker.errors import Defect, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, Nudge, Observation, WorkerSpec
 from stoker.runtimes.fake import FakeRuntime, Program
-from stoker.store.sqlite.transaction import Tx
+from stoker.store.image import Operation
+from stoker.store.sqlite.transaction import Function
 from stoker.store.sqlite.writer import Lane
 
 T = TypeVar("T")
@@ -33,10 +34,10 @@ class Disk:
         self._chance = chance
         self._answered_s = 0.0
 
-    async def run(self, operation: Callable[[Tx], T]) -> T:
-        """The operation's answer."""
+    async def run(self, work: Operation[T] | Function[T]) -> T:
+        """The answer."""
         try:
-            return await self._inner.run(operation)
+            return await self._inner.run(work)
         finally:
             await self._answer()
 

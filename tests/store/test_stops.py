@@ -16,6 +16,7 @@ from tests.store.records import (
     idle_ms,
     run,
     submit,
+    take,
 )
 
 
@@ -73,12 +74,12 @@ async def test_clear_stops(store: Store) -> None:
     old, young = await run(store), await run(store)
     await cancel(store, old, at_ms=NOW + 10)
     await cancel(store, young, at_ms=NOW + 20)
-    await store.jobs.clear_stops(WORKER, NOW + 20)
+    await take(store, limit=0, at_ms=NOW + 30, lost_before_ms=NOW + 20)
     assert [stop.job for stop in await store.jobs.stops(WORKER)] == [young.id]
     assert await idle_ms(store) is None
-    await store.jobs.clear_stops(WORKER, NOW + 21)
+    await take(store, limit=0, at_ms=NOW + 31, lost_before_ms=NOW + 21)
     assert await store.jobs.stops(WORKER) == []
-    assert await idle_ms(store) == NOW + 21
+    assert await idle_ms(store) == NOW + 31
 
 
 async def test_stops_due(store: Store) -> None:

@@ -5,7 +5,8 @@ proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
-  effects that must not be lost, and a line of the ledger, are written in the same one.
+  effects that must not be lost, and a line of the ledger, are written in the same one. How is written once for all
+  databases: `image.py` and what is beside it.
 - The moment is a value in the call or in the event. No SQL `now()` (D4).
 - Calls for customers name the team; calls without a team are for loops and workers and say so in their docstring (D11).
 - Driver errors become `Unavailable` or `Defect`; a missing row is `None` or `NotFound`, as the call says.
@@ -62,6 +63,8 @@ class Claims:
     """Whether this was the worker's first take."""
     full: bool = False
     """Whether the worker already holds as many jobs as it may."""
+    lost: Sequence[Job] = ()
+    """What the worker had lost, as it stands now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,8 +201,13 @@ class JobRows(Protocol):
         """Jobs of an endpoint, newest first."""
         ...
 
-    async def claim(self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str) -> Claims:
+    async def claim(
+        self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str, lost_before_ms: int | None = None
+    ) -> Claims:
         """A worker's take: register it, and give it up to `limit` jobs of its endpoint.
+
+        `lost_before_ms` when the worker says that it holds nothing: what it was handed before that moment is a lost attempt,
+        what it was told to stop before that is let go.
 
         Never more than the endpoint's slots, counting what it holds and what it was told to stop; nothing unless it is
         READY after the take.
@@ -253,10 +261,6 @@ class JobRows(Protocol):
 
     async def mark_told(self, worker: WorkerId, jobs: Sequence[JobId], at_ms: int) -> None:
         """The stop channel was answered with these jobs."""
-        ...
-
-    async def clear_stops(self, worker: WorkerId, asked_before_ms: int) -> None:
-        """The worker has shown that it holds none of the jobs it was told to stop before that moment."""
         ...
 
     async def stops_due(self, asked_before_ms: int) -> Sequence[Stop]:

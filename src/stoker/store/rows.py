@@ -1,6 +1,6 @@
 """Rows and records: which columns a record has, in which order, and how each is written.
 
-Called by everything in an adapter that reads or writes a table; the tables are alike in both databases. Column lists are
+Called by everything in an adapter that reads or writes a table; the tables are alike in all databases. Column lists are
 made here once, so that a `SELECT` and the function that understands its rows cannot drift apart.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Policy, PolicyType, Release
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Stop, StoryLine
+from stoker.store.image import StoredJob, plain
 from stoker.team import ApiKey, Scope, Team
 from stoker.worker import Exit, Worker, WorkerReason, WorkerState
 
@@ -24,22 +25,6 @@ def _columns(table: str, names: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names.split())
 
 
-def places(count: int, mark: str) -> str:
-    """So many placeholders: `?` as SQLite has them, or `$`, numbered, for PostgreSQL."""
-    return ", ".join(f"${number}" if mark == "$" else mark for number in range(1, count + 1))
-
-
-def insert(table: str, columns: str, mark: str = "?") -> str:
-    """The statement that inserts one row of `columns`, which may carry the table's name."""
-    names = columns.replace(f"{table}.", "")
-    return f"INSERT INTO {table} ({names}) VALUES ({places(columns.count(',') + 1, mark)})"
-
-
-def plain(text: str) -> str:
-    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 JOB: Final = _columns(
@@ -49,13 +34,6 @@ JOB: Final = _columns(
 )
 JOB_WIDTH: Final = JOB.count(",") + 1
 """How many columns `stored_job` takes; what a statement selects besides comes after them."""
-
-
-class StoredJob(NamedTuple):
-    """A job and the number of its row, by which bodies and the ledger know it."""
-
-    seq: int
-    job: Job
 
 
 def stored_job(row: Row) -> StoredJob:
@@ -131,7 +109,7 @@ def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tu
 
 
 def moving_job_values(job: Job) -> tuple[Any, ...]:
-    """What transitions change, and what is derived from it for the indexes: see `transitions.SAVE_JOB`."""
+    """What transitions change, and what is derived from it for the indexes: see `save.MOVES`."""
     return (
         job.state.value,
         job.reason.value,
@@ -147,6 +125,11 @@ def moving_job_values(job: Job) -> tuple[Any, ...]:
         job.deadline_ms,
         job.purge_ms,
     )
+
+
+def plain_error(error: str | None) -> bytes | None:
+    """An error as it is kept. Handlers may send half of a surrogate pair, which a text cannot hold."""
+    return None if error is None else error.encode("utf-8", "surrogatepass")
 
 
 STOP: Final = _columns("stops", "job worker asked_ms told_ms")
@@ -210,7 +193,7 @@ def worker_values(worker: Worker) -> tuple[Any, ...]:
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
-    """What transitions change: see `transitions.SAVE_WORKER`."""
+    """What transitions change: see `save.SAVE_WORKER`."""
     return (
         worker.state.value,
         worker.reason.value,

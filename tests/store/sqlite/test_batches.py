@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import Defect, NotFound, Unavailable
-from stoker.job import Cancelled
+from stoker.ids import JobId
+from stoker.job import Cancelled, Job
 from stoker.store import Counts, NewJob
 from stoker.store.sqlite import SqliteStore, jobs
 from stoker.store.sqlite.connection import connect
-from stoker.store.sqlite.submissions import submit
-from stoker.store.sqlite.transaction import Outcome, Tx, read, write
-from stoker.store.sqlite.transitions import advance_job, find_job
+from stoker.store.sqlite.transaction import Outcome, Work, read, write
+from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import BATCH_MOST, WAITING_MOST, Thread
+from stoker.store.submissions import Submit
+from stoker.store.transitions import AdvanceJob
 from tests.store.records import ENDPOINT, NOW, a_job
 
 TAKEN = "INSERT INTO stops (worker, job, asked_ms) VALUES ('w', 'j', 1)"
@@ -43,21 +45,37 @@ def add(number: int) -> Callable[[Tx], int]:
     return lambda tx: tx.execute("INSERT INTO stops (worker, job, asked_ms) VALUES ('w', ?, 1)", (number,)).rowcount
 
 
-def submit_then_fail(tx: Tx) -> None:
-    """An operation that writes, counts and tells, and then finds out that it must not."""
-    submit(tx, NewJob(job=a_job(), input=b"1"))
+def write_then_fail(tx: Tx) -> None:
+    """Work that writes, and then finds out that it must not."""
+    tx.execute(TAKEN)
     raise NotFound("after all")
 
 
+def submit(job: Job) -> Submit:
+    """A job arrives."""
+    return Submit(NewJob(job=job, input=b"1"))
+
+
 def test_one_failure_does_not_take_the_others_along(connection: sqlite3.Connection) -> None:
-    """What failed is undone, with its counters and its lines; what came before and after it is kept."""
-    job = a_job()
-    outcomes = write(connection, [add(1), submit_then_fail, lambda tx: submit(tx, NewJob(job=job, input=b"1")), add(2)])
-    assert [outcome.value for outcome in outcomes] == [1, None, job, 1]
-    assert isinstance(outcomes[1].error, NotFound)
+    """What failed is undone; what came before and after it is kept, with its counters and its lines."""
+    job, unknown = a_job(), JobId("unknown")
+    works: list[Work] = [add(1), write_then_fail, AdvanceJob(unknown, Cancelled(at_ms=NOW)), submit(job), add(2)]
+    outcomes = write(connection, works)
+    assert [outcome.value for outcome in outcomes] == [1, None, None, job, 1]
+    assert [type(outcome.error) for outcome in outcomes[1:3]] == [NotFound, NotFound]
     for sql, count in (("stops", 2), ("jobs", 1), ("inputs", 1), ("story", 1)):
         assert connection.execute(f"SELECT count(*) FROM {sql}").fetchone() == (count,)
     assert connection.execute("SELECT endpoint, queued FROM counters").fetchall() == [(ENDPOINT, 1)]
+
+
+def test_refused_job_fails_alone(connection: sqlite3.Connection) -> None:
+    """When the schema refuses what one operation saves, those that shared its transaction are carried out without it."""
+    job = a_job()
+    write(connection, [submit(job)])
+    outcomes = write(connection, [submit(job), submit(a_job())])
+    assert [type(outcome.error) for outcome in outcomes] == [Defect, type(None)]
+    assert connection.execute("SELECT endpoint, queued FROM counters").fetchall() == [(ENDPOINT, 2)]
+    assert connection.execute("SELECT count(*) FROM story").fetchone() == (2,)
 
 
 def test_broken_constraint_fails_alone(connection: sqlite3.Connection) -> None:
@@ -71,16 +89,11 @@ def test_broken_constraint_fails_alone(connection: sqlite3.Connection) -> None:
 def test_pruning_beside_the_end_of_a_job(connection: sqlite3.Connection) -> None:
     """A job that ends and is forgotten in one transaction leaves no line behind for the next that gets its number."""
     old, new = a_job(retention_ms=0), a_job()
-    outcomes = write(
-        connection,
-        [
-            lambda tx: submit(tx, NewJob(job=old, input=b"1")),
-            lambda tx: advance_job(tx, find_job(tx, old.id), Cancelled(at_ms=NOW)).changed,
-            lambda tx: jobs._prune(tx, NOW, 10),
-            lambda tx: submit(tx, NewJob(job=new, input=b"1")),
-        ],
-    )
-    assert [outcome.value for outcome in outcomes] == [old, True, 1, new]
+    ended = AdvanceJob(old.id, Cancelled(at_ms=NOW))
+    outcomes = write(connection, [submit(old), ended, lambda tx: jobs._prune(tx, NOW, 10)])
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert outcomes[2].value == 1
+    write(connection, [submit(new)])
     assert connection.execute("SELECT kind FROM story").fetchall() == [("submitted",)]
 
 
@@ -93,8 +106,9 @@ def test_failed_read_fails_alone(connection: sqlite3.Connection) -> None:
 
 def fill(tx: Tx) -> None:
     """Needs more pages than there are."""
+    tx.execute("CREATE TABLE heap (x)")
     for _ in range(50):
-        submit(tx, NewJob(job=a_job(), input=b"x" * 10_000))
+        tx.execute("INSERT INTO heap VALUES (?)", (b"x" * 10_000,))
 
 
 def test_full_disk_is_told_to_all(connection: sqlite3.Connection) -> None:
@@ -109,16 +123,16 @@ def test_full_disk_is_told_to_all(connection: sqlite3.Connection) -> None:
     assert [outcome.error for outcome in write(connection, [add(1), fill, add(2)])] == [None] * 3
 
 
-def test_failed_commit_is_told_to_all(connection: sqlite3.Connection) -> None:
-    """When only the commit finds out that the transaction cannot be, no operation of it has happened."""
+def test_failed_commit_finds_its_cause(connection: sqlite3.Connection) -> None:
+    """When only the commit finds out that the transaction cannot be, what is to blame fails and the rest is carried out."""
     dangling = (
         "INSERT INTO releases (id, endpoint, number, image, command, env, gpus_per_worker, created_ms)"
         " VALUES ('r', 'nobody', 1, '', '', '{}', 0, 0)"
     )
     outcomes = write(connection, [add(1), lambda tx: tx.execute(dangling).rowcount])
-    assert all(isinstance(outcome.error, Defect) for outcome in outcomes)
-    assert connection.execute(COUNT).fetchone() == (0,)
-    assert write(connection, [add(1)]) == [Outcome(1)]
+    assert outcomes[0] == Outcome(1)
+    assert isinstance(outcomes[1].error, Defect)
+    assert connection.execute(COUNT).fetchone() == (1,)
 
 
 def test_locked_file_is_unavailable(connection: sqlite3.Connection, tmp_path: Path) -> None:
@@ -139,9 +153,9 @@ async def test_what_waits_shares_a_transaction(connection: sqlite3.Connection) -
     """Operations that come together are committed together, in their order, never more than the most."""
     sizes: list[int] = []
 
-    def measured(connection: sqlite3.Connection, operations: Sequence[Callable[[Tx], int]]) -> list[Outcome]:
-        sizes.append(len(operations))
-        return write(connection, operations)
+    def measured(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
+        sizes.append(len(works))
+        return write(connection, works)
 
     lane = Thread(connection, measured, name="test")
     total = 3 * BATCH_MOST

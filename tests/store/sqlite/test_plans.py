@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from stoker.ids import WorkerId
 from stoker.store import NewJob, Page
-from stoker.store.sqlite import claims, endpoints, jobs, signs, streams, submissions, teams, transitions, workers
+from stoker.store.claims import Take
+from stoker.store.sqlite import endpoints, jobs, load, parts, save, teams, workers
 from stoker.store.sqlite.connection import MEMORY, connect
-from stoker.store.sqlite.transaction import Tx, write
+from stoker.store.sqlite.transaction import Work, write
+from stoker.store.sqlite.tx import Tx
+from stoker.store.submissions import Submit
+from stoker.store.transitions import AddWorker
 from tests.store.records import (
     ENDPOINT,
     LEASE_MS,
@@ -27,13 +32,13 @@ from tests.store.records import (
     an_endpoint,
 )
 
-MODULES = (claims, endpoints, jobs, signs, streams, submissions, teams, transitions, workers)
+MODULES = (endpoints, jobs, load, parts, save, teams, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
     "endpoints.ADD_RELEASE": "an endpoint may wait for it; there are few, and this is a management call",
     "jobs.LIST_RUNNING": "the index holds running jobs only: as many as there are slots",
-    "signs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
+    "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",
 }
@@ -46,26 +51,35 @@ def connection() -> Iterator[sqlite3.Connection]:
     connection = connect(MEMORY)
     run(connection, lambda tx: teams._add(tx, a_team(), a_key()))
     run(connection, lambda tx: endpoints._add(tx, an_endpoint(), a_release()))
-    run(connection, lambda tx: workers._add(tx, a_worker(), 1))
+    run(connection, AddWorker(a_worker(), alive_max=1))
     yield connection
     connection.close()
 
 
-def run(connection: sqlite3.Connection, *operations: Callable[[Tx], object]) -> None:
-    """Carry out operations that must succeed."""
-    assert [outcome.error for outcome in write(connection, operations)] == [None] * len(operations)
+def run(connection: sqlite3.Connection, *works: Work) -> None:
+    """Carry out what must succeed."""
+    assert [outcome.error for outcome in write(connection, works)] == [None] * len(works)
 
 
 def statements() -> dict[str, str]:
     """Every statement of the adapter, by module and name."""
     return {
-        f"{module.__name__.rpartition('.')[2]}.{name}": value
+        f"{module.__name__.rpartition('.')[2]}.{name}": sql
         for module in MODULES
-        for name, value in vars(module).items()
-        if isinstance(value, str)
-        and re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)\b", value)
-        and not name.startswith("_")
+        for name, sql in texts(vars(module))
+        if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)\b", sql) and not name.startswith("_")
     }
+
+
+def texts(names: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Those that are written down, and those that are made for so many rows."""
+    for name, value in names.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, dict) and name == "MOVES":
+            yield from ((f"{name}[{move.name}]", made(4)) for move, made in value.items())
+        elif callable(value) and name.isupper():
+            yield name, value(4)
 
 
 def plan(connection: sqlite3.Connection, sql: str) -> str:
@@ -80,19 +94,20 @@ def plan(connection: sqlite3.Connection, sql: str) -> str:
 def test_rows_are_found_by_an_index(connection: sqlite3.Connection, name: str) -> None:
     """No statement walks a whole table, except those that are known to be small."""
     lines = plan(connection, statements()[name]).splitlines()
-    walked = [line for line in lines if line.startswith("SCAN") and not line.startswith("SCAN (subquery")]
+    given = ("SCAN (subquery", "SCAN new", "SCAN 4 CONSTANT ROWS", "SCAN json_each")  # values, not rows
+    walked = [line for line in lines if line.startswith("SCAN") and not line.startswith(given)]
     assert bool(walked) == (name in SMALL_TABLES), lines
 
 
 def test_claim_walks_the_queue(connection: sqlite3.Connection) -> None:
     """A claim reads the index of queued jobs in its own order: nothing is sorted."""
-    text = plan(connection, claims.NEXT_QUEUED)
+    text = plan(connection, load.HEAD)
     assert "USING INDEX jobs_queued (endpoint=? AND low_priority=?)" in text
     assert "TEMP B-TREE" not in text
 
 
-def steps(connection: sqlite3.Connection, operation: Callable[[Tx], object]) -> int:
-    """How many steps of SQLite's machine an operation takes."""
+def steps(connection: sqlite3.Connection, work: Work) -> int:
+    """How many steps of SQLite's machine it takes."""
     count = 0
 
     def step() -> int:
@@ -101,7 +116,7 @@ def steps(connection: sqlite3.Connection, operation: Callable[[Tx], object]) -> 
         return 0
 
     connection.set_progress_handler(step, 1)
-    run(connection, operation)
+    run(connection, work)
     connection.set_progress_handler(None, 1)
     return count
 
@@ -109,19 +124,19 @@ def steps(connection: sqlite3.Connection, operation: Callable[[Tx], object]) -> 
 def submit_many(connection: sqlite3.Connection, count: int) -> None:
     """Jobs of both priorities that wait."""
     new = [NewJob(job=a_job(low_priority=number % 2 == 1), input=b"1") for number in range(count)]
-    run(connection, *(lambda tx, one=one: submissions.submit(tx, one) for one in new))
+    run(connection, *map(Submit, new))
 
 
-COSTS: dict[str, Callable[[Tx], object]] = {
-    "claim": lambda tx: claims.claim(
-        tx, claims.Take(worker=WorkerId("workerone"), limit=1, at_ms=NOW, lease_ms=LEASE_MS, sdk="")
+COSTS: dict[str, Callable[[], Work]] = {
+    "claim": lambda: Take(
+        worker=WorkerId("workerone"), limit=1, at_ms=NOW, lease_ms=LEASE_MS, sdk="", lost_before_ms=None
     ),
-    "submit": lambda tx: submissions.submit(tx, NewJob(job=a_job(), input=b"1")),
-    "counts": lambda tx: tx.one(jobs.COUNTS, (ENDPOINT,)),
-    "oldest": lambda tx: tx.one(jobs.OLDEST_QUEUED, (ENDPOINT,)),
-    "due": lambda tx: tx.all(jobs.DUE, (NOW, 10)),
-    "list": lambda tx: jobs._list(tx, TEAM, ENDPOINT, None, Page(limit=5)),
-    "failures": lambda tx: tx.all(workers.FAILED, (RELEASE,)),
+    "submit": lambda: Submit(NewJob(job=a_job(), input=b"1")),
+    "counts": lambda: lambda tx: tx.one(jobs.COUNTS, (ENDPOINT,)),
+    "oldest": lambda: lambda tx: tx.one(jobs.OLDEST_QUEUED, (ENDPOINT,)),
+    "due": lambda: lambda tx: tx.all(jobs.DUE, (NOW, 10)),
+    "list": lambda: lambda tx: jobs._list(tx, TEAM, ENDPOINT, None, Page(limit=5)),
+    "failures": lambda: lambda tx: tx.all(workers.FAILED, (RELEASE,)),
 }
 
 
@@ -129,17 +144,17 @@ COSTS: dict[str, Callable[[Tx], object]] = {
 def test_cost_does_not_grow_with_the_queue(connection: sqlite3.Connection, name: str) -> None:
     """With two hundred times as many jobs waiting an operation takes the same steps, give or take a tenth."""
     submit_many(connection, 10)
-    run(connection, COSTS[name])  # a first take costs more than the next
-    few = steps(connection, COSTS[name])
+    run(connection, COSTS[name]())  # a first take costs more than the next
+    few = steps(connection, COSTS[name]())
     submit_many(connection, 2_000)
-    assert steps(connection, COSTS[name]) <= few * 1.1
+    assert steps(connection, COSTS[name]()) <= few * 1.1
 
 
 def test_place_in_the_queue_is_bounded(connection: sqlite3.Connection) -> None:
     """Counting those ahead stops at the most: a place in a very long queue costs no more than in a long one."""
     job = a_job(low_priority=True)
     submit_many(connection, 400)
-    run(connection, lambda tx: submissions.submit(tx, NewJob(job=job, input=b"1")))
+    run(connection, Submit(NewJob(job=job, input=b"1")))
     tx = Tx(connection)
     assert jobs._ahead_of(tx, job) == 400
     assert jobs._count_ahead(tx, job, 0, jobs.NO_END, 150) == 150

@@ -8,14 +8,15 @@ from typing import Final
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, NotFound
 from stoker.ids import EndpointId, ReleaseId, TeamId
+from stoker.store.postgres.arrays import insert, places
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Pool
-from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, insert, places, release_values
+from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of
 from stoker.store.rows import release as release_of
 
-ADD: Final = insert("endpoints", ENDPOINT, "$")
-ADD_RELEASE: Final = insert("releases", RELEASE, "$")
+ADD: Final = insert("endpoints", ENDPOINT)
+ADD_RELEASE: Final = insert("releases", RELEASE)
 FIND: Final = f"SELECT {ENDPOINT} FROM endpoints WHERE endpoints.id = $1"
 LOCK: Final = f"{FIND} FOR NO KEY UPDATE"
 LOCK_TEAM: Final = "SELECT 1 FROM teams WHERE id = $1 FOR NO KEY UPDATE"
@@ -32,7 +33,7 @@ _OWNED: Final = 2
 """Columns at the beginning that never change: id and team."""
 _MOVING: Final = ENDPOINT.replace("endpoints.", "").split(", ")[_OWNED:]
 SAVE: Final = f"""
-    UPDATE endpoints SET ({", ".join(_MOVING)}) = ROW ({places(len(_MOVING), "$")}) WHERE id = ${len(_MOVING) + 1}"""
+    UPDATE endpoints SET ({", ".join(_MOVING)}) = ROW ({places(len(_MOVING))}) WHERE id = ${len(_MOVING) + 1}"""
 FIND_RELEASE: Final = f"SELECT {RELEASE} FROM releases WHERE releases.id = $1"
 RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = $1 ORDER BY releases.number DESC"
 

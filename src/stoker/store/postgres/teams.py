@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from stoker.ids import KeyId, TeamId
+from stoker.store.postgres.arrays import insert
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Pool
-from stoker.store.rows import KEY, TEAM, insert, key_values
+from stoker.store.rows import KEY, TEAM, key_values
 from stoker.store.rows import key as key_of
 from stoker.store.rows import team as team_of
 from stoker.team import ApiKey, Team
 
-ADD: Final = insert("teams", TEAM, "$")
-ADD_KEY: Final = insert("api_keys", KEY, "$")
+ADD: Final = insert("teams", TEAM)
+ADD_KEY: Final = insert("api_keys", KEY)
 FIRST: Final = f"SELECT {TEAM} FROM teams ORDER BY teams.seq LIMIT 1"
 FIND: Final = f"SELECT {TEAM} FROM teams WHERE teams.id = $1"
 FIND_KEY: Final = f"SELECT {KEY} FROM api_keys WHERE api_keys.secret_hash = $1"

@@ -3,9 +3,8 @@
 Opened by `server.py`. All writing goes through one thread with one connection, which commits everything that waits in
 one transaction; reading goes through a second thread, beside it, on the last committed state.
 
-    jobs ─┬─ submissions, claims, streams, signs ─┐
-    workers ──────────────────────────────────────┼─ transitions ─ rows ─ transaction ─ connection
-    endpoints, teams                               (writer.py carries operations to the thread)
+    jobs, workers, endpoints, teams, parts ─ writer ─ transaction ─ load, save ─ rows, tx
+    (what is called)                         (the thread)           (an image of the rows)
 """
 
 from __future__ import annotations

@@ -6,24 +6,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
-from stoker.job import Job, JobEvent, JobState, JobStep, Purged
-from stoker.store import (
-    SUBMIT_KEY_LIFE_MS,
-    Bodies,
-    Claims,
-    Counts,
-    NewJob,
-    Page,
-    Parts,
-    Result,
-    Stop,
-    StoryLine,
-)
-from stoker.store.rows import JOB, JOB_WIDTH, STORY, stored_job, story_line
-from stoker.store.sqlite import claims, signs, streams, submissions
-from stoker.store.sqlite.transaction import Tx
-from stoker.store.sqlite.transitions import advance_job, find_job, running_on
+from stoker.job import Job, JobState
+from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, StoryLine
+from stoker.store.image import Queued
+from stoker.store.sqlite import parts
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, STORY, stop, stored_job, story_line
+from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
+from stoker.store.transitions import PurgeQueue
+from stoker.store.writes import JobWrites
 
 AHEAD_MOST: Final = 10_000
 PURGE_STEP: Final = 500
@@ -48,9 +39,6 @@ LIST_QUEUED: Final = f"""
 
 DUE: Final = "SELECT id FROM jobs WHERE deadline_ms IS NOT NULL AND deadline_ms <= ? ORDER BY deadline_ms LIMIT ?"
 NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
-QUEUED_UP_TO: Final = f"""
-    SELECT {JOB} FROM jobs INDEXED BY jobs_queued
-    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?"""
 
 PLACE: Final = "SELECT seq, low_priority FROM jobs WHERE id = ? AND team = ? AND state = 'queued'"
 COUNT_AHEAD: Final = """
@@ -64,6 +52,10 @@ OLDEST_QUEUED: Final = """
     SELECT queued_ms FROM jobs WHERE endpoint = ? AND state = 'queued' AND low_priority = 0 ORDER BY seq LIMIT 1"""
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE job = (SELECT jobs.seq FROM jobs WHERE jobs.id = ?) ORDER BY seq"
 
+RUNNING_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = ? AND jobs.state = 'running' ORDER BY jobs.seq"
+STOPS_OF: Final = f"SELECT {STOP} FROM stops WHERE stops.worker = ? ORDER BY stops.asked_ms, stops.job"
+STOPS_DUE: Final = f"SELECT {STOP} FROM stops WHERE stops.asked_ms < ? ORDER BY stops.asked_ms, stops.job"
+
 OUTLIVED: Final = "SELECT seq FROM jobs WHERE purge_ms IS NOT NULL AND purge_ms <= ? ORDER BY purge_ms LIMIT ?"
 FORGET_JOB: Final = "DELETE FROM jobs WHERE seq = ?"
 FORGET_STORY: Final = "DELETE FROM story WHERE job = ?"
@@ -72,18 +64,15 @@ FORGET_KEYS: Final = """
       (SELECT endpoint, key FROM submit_keys WHERE at_ms <= ? ORDER BY at_ms LIMIT ?)"""
 
 
-class SqliteJobs:
+class SqliteJobs(JobWrites):
     """`JobRows`."""
 
     def __init__(self, writer: Lane, reader: Lane) -> None:
+        super().__init__(writer)
         self._writer = writer
         self._reader = reader
 
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def submit(self, new: NewJob) -> Job:
-        """See `submissions`."""
-        return await self._writer.run(lambda tx: submissions.submit(tx, new))
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """One row: job, output, error, webhook."""
@@ -99,18 +88,18 @@ class SqliteJobs:
         return await self._reader.run(lambda tx: _list(tx, team, endpoint, state, page))
 
     async def read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int) -> Parts | None:
-        """See `streams`; a poll that finds nothing new writes nothing."""
-        parts, unread = await self._reader.run(lambda tx: streams.peek(tx, team, endpoint, job))
+        """See `parts`; a poll that finds nothing new writes nothing."""
+        found, unread = await self._reader.run(lambda tx: parts.peek(tx, team, endpoint, job))
         if not unread:
-            return parts
-        return await self._writer.run(lambda tx: streams.read_parts(tx, team, endpoint, job, bytes_max=bytes_max))
+            return found
+        return await self._writer.run(lambda tx: parts.read_parts(tx, team, endpoint, job, bytes_max=bytes_max))
 
     async def purge_queue(self, endpoint: EndpointId, at_ms: int) -> int:
         """In steps, up to the newest job there was at the beginning."""
         newest = await self._reader.run(lambda tx: tx.all(NEWEST)[0][0])
         total = 0
         while True:
-            purged = await self._writer.run(lambda tx: _purge(tx, endpoint, newest, at_ms))
+            purged = await self._writer.run(PurgeQueue(Queued(endpoint, newest, PURGE_STEP), at_ms))
             total += purged
             if purged < PURGE_STEP:
                 return total
@@ -136,57 +125,23 @@ class SqliteJobs:
 
     # ── for workers and loops ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def claim(self, worker: WorkerId, *, limit: int, at_ms: int, lease_ms: int, sdk: str) -> Claims:
-        """See `claims`."""
-        take = claims.Take(worker=worker, limit=limit, at_ms=at_ms, lease_ms=lease_ms, sdk=sdk)
-        return await self._writer.run(lambda tx: claims.claim(tx, take))
-
-    async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
-        """See `transitions`."""
-        return await self._writer.run(lambda tx: advance_job(tx, find_job(tx, job), event, bodies))
-
-    async def progress(self, job: JobId, worker: WorkerId, output: bytes, *, at_ms: int, lease_ms: int) -> JobStep:
-        """See `streams`."""
-        return await self._writer.run(
-            lambda tx: streams.progress(tx, job, worker, output, at_ms=at_ms, lease_ms=lease_ms)
-        )
-
-    async def add_part(self, job: JobId, worker: WorkerId, part: bytes, *, at_ms: int, lease_ms: int) -> bool:
-        """See `streams`."""
-        return await self._writer.run(
-            lambda tx: streams.add_part(tx, job, worker, part, at_ms=at_ms, lease_ms=lease_ms)
-        )
-
-    async def confirm(self, worker: WorkerId, jobs: Sequence[JobId] | None, *, at_ms: int, lease_ms: int) -> None:
-        """See `signs`."""
-        await self._writer.run(lambda tx: signs.confirm(tx, worker, jobs, at_ms=at_ms, lease_ms=lease_ms))
-
     async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
         """The index of deadlines, from its beginning."""
         rows = await self._reader.run(lambda tx: tx.all(DUE, (now_ms, limit)))
         return [row[0] for row in rows]
 
     async def stops(self, worker: WorkerId) -> Sequence[Stop]:
-        """See `signs`."""
-        return await self._reader.run(lambda tx: signs.stops(tx, worker))
-
-    async def mark_told(self, worker: WorkerId, jobs: Sequence[JobId], at_ms: int) -> None:
-        """See `signs`."""
-        await self._writer.run(lambda tx: signs.mark_told(tx, worker, jobs, at_ms))
-
-    async def clear_stops(self, worker: WorkerId, asked_before_ms: int) -> None:
-        """See `signs`; a worker without stops, as most are, costs no transaction."""
-        if await self.stops(worker):
-            await self._writer.run(lambda tx: signs.clear_stops(tx, worker, asked_before_ms))
+        """Longest asked first."""
+        return [stop(row) for row in await self._reader.run(lambda tx: tx.all(STOPS_OF, (worker,)))]
 
     async def stops_due(self, asked_before_ms: int) -> Sequence[Stop]:
-        """See `signs`."""
-        return await self._reader.run(lambda tx: signs.stops_due(tx, asked_before_ms))
+        """Those of gone workers went with them."""
+        return [stop(row) for row in await self._reader.run(lambda tx: tx.all(STOPS_DUE, (asked_before_ms,)))]
 
     async def held_by(self, worker: WorkerId) -> Sequence[Job]:
         """In the order of submission."""
-        found = await self._reader.run(lambda tx: running_on(tx, worker))
-        return [stored.job for stored in found]
+        rows = await self._reader.run(lambda tx: tx.all(RUNNING_ON, (worker,)))
+        return [stored_job(row).job for row in rows]
 
     async def prune(self, now_ms: int, limit: int) -> int:
         """Bodies and parts go with their job's row; at most `limit` keys go too."""
@@ -225,13 +180,6 @@ def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, pa
     return [stored_job(row).job for row in rows]
 
 
-def _purge(tx: Tx, endpoint: EndpointId, newest: int, at_ms: int) -> int:
-    rows = tx.all(QUEUED_UP_TO, (endpoint, newest, PURGE_STEP))
-    for row in rows:
-        advance_job(tx, stored_job(row), Purged(at_ms=at_ms))
-    return len(rows)
-
-
 def _ahead_of(tx: Tx, job: Job) -> int:
     place = tx.one(PLACE, (job.id, job.team))
     if place is None:
@@ -249,7 +197,6 @@ def _count_ahead(tx: Tx, job: Job, low_priority: int, before: int, most: int) ->
 
 
 def _prune(tx: Tx, now_ms: int, limit: int) -> int:
-    tx.flush()  # lines of these jobs may still wait to be written
     outlived = tx.all(OUTLIVED, (now_ms, limit))
     for (seq,) in outlived:
         tx.execute(FORGET_STORY, (seq,))

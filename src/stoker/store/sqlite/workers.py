@@ -7,35 +7,23 @@ from typing import Final
 
 from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
-from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, insert, plain, story_line, worker_values
+from stoker.store.image import plain
+from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, story_line
 from stoker.store.rows import worker as worker_of
-from stoker.store.sqlite.transaction import Row, Tx
-from stoker.store.sqlite.transitions import FIND_WORKER, advance_worker, find_worker, tell_worker
+from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
-from stoker.worker import Worker, WorkerEvent, WorkerReason, WorkerStep
+from stoker.store.writes import WorkerWrites
+from stoker.worker import START_FAILURES, Worker
 
-_HELD: Final = f"""
-    SELECT {WORKER},
-      (SELECT count(*) FROM jobs WHERE jobs.worker = workers.id AND jobs.state = 'running'),
-      (SELECT count(*) FROM stops WHERE stops.worker = workers.id)
-    FROM workers"""
+_HELD: Final = f"SELECT {WORKER}, workers.running, workers.stopping FROM workers"
 ALIVE: Final = f"{_HELD} WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
 ALIVE_OF: Final = f"{_HELD} WHERE workers.gone_ms IS NULL AND workers.endpoint = ? ORDER BY workers.seq"
 GONE_OF: Final = f"""
     {_HELD} WHERE workers.gone_ms IS NOT NULL AND workers.endpoint = ?
     ORDER BY workers.gone_ms DESC, workers.seq DESC LIMIT ?"""
-COUNT_ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
-ADD: Final = insert("workers", WORKER)
+FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = ?"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = ?"
 
-START_FAILURES: Final = (
-    WorkerReason.LAUNCH_FAILED,
-    WorkerReason.CRASHED_WHILE_STARTING,
-    WorkerReason.START_TIMEOUT,
-    WorkerReason.UNHEALTHY,
-    WorkerReason.VANISHED,
-)
-"""Ends before the first take that speak against the release. Those that we wanted do not."""
 FAILED: Final = f"""
     SELECT gone_ms, detail FROM workers
     WHERE release = ?1 AND gone_ms IS NOT NULL AND ready_ms IS NULL
@@ -51,20 +39,17 @@ FORGET_STORY: Final = "DELETE FROM story WHERE worker = ? AND job IS NULL"
 FORGET: Final = "DELETE FROM workers WHERE id = ?"
 
 
-class SqliteWorkers:
+class SqliteWorkers(WorkerWrites):
     """`WorkerRows`."""
 
     def __init__(self, writer: Lane, reader: Lane) -> None:
+        super().__init__(writer)
         self._writer = writer
         self._reader = reader
 
-    async def add(self, worker: Worker, *, alive_max: int) -> bool:
-        """Counted and stored in one transaction, so that two decisions cannot both fill the last place."""
-        return await self._writer.run(lambda tx: _add(tx, worker, alive_max))
-
     async def get(self, worker: WorkerId) -> Worker | None:
         """By id."""
-        return _worker(await self._reader.run(lambda tx: tx.one(FIND_WORKER, (worker,))))
+        return _worker(await self._reader.run(lambda tx: tx.one(FIND, (worker,))))
 
     async def by_token(self, token_hash: str) -> Worker | None:
         """By the SHA-256 of its token."""
@@ -80,10 +65,6 @@ class SqliteWorkers:
     async def alive(self) -> Sequence[Held]:
         """Of every team, oldest first."""
         return [_held(row) for row in await self._reader.run(lambda tx: tx.all(ALIVE))]
-
-    async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:
-        """See `transitions`."""
-        return await self._writer.run(lambda tx: advance_worker(tx, find_worker(tx, worker), event))
 
     async def failures(self, release: ReleaseId) -> Failures:
         """Those decided after the last one that became ready."""
@@ -120,17 +101,7 @@ def _held(row: Row) -> Held:
     return Held(worker=worker_of(row), running=running, stopping=stopping)
 
 
-def _add(tx: Tx, worker: Worker, alive_max: int) -> bool:
-    alive: int = tx.all(COUNT_ALIVE, (worker.endpoint,))[0][0]
-    if alive >= alive_max:
-        return False
-    tx.execute(ADD, worker_values(worker))
-    tell_worker(tx, worker)
-    return True
-
-
 def _prune(tx: Tx, gone_before_ms: int, limit: int) -> list[WorkerId]:
-    tx.flush()  # lines of these workers may still wait to be written
     gone = [row[0] for row in tx.all(GONE_BEFORE, (gone_before_ms, limit))]
     for worker in gone:
         tx.execute(FORGET_STORY, (worker,))

@@ -1,7 +1,7 @@
-"""Who carries operations to a connection: a thread that takes all that waits at once, or the caller itself.
+"""Who carries work to a connection: a thread that takes all that waits at once, or the caller itself.
 
-Called by the tables of contents (`jobs.py` and its neighbours). While a lane flushes one transaction to the disk the next operations
-gather; the flush is shared by all of them (D2). There is no timer: a lone operation never waits for company.
+Called by the tables of contents (`jobs.py` and its neighbours). While a lane flushes one transaction to the disk the next work
+gathers; the flush is shared by all of them (D2). There is no timer: a lone one never waits for company.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
 from stoker.errors import Unavailable
-from stoker.store.sqlite.transaction import Operation, Outcome, Tx
+from stoker.store.image import Operation
+from stoker.store.sqlite.transaction import Function, Outcome, Work
 
 T = TypeVar("T")
-Transact = Callable[[sqlite3.Connection, Sequence[Operation]], list[Outcome]]
+Transact = Callable[[sqlite3.Connection, Sequence[Work]], list[Outcome]]
 """`transaction.write` or `transaction.read`."""
 
 BATCH_MOST: Final = 512
@@ -28,10 +29,10 @@ WAITING_MOST: Final = 50_000
 
 
 class Lane(Protocol):
-    """Carries operations to a connection."""
+    """Carries work to a connection."""
 
-    async def run(self, operation: Callable[[Tx], T]) -> T:
-        """The operation's answer, once it is committed. Raises what it raised, or `Unavailable`."""
+    async def run(self, work: Operation[T] | Function[T]) -> T:
+        """The answer, once it is committed. Raises what the work raised, or `Unavailable`."""
         ...
 
     async def close(self) -> None:
@@ -51,11 +52,11 @@ class Inline:
         self._transact = transact
         self._open = True
 
-    async def run(self, operation: Callable[[Tx], T]) -> T:
-        """The operation's answer; it never gives the event loop a turn."""
+    async def run(self, work: Operation[T] | Function[T]) -> T:
+        """The answer; it never gives the event loop a turn."""
         if not self._open:
             raise _closed()
-        (outcome,) = self._transact(self._connection, [operation])
+        (outcome,) = self._transact(self._connection, [work])
         if outcome.error is not None:
             raise outcome.error
         answer: T = outcome.value
@@ -69,7 +70,7 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    operation: Operation
+    work: Work
     future: asyncio.Future[Any]
 
 
@@ -86,8 +87,8 @@ class Thread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Callable[[Tx], T]) -> T:
-        """The operation's answer. One whose caller was cancelled is carried out all the same."""
+    async def run(self, work: Operation[T] | Function[T]) -> T:
+        """The answer. Work whose caller was cancelled is carried out all the same."""
         if not self._open:
             raise _closed()
         if self._queue.qsize() >= WAITING_MOST:
@@ -95,7 +96,7 @@ class Thread:
                 "too many operations wait for the database", code="store_busy", next_step="try again shortly"
             )
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(operation, future))
+        self._queue.put(_Waiting(work, future))
         return await future
 
     async def close(self) -> None:
@@ -110,7 +111,7 @@ class Thread:
         while not last:
             batch, last = self._gather()
             if batch:
-                self._answer(batch, self._transact(self._connection, [waiting.operation for waiting in batch]))
+                self._answer(batch, self._transact(self._connection, [waiting.work for waiting in batch]))
         self._connection.close()
 
     def _gather(self) -> tuple[list[_Waiting], bool]:

@@ -1,0 +1,108 @@
+"""A worker's take: who asks, how many it may hold, and which jobs it is given.
+
+What must stay true: the cost does not depend on how many jobs wait. A take looks at the head of the queue only; when it finds
+nothing there but jobs that were over, it looks again, further (`Taken.again`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stoker import worker as workers
+from stoker.ids import WorkerId
+from stoker.job import AttemptLost, Claimed, Job, JobReason, JobState
+from stoker.store import Claim, Claims
+from stoker.store.image import Image, Needs, StoredJob, StoredWorker
+from stoker.store.signs import clear_stops
+from stoker.store.transitions import advance_job, find_worker, running_on, save_worker
+from stoker.worker import Took, WorkerState
+
+LOOK_MOST: Final = 1_000
+"""Jobs beyond those it may have that one transaction looks at for a take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one look brought."""
+
+    claims: Claims
+    again: bool = False
+    """Whether jobs may wait that it did not see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """One look of `JobRows.claim`."""
+
+    worker: WorkerId
+    limit: int
+    at_ms: int
+    lease_ms: int
+    sdk: str
+    lost_before_ms: int | None
+    look: int = 0
+    """How many more jobs to look at than it may have."""
+
+    def further(self) -> Take:
+        """The take that follows one which saw nothing but jobs that were over."""
+        return replace(self, lost_before_ms=None, look=min(LOOK_MOST, 4 * self.look + 8))
+
+    def need(self, needs: Needs) -> None:
+        """The worker and the head of its endpoint's queue."""
+        needs.workers.add(self.worker)
+        needs.takes.append((self.worker, self.limit, self.look))
+        if self.lost_before_ms is not None:
+            needs.running_of.add(self.worker)
+
+    def decide(self, image: Image) -> Taken:
+        """Register the take and hand out what the worker may have. Raises `NotFound`."""
+        stored = find_worker(image, self.worker)
+        before = stored.worker
+        after = workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker
+        save_worker(image, before, after)
+        ready_now = after.state is WorkerState.READY and before.state is not WorkerState.READY
+        lost = self._settle(image)
+        if lost:  # they wait again, some of them before the head that was loaded
+            return Taken(Claims(worker=stored.worker, lost=lost, ready_now=ready_now), again=True)
+        full = after.takes_jobs and stored.free <= 0
+        claims, again = self._hand_out(image, stored) if after.takes_jobs else ([], False)
+        if claims and stored.worker.idle_ms is not None:
+            image.save_worker(replace(stored.worker, idle_ms=None))
+        return Taken(Claims(worker=stored.worker, claims=claims, ready_now=ready_now, full=full), again)
+
+    def _settle(self, image: Image) -> list[Job]:
+        """The worker says that it holds nothing: what it was given before, and did not finish, is lost."""
+        if self.lost_before_ms is None:
+            return []
+        lost = []
+        event = AttemptLost(at_ms=self.at_ms, worker=self.worker, reason=JobReason.RESULT_MISSING)
+        for stored in running_on(image, self.worker):
+            if stored.job.claimed_ms is not None and stored.job.claimed_ms < self.lost_before_ms:
+                lost.append(advance_job(image, stored, event).job)
+        clear_stops(image, self.worker, self.lost_before_ms, self.at_ms)
+        return lost
+
+    def _hand_out(self, image: Image, stored: StoredWorker) -> tuple[list[Claim], bool]:
+        """Up to `limit` jobs from the head of the queue; and whether more may wait behind jobs that were none any more."""
+        head = image.heads[stored.worker.endpoint]
+        lease_until_ms = None if stored.worker.pinged_ms is None else self.at_ms + self.lease_ms
+        event = Claimed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
+        claims: list[Claim] = []
+        passed = []
+        missed = False
+        limit = min(self.limit, stored.free)
+        while head and len(claims) < limit:
+            first = head.pop(0)
+            if first.job in image.stops[self.worker]:  # the stop would hit it
+                passed.append(first)
+                continue
+            waiting = image.jobs[first.job]
+            if waiting.job.state is JobState.QUEUED:  # nobody cancelled it in this very transaction
+                waiting = StoredJob(waiting.seq, advance_job(image, waiting, event).job)
+            if waiting.job.state is JobState.RUNNING:
+                claims.append(Claim(job=waiting.job, input=first.input, s3_config=first.s3_config))
+            else:
+                missed = True
+        head[:0] = passed
+        return claims, missed and not claims

@@ -1,0 +1,337 @@
+"""What a write transaction knows and what it changes: rows in memory, between loading and saving.
+
+Both databases work alike. Everything that waits becomes one transaction: its operations say which rows they need
+(`Needs`), the adapter loads them in a few statements into an `Image`, the operations decide one after the other on the
+image (`transitions.py` and its neighbours), and the adapter saves what changed in a few statements. So the rules are
+called on rows read inside the transaction (D3), and the number of statements does not grow with the number of operations.
+
+What must stay true: an operation that raises a `StokerError` has changed nothing of the image.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from stoker.errors import Defect
+from stoker.ids import EndpointId, JobId, TeamId, WorkerId
+from stoker.job import Job, JobState
+from stoker.store import Counts, NewJob, Stop
+from stoker.worker import Worker, WorkerState
+
+T_co = TypeVar("T_co", covariant=True)
+
+COUNTERS: Final = tuple(item.name for item in fields(Counts))
+_PLACE: Final = {name: place for place, name in enumerate(COUNTERS)}
+
+
+class Operation(Protocol[T_co]):
+    """Something that one transaction does for one caller."""
+
+    def need(self, needs: Needs) -> None:
+        """Name the rows that `decide` looks at."""
+        ...
+
+    def decide(self, image: Image) -> T_co:
+        """Change the image; the caller's answer. Raises `StokerError` when it cannot be done."""
+        ...
+
+
+class Queued(NamedTuple):
+    """Which waiting jobs to load: of `endpoint`, at most `limit`, up to the row `newest`."""
+
+    endpoint: EndpointId
+    newest: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Needs:
+    """Rows that a transaction's operations look at. A worker comes with the slots of its endpoint, and with what it was told
+    to stop; a running job with its worker; an idempotency key with the job it made."""
+
+    jobs: set[JobId] = field(default_factory=set)
+    workers: set[WorkerId] = field(default_factory=set)
+    running_of: set[WorkerId] = field(default_factory=set)
+    """Workers whose running jobs are looked at."""
+    takes: list[tuple[WorkerId, int, int]] = field(default_factory=list)
+    """Workers that may be given so many jobs, and how many more to look at: see `Image.heads_wanted`."""
+    queued: list[Queued] = field(default_factory=list)
+    keys: set[SubmitKey] = field(default_factory=set)
+    alive_of: set[EndpointId] = field(default_factory=set)
+    """Endpoints whose workers are counted."""
+    new_jobs: int = 0
+    """How many row numbers for jobs are wanted."""
+
+
+class SubmitKey(NamedTuple):
+    """An idempotency key, as its endpoint knows it."""
+
+    endpoint: EndpointId
+    key: str
+
+
+class KeyUse(NamedTuple):
+    """What a key was used for."""
+
+    job: JobId
+    body_hash: str
+    at_ms: int
+
+
+class StoredJob(NamedTuple):
+    """A job and the number of its row, by which bodies and the ledger know it."""
+
+    seq: int
+    job: Job
+
+
+class Head(NamedTuple):
+    """A waiting job, which is among the image's jobs, with what its worker will see."""
+
+    job: JobId
+    input: bytes
+    s3_config: bytes | None
+
+
+@dataclass(slots=True)
+class StoredWorker:
+    """A worker and what it holds."""
+
+    worker: Worker
+    running: int
+    """Jobs that it runs."""
+    stopping: int
+    """Jobs that it was told to stop and has not let go."""
+    slots: int
+    """How many it may hold."""
+
+    @property
+    def free(self) -> int:
+        """Slots that are not in use."""
+        return self.slots - self.running - self.stopping
+
+
+@dataclass(slots=True)
+class Body:
+    """What a job's status shows besides the job."""
+
+    output: bytes | None
+    error: str | None
+    fresh: bool
+    """Whether this replaces what is stored; otherwise None leaves what is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the ledger as it is written; `job` is the row number of the job."""
+
+    at_ms: int
+    team: TeamId
+    endpoint: EndpointId
+    job: int | None
+    worker: WorkerId | None
+    kind: str
+    state: str
+    reason: str
+    attempt: int | None
+    text: str
+
+
+class Move(Enum):
+    """What became of a stored job: which of its columns, and of their indexes, have to be written."""
+
+    CLAIMED = auto()
+    ENDED = auto()
+    RENEWED = auto()
+    """A sign of life changed its lease, nothing else."""
+    OTHER = auto()
+
+
+class JobChange(NamedTuple):
+    """A stored job as it was loaded and as it is now."""
+
+    seq: int
+    before: Job
+    after: Job
+
+    @property
+    def move(self) -> Move:
+        """Which columns differ."""
+        before, after = self.before, self.after
+        if after.state is before.state:
+            same = after.attempt == before.attempt and after.queued_ms == before.queued_ms
+            return Move.RENEWED if same else Move.OTHER
+        if after.state is JobState.RUNNING:
+            return Move.CLAIMED if before.state is JobState.QUEUED else Move.OTHER
+        return Move.ENDED if after.state.final and not before.state.final else Move.OTHER
+
+
+class Image:
+    """The rows of one transaction.
+
+    The first group is what the adapter loads; the second is what it saves afterwards. Row numbers for new jobs come from
+    `new_seqs`.
+    """
+
+    def __init__(self, new_seqs: Iterator[int]) -> None:
+        self.new_seqs = new_seqs
+        self.jobs: dict[JobId, StoredJob] = {}
+        self.workers: dict[WorkerId, StoredWorker] = {}
+        self.running: defaultdict[WorkerId, set[JobId]] = defaultdict(set)
+        """Of those in `Needs.running_of`."""
+        self.stops: defaultdict[WorkerId, dict[JobId, Stop]] = defaultdict(dict)
+        self.heads: defaultdict[EndpointId, list[Head]] = defaultdict(list)
+        """Waiting jobs in the order in which they are handed out."""
+        self.queued: defaultdict[EndpointId, list[JobId]] = defaultdict(list)
+        """The answer to `Needs.queued`."""
+        self.keys: dict[SubmitKey, KeyUse] = {}
+        self.alive: dict[EndpointId, int] = {}
+
+        self.new_jobs: dict[JobId, NewJob] = {}
+        """They are among `jobs` too, as they stand now."""
+        self.new_workers: list[WorkerId] = []
+        self.new_keys: set[SubmitKey] = set()
+        self.bodies: dict[int, Body] = {}
+        self.new_parts: defaultdict[int, list[bytes]] = defaultdict(list)
+        self.dropped_parts: set[int] = set()
+        self.reopened: set[int] = set()
+        """Jobs whose stream begins anew."""
+        self.changed_stops: dict[tuple[WorkerId, JobId], Stop | None] = {}
+        """None: cleared."""
+        self.counted: defaultdict[EndpointId, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
+        """Changes of the counters, in the order of `COUNTERS`."""
+        self.lines: list[Line] = []
+        self._jobs_before: dict[JobId, Job] = {}
+        self._workers_before: dict[WorkerId, StoredWorker] = {}
+
+    # ── for adapters ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def heads_wanted(self, needs: Needs) -> Mapping[EndpointId, int]:
+        """How many waiting jobs of which endpoint the takes may be given, once the workers are loaded."""
+        wanted: defaultdict[EndpointId, int] = defaultdict(int)
+        for worker, limit, more in needs.takes:
+            stored = self.workers.get(worker)
+            if stored is not None and stored.worker.state in _MAY_TAKE and stored.running < stored.slots:
+                # What it was told to stop it may have let go; or it waits again, and is not for this worker.
+                wanted[stored.worker.endpoint] += min(limit, stored.slots - stored.running) + stored.stopping + more
+        return wanted
+
+    def job_changes(self) -> Iterator[JobChange]:
+        """Stored jobs that are others now."""
+        for job, before in self._jobs_before.items():
+            seq, after = self.jobs[job]
+            yield JobChange(seq, before, after)
+
+    def worker_changes(self) -> Iterator[tuple[Worker, StoredWorker]]:
+        """Stored workers that are others now: as they were, and as they are."""
+        for worker, before in self._workers_before.items():
+            yield before.worker, self.workers[worker]
+
+    # ── for operations ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_job(self, new: NewJob) -> int:
+        """The job is new; the number of its row."""
+        if new.job.id in self.jobs:
+            raise Defect(f"two jobs have the id {new.job.id}")
+        seq = next(self.new_seqs)
+        self.new_jobs[new.job.id] = new
+        self.jobs[new.job.id] = StoredJob(seq, new.job)
+        return seq
+
+    def save_job(self, stored: StoredJob, after: Job) -> None:
+        """The job is another now."""
+        if after.id not in self.new_jobs:
+            self._jobs_before.setdefault(after.id, stored.job)
+        self.jobs[after.id] = StoredJob(stored.seq, after)
+
+    def save_worker(self, after: Worker) -> None:
+        """The worker is another now."""
+        stored = self._writable(after.id)
+        stored.worker = after
+
+    def hold(self, worker: WorkerId, *, running: int = 0, stopping: int = 0) -> None:
+        """The worker runs so many jobs more, and has to let go of so many more. Forgotten workers hold nothing."""
+        if worker in self.workers:
+            stored = self._writable(worker)
+            stored.running += running
+            stored.stopping += stopping
+
+    def _writable(self, worker: WorkerId) -> StoredWorker:
+        stored = self.workers[worker]
+        if worker not in self._workers_before:
+            self._workers_before[worker] = replace(stored)
+        return stored
+
+    def ask_stop(self, stop: Stop) -> None:
+        """The worker has to let go of a job."""
+        if stop.job not in self.stops[stop.worker]:
+            self.hold(stop.worker, stopping=1)
+        self._set_stop(stop)
+
+    def mark_told(self, stop: Stop, at_ms: int) -> None:
+        """The worker was told."""
+        self._set_stop(replace(stop, told_ms=at_ms))
+
+    def let_go(self, worker: WorkerId, job: JobId) -> bool:
+        """The worker has let go of a job; whether it was told to."""
+        if self.stops[worker].pop(job, None) is None:
+            return False
+        self.changed_stops[worker, job] = None
+        self.hold(worker, stopping=-1)
+        return True
+
+    def _set_stop(self, stop: Stop) -> None:
+        self.stops[stop.worker][stop.job] = stop
+        self.changed_stops[stop.worker, stop.job] = stop
+
+    def count(self, endpoint: EndpointId, counter: str, change: int) -> None:
+        """Change a counter of an endpoint."""
+        self.counted[endpoint][_PLACE[counter]] += change
+
+    def keep_body(self, seq: int, body: Body) -> None:
+        """Show this from now on."""
+        held = self.bodies.get(seq)
+        if held is not None and not body.fresh:
+            body = Body(
+                held.output if body.output is None else body.output,
+                held.error if body.error is None else body.error,
+                held.fresh,
+            )
+        self.bodies[seq] = body
+
+    def drop_parts(self, seq: int) -> None:
+        """Forget the parts of a job's stream."""
+        self.new_parts.pop(seq, None)
+        self.dropped_parts.add(seq)
+
+
+_MAY_TAKE: Final = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
+"""States in which a take may be answered with a job: the first take makes a worker ready."""
+
+
+def plain(text: str) -> str:
+    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def line_values(line: Line) -> tuple[Any, ...]:
+    """The line's columns, in the order of `LINE`."""
+    return (
+        line.at_ms,
+        line.team,
+        line.endpoint,
+        line.job,
+        line.worker,
+        line.kind,
+        line.state,
+        line.reason,
+        line.attempt,
+        line.text,
+    )
+
+
+LINE: Final = tuple(item.name for item in fields(Line))

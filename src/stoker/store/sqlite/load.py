@@ -1,0 +1,120 @@
+"""The rows that a transaction's operations need, read into an image.
+
+Called by `transaction.py`, once per transaction. What must stay true: the cost does not depend on how many jobs wait or have
+ended. The index `jobs_queued` is walked from its beginning, once for each priority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Final
+
+from stoker.ids import EndpointId, JobId, WorkerId
+from stoker.job import JobState
+from stoker.store.image import Head, Image, KeyUse, Needs, StoredJob, StoredWorker
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
+from stoker.store.sqlite.tx import Row, Tx
+
+_AMONG: Final = "IN (SELECT value FROM json_each(?))"
+LAST_JOB: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
+KEY_USE: Final = "SELECT job, body_hash, at_ms FROM submit_keys WHERE endpoint = ? AND key = ?"
+JOBS: Final = f"SELECT {JOB} FROM jobs WHERE jobs.id {_AMONG}"
+RUNNING_OF: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'"
+WORKERS: Final = f"""
+    SELECT {WORKER}, workers.running, workers.stopping, endpoints.slots
+    FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}"""
+STOPS: Final = f"SELECT {STOP} FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job"
+HEAD: Final = f"""
+    SELECT {JOB}, inputs.input, jobs.s3_config FROM jobs INDEXED BY jobs_queued JOIN inputs ON inputs.job = jobs.seq
+    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority = ? ORDER BY jobs.seq LIMIT ?"""
+QUEUED: Final = f"""
+    SELECT {JOB} FROM jobs INDEXED BY jobs_queued
+    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?"""
+ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
+
+
+def load(tx: Tx, needs: Needs) -> Image:
+    """The image of what is needed; what is not there is missing in it."""
+    image = Image(_new_seqs(tx) if needs.new_jobs else iter(()))
+    made = _load_keys(tx, image, needs)
+    _load_jobs(tx, image, needs.jobs | made)
+    for which in needs.queued:
+        image.queued[which.endpoint] = _add_jobs(image, tx.all(QUEUED, which))
+    _load_workers(tx, image, needs.workers | _workers_of(image))
+    _load_running(tx, image, needs.running_of)
+    _load_stops(tx, image)
+    for endpoint, wanted in image.heads_wanted(needs).items():
+        _load_head(tx, image, endpoint, wanted)
+    for endpoint in needs.alive_of:
+        image.alive[endpoint] = tx.all(ALIVE, (endpoint,))[0][0]
+    return image
+
+
+def _new_seqs(tx: Tx) -> Iterator[int]:
+    """There is one writer: nobody else takes the next number."""
+    return count(tx.all(LAST_JOB)[0][0] + 1)
+
+
+def _load_keys(tx: Tx, image: Image, needs: Needs) -> set[JobId]:
+    """Jobs that the keys made."""
+    for key in needs.keys:
+        row = tx.one(KEY_USE, key)
+        if row is not None:
+            image.keys[key] = KeyUse(*row)
+    return {use.job for use in image.keys.values()}
+
+
+def _load_jobs(tx: Tx, image: Image, jobs: set[JobId]) -> None:
+    if jobs:
+        _add_jobs(image, tx.among(JOBS, jobs))
+
+
+def _add_jobs(image: Image, rows: Iterable[Row]) -> list[JobId]:
+    """Once each, however often they are read."""
+    added = []
+    for row in rows:
+        stored = stored_job(row)
+        image.jobs.setdefault(stored.job.id, stored)
+        added.append(stored.job.id)
+    return added
+
+
+def _workers_of(image: Image) -> set[WorkerId]:
+    """Who runs the jobs."""
+    jobs = (stored.job for stored in image.jobs.values())
+    return {job.worker for job in jobs if job.worker is not None and job.state is JobState.RUNNING}
+
+
+def _load_workers(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
+    for row in tx.among(WORKERS, workers) if workers else ():
+        image.workers[row[0]] = StoredWorker(worker(row), *row[WORKER_WIDTH:])
+
+
+def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
+    busy = [one for one in workers if one in image.workers and image.workers[one].running]
+    if busy:
+        for job in _add_jobs(image, tx.among(RUNNING_OF, busy)):
+            runs: StoredJob = image.jobs[job]
+            assert runs.job.worker is not None
+            image.running[runs.job.worker].add(job)
+
+
+def _load_stops(tx: Tx, image: Image) -> None:
+    told = [one for one, stored in image.workers.items() if stored.stopping]
+    for row in tx.among(STOPS, told) if told else ():
+        found = stop(row)
+        image.stops[found.worker][found.job] = found
+
+
+def _load_head(tx: Tx, image: Image, endpoint: EndpointId, wanted: int) -> None:
+    """Normal priority first, each in the order of submission."""
+    for low_priority in (0, 1):
+        rows = tx.all(HEAD, (endpoint, low_priority, wanted))
+        jobs = _add_jobs(image, rows)
+        image.heads[endpoint] += [
+            Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]) for job, row in zip(jobs, rows, strict=True)
+        ]
+        wanted -= len(rows)
+        if wanted <= 0:
+            break

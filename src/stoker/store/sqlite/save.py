@@ -1,0 +1,208 @@
+"""What changed in an image, written back in few statements.
+
+Called by `transaction.py`, once per transaction. Columns that a change leaves alone are not named: they cost no work on their
+indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, Final
+
+from stoker.store import NewJob
+from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob, line_values
+from stoker.store.rows import (
+    NEW_JOB,
+    WORKER,
+    moving_job_values,
+    moving_worker_values,
+    new_job_values,
+    plain_error,
+    worker_values,
+)
+from stoker.store.sqlite.tx import LARGE_BYTES, Tx, places
+
+_MOVING: Final = [
+    "state",
+    "reason",
+    "queued_ms",
+    "expires_ms",
+    "attempt",
+    "losses",
+    "worker",
+    "claimed_ms",
+    "confirmed_ms",
+    "lease_until_ms",
+    "finished_ms",
+    "deadline_ms",
+    "purge_ms",
+]
+_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "running", "stopping"]
+_KEPT: Final = "s3_config = CASE WHEN new.column2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
+"""A failed or timed-out job keeps its S3 configuration: a client's retry needs it. `column2` is the state."""
+
+SAVE_WORKER: Final = """
+    UPDATE workers SET state = ?, reason = ?, detail = ?, launched_ms = ?, ready_ms = ?, idle_ms = ?, drained_ms = ?,
+      stopped_ms = ?, gone_ms = ?, seen_ms = ?, pinged_ms = ?, sdk = ?, exit_code = ?, exit_text = ?, running = ?,
+      stopping = ?
+    WHERE id = ?"""
+COUNT: Final = (
+    f"INSERT INTO counters (endpoint, {', '.join(COUNTERS)}) VALUES {places(len(COUNTERS) + 1)} "
+    f"ON CONFLICT (endpoint) DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COUNTERS)}"
+)
+ASK_STOP: Final = "INSERT OR REPLACE INTO stops (worker, job, asked_ms, told_ms) VALUES (?, ?, ?, ?)"
+LET_GO: Final = "DELETE FROM stops WHERE worker = ? AND job = ?"
+KEEP_KEY: Final = "INSERT OR REPLACE INTO submit_keys (endpoint, key, job, body_hash, at_ms) VALUES (?, ?, ?, ?, ?)"
+DROP_PARTS: Final = "DELETE FROM parts WHERE job = ?"
+ADD_PART: Final = "INSERT INTO parts (job, part) VALUES (?, ?)"
+DROP_OUTPUT: Final = "DELETE FROM outputs WHERE job = ?"
+REOPEN_STREAM: Final = "UPDATE jobs SET stream_closed = 0 WHERE seq = ?"
+
+Statement = Callable[[int], str]
+"""The statement that writes so many rows at once."""
+
+
+def inserts(table: str, columns: str, conflict: str = "") -> Statement:
+    """Insert rows of `columns`, which may carry the table's name."""
+    names = columns.replace(f"{table}.", "")
+    width = names.count(",") + 1
+    return cache(lambda rows: f"INSERT INTO {table} ({names}) VALUES {places(width, rows)} {conflict}")
+
+
+def updates(table: str, key: str, columns: Sequence[str], *more: str) -> Statement:
+    """Update rows of `key` and `columns`, found by the key."""
+    changes = ", ".join([*(f"{name} = new.column{number}" for number, name in enumerate(columns, 2)), *more])
+    width = len(columns) + 1
+    return cache(
+        lambda rows: (
+            f"UPDATE {table} SET {changes} FROM (VALUES {places(width, rows)}) AS new WHERE {table}.{key} = new.column1"
+        )
+    )
+
+
+_OUTPUT: Final = "job, output, error"
+ADD_JOBS: Final = inserts("jobs", f"seq, {NEW_JOB}")
+ADD_INPUTS: Final = inserts("inputs", "job, input")
+ADD_WORKERS: Final = inserts("workers", f"{WORKER}, running, stopping")
+REPLACE_OUTPUTS: Final = inserts(
+    "outputs", _OUTPUT, "ON CONFLICT (job) DO UPDATE SET output = excluded.output, error = excluded.error"
+)
+MERGE_OUTPUTS: Final = inserts(
+    "outputs",
+    _OUTPUT,
+    "ON CONFLICT (job) DO UPDATE SET output = coalesce(excluded.output, output), error = coalesce(excluded.error, error)",
+)
+TELL: Final = inserts("story", ", ".join(LINE))
+TOUCH_WORKERS: Final = updates("workers", "id", _TOUCHED)
+MOVES: Final[dict[Move, Statement]] = {
+    Move.CLAIMED: updates(
+        "jobs",
+        "seq",
+        ["state", "reason", "attempt", "worker", "claimed_ms", "confirmed_ms", "lease_until_ms", "deadline_ms"],
+    ),
+    Move.ENDED: updates(
+        "jobs", "seq", ["state", "reason", "finished_ms", "lease_until_ms", "deadline_ms", "purge_ms"], _KEPT
+    ),
+    Move.RENEWED: updates("jobs", "seq", ["reason", "confirmed_ms", "lease_until_ms", "deadline_ms"]),
+    Move.OTHER: updates("jobs", "seq", _MOVING, _KEPT),
+}
+
+
+def _moved(change: JobChange) -> Sequence[object]:
+    """The row for the statement of the change's move."""
+    job, seq = change.after, change.seq
+    state, reason = job.state.value, job.reason.value
+    match change.move:
+        case Move.CLAIMED:
+            lease = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
+            return (seq, state, reason, job.attempt, job.worker, *lease)
+        case Move.ENDED:
+            return (seq, state, reason, job.finished_ms, job.lease_until_ms, job.deadline_ms, job.purge_ms)
+        case Move.RENEWED:
+            return (seq, reason, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
+        case Move.OTHER:
+            return (seq, *moving_job_values(job))
+
+
+def save(tx: Tx, image: Image) -> None:
+    """Write it all."""
+    if image.new_jobs:
+        _add_jobs(tx, [(image.jobs[job], new) for job, new in image.new_jobs.items()])
+    _save_jobs(tx, image.job_changes())
+    _save_streams(tx, image)
+    _save_bodies(tx, image.bodies)
+    _save_workers(tx, image)
+    for (worker, job), stop in image.changed_stops.items():
+        if stop is None:
+            tx.execute(LET_GO, (worker, job))
+        else:
+            tx.execute(ASK_STOP, (worker, job, stop.asked_ms, stop.told_ms))
+    for key in image.new_keys:
+        tx.execute(KEEP_KEY, (*key, *image.keys[key]))
+    for endpoint, changes in image.counted.items():
+        tx.execute(COUNT, (endpoint, *changes))
+    tx.write(TELL, [line_values(line) for line in image.lines])
+
+
+def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:
+    tx.write(ADD_JOBS, [(stored.seq, *new_job_values(stored.job, new.webhook, new.s3_config)) for stored, new in added])
+    _write_bodies(tx, ADD_INPUTS, [(stored.seq, new.input) for stored, new in added])
+
+
+def _write_bodies(
+    tx: Tx, statement: Statement, rows: Sequence[tuple[int, Any]] | Sequence[tuple[int, Any, Any]]
+) -> None:
+    """Rows whose second value is a body: large ones go alone."""
+    small = []
+    for row in rows:
+        if row[1] is not None and len(row[1]) >= LARGE_BYTES:
+            tx.write(statement, [row])
+        else:
+            small.append(row)
+    tx.write(statement, small)
+
+
+def _save_jobs(tx: Tx, changes: Iterable[JobChange]) -> None:
+    rows: dict[Move, list[Sequence[object]]] = {move: [] for move in Move}
+    for change in changes:
+        rows[change.move].append(_moved(change))
+    for move, moved in rows.items():
+        tx.write(MOVES[move], moved)
+
+
+def _save_bodies(tx: Tx, bodies: dict[int, Body]) -> None:
+    replaced, merged = [], []
+    for seq, body in bodies.items():
+        row = (seq, body.output, plain_error(body.error))
+        if not body.fresh:
+            merged.append(row)
+        elif body.output is None and body.error is None:
+            tx.execute(DROP_OUTPUT, (seq,))
+        else:
+            replaced.append(row)
+    _write_bodies(tx, REPLACE_OUTPUTS, replaced)
+    _write_bodies(tx, MERGE_OUTPUTS, merged)
+
+
+def _save_streams(tx: Tx, image: Image) -> None:
+    for seq in image.dropped_parts:
+        tx.execute(DROP_PARTS, (seq,))
+    for seq in image.reopened:
+        tx.execute(REOPEN_STREAM, (seq,))
+    for seq, parts in image.new_parts.items():
+        for part in parts:
+            tx.execute(ADD_PART, (seq, part))
+
+
+def _save_workers(tx: Tx, image: Image) -> None:
+    new = [image.workers[worker] for worker in image.new_workers]
+    tx.write(ADD_WORKERS, [(*worker_values(one.worker), one.running, one.stopping) for one in new])
+    touched = []
+    for before, stored in image.worker_changes():
+        after, held = stored.worker, (stored.running, stored.stopping)
+        if after.state is before.state:
+            touched.append((after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *held))
+        else:
+            tx.execute(SAVE_WORKER, (*moving_worker_values(after), *held, after.id))
+    tx.write(TOUCH_WORKERS, touched)

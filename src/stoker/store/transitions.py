@@ -1,0 +1,303 @@
+"""Events applied to an image: ask the rules, note what they say, carry out the effects, tell the ledger (D3).
+
+Called by every operation that moves a job or a worker; nothing else changes their states. What must stay true: a worker's
+`running` and `stopping` count its jobs, and its `idle_ms` is set exactly while it is up and both are zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+from stoker import job as jobs
+from stoker import worker as workers
+from stoker.errors import NotFound
+from stoker.ids import JobId, WorkerId
+from stoker.job import (
+    AttemptLost,
+    Cancelled,
+    Claimed,
+    Confirmed,
+    DropUnreadStream,
+    Finished,
+    FreeSlot,
+    Job,
+    JobEffect,
+    JobEvent,
+    JobReason,
+    JobState,
+    JobStep,
+    OutputRefused,
+    Purged,
+    Retried,
+    StopOnWorker,
+    TimePassed,
+)
+from stoker.store import Bodies, Stop
+from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker, plain
+from stoker.worker import Launched, LoseJobs, Pinged, StopInRuntime, Took, Worker, WorkerEvent, WorkerState, WorkerStep
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceJob:
+    """See `JobRows.advance`."""
+
+    job: JobId
+    event: JobEvent
+    bodies: Bodies | None = None
+
+    def need(self, needs: Needs) -> None:
+        """The job, and the worker that speaks of it."""
+        needs.jobs.add(self.job)
+        if isinstance(self.event, Finished | OutputRefused):
+            needs.workers.add(self.event.worker)
+
+    def decide(self, image: Image) -> JobStep:
+        """Raises `NotFound`, `IllegalTransition`."""
+        return advance_job(image, find_job(image, self.job), self.event, self.bodies)
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeQueue:
+    """End waiting jobs: those of `which`; how many there were."""
+
+    which: Queued
+    at_ms: int
+
+    def need(self, needs: Needs) -> None:
+        """The jobs."""
+        needs.queued.append(self.which)
+
+    def decide(self, image: Image) -> int:
+        """All of them."""
+        found = image.queued[self.which.endpoint]
+        for job in found:
+            advance_job(image, image.jobs[job], Purged(at_ms=self.at_ms))
+        return len(found)
+
+
+def find_job(image: Image, job: JobId) -> StoredJob:
+    """The job as it stands. Raises `NotFound`."""
+    stored = image.jobs.get(job)
+    if stored is None:
+        raise NotFound(f"there is no job '{job}'", code="job_not_found")
+    return stored
+
+
+def running_on(image: Image, worker: WorkerId) -> list[StoredJob]:
+    """Jobs that a worker in `Needs.running_of` runs, in the order of submission."""
+    return sorted(image.jobs[job] for job in image.running[worker])
+
+
+def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
+    """Decide one event and note everything that follows from it."""
+    before = stored.job
+    step = jobs.advance(before, event)
+    if step.changed:
+        image.save_job(stored, step.job)
+        _keep_bodies(image, stored.seq, step.job, bodies)
+        _count(image, before, step.job)
+        for effect in step.effects:
+            _carry_out(image, stored, effect, event.at_ms)
+        if not _is_heartbeat(before, event):
+            tell_job(image, stored.seq, step.job, event.at_ms, _kind(step.job, event), _text(event))
+    elif isinstance(event, Finished | OutputRefused) and image.let_go(event.worker, before.id):
+        rest(image, event.worker, event.at_ms)
+    return step
+
+
+def _keep_bodies(image: Image, seq: int, job: Job, bodies: Bodies | None) -> None:
+    """Show what came along, and drop the progress that the change made stale."""
+    output, error = (None, None) if bodies is None else (bodies.output, bodies.error)
+    fresh = job.state in (JobState.QUEUED, JobState.COMPLETED) or job.reason is JobReason.RETRIES_EXHAUSTED
+    if job.state is JobState.QUEUED:
+        image.keep_body(seq, Body(None, None, fresh=True))
+    elif fresh or output is not None or error is not None:
+        image.keep_body(seq, Body(output, error, fresh))
+
+
+def _count(image: Image, before: Job, after: Job) -> None:
+    """Keep the counters of the endpoint, and of the workers that run it."""
+    if before.state is after.state:
+        return
+    if not before.state.final:
+        image.count(before.endpoint, counter(before), -1)
+    image.count(after.endpoint, counter(after), 1)
+    if before.state is JobState.RUNNING and before.worker is not None:
+        image.hold(before.worker, running=-1)
+        image.running[before.worker].discard(before.id)
+        if after.state is JobState.QUEUED:
+            image.count(after.endpoint, "retried", 1)
+    if after.state is JobState.RUNNING and after.worker is not None:
+        image.hold(after.worker, running=1)
+        image.running[after.worker].add(after.id)
+
+
+def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, at_ms: int) -> None:
+    match effect:
+        case StopOnWorker(worker=worker):
+            image.ask_stop(Stop(job=stored.job.id, worker=worker, asked_ms=at_ms))
+        case FreeSlot(worker=worker):
+            rest(image, worker, at_ms)
+        case DropUnreadStream():
+            image.drop_parts(stored.seq)
+            if stored.job.state.final:
+                image.reopened.add(stored.seq)
+        case _:
+            assert_never(effect)
+
+
+def counter(job: Job) -> str:
+    """The counter of the job's state."""
+    return "queued_low" if job.state is JobState.QUEUED and job.low_priority else job.state.value
+
+
+def _is_heartbeat(before: Job, event: JobEvent) -> bool:
+    return isinstance(event, Confirmed) and before.confirmed_ms is not None
+
+
+def _kind(job: Job, event: JobEvent) -> str:
+    """The word of the ledger for what happened."""
+    match event:
+        case Claimed() if job.state is JobState.RUNNING:
+            return "claimed"
+        case Confirmed():
+            return "confirmed"
+        case Finished() | OutputRefused():
+            return "finished"
+        case Retried():
+            return "retried"
+        case Cancelled() | Purged() | AttemptLost() | TimePassed() | Claimed():
+            return "requeued" if job.state is JobState.QUEUED else job.state.value
+        case _:
+            assert_never(event)
+
+
+def _text(event: JobEvent) -> str:
+    """What the ledger says besides the reason: how an attempt was lost."""
+    if not isinstance(event, AttemptLost):
+        return ""
+    return f"{event.reason.value}: {event.text}" if event.text else event.reason.value
+
+
+def tell_job(image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "") -> None:
+    """A line of the ledger about a job."""
+    who = (job.team, job.endpoint, seq, job.worker)
+    image.lines.append(
+        Line(at_ms, *who, kind, job.state.value, job.reason.value, job.attempt or None, plain(text) if text else "")
+    )
+
+
+# ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceWorker:
+    """See `WorkerRows.advance`."""
+
+    worker: WorkerId
+    event: WorkerEvent
+
+    def need(self, needs: Needs) -> None:
+        """The worker, and its jobs if the event may cost it them."""
+        needs.workers.add(self.worker)
+        if not isinstance(self.event, Launched | Took | Pinged):
+            needs.running_of.add(self.worker)
+
+    def decide(self, image: Image) -> WorkerStep:
+        """Raises `NotFound`, `IllegalTransition`."""
+        before = find_worker(image, self.worker).worker
+        step = workers.advance(before, self.event)
+        save_worker(image, before, step.worker)
+        if before.alive and not step.worker.alive:
+            for job in list(image.stops[self.worker]):
+                image.let_go(self.worker, job)
+        for effect in step.effects:
+            match effect:
+                case LoseJobs(reason=reason, text=text):
+                    lost = AttemptLost(at_ms=self.event.at_ms, worker=self.worker, reason=reason, text=text)
+                    for stored in running_on(image, self.worker):
+                        advance_job(image, stored, lost)
+                case StopInRuntime():
+                    pass  # kept by the state: who looks at workers tells the runtime while it is STOPPING
+                case _:
+                    assert_never(effect)
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class AddWorker:
+    """See `WorkerRows.add`."""
+
+    worker: Worker
+    alive_max: int
+
+    def need(self, needs: Needs) -> None:
+        """How many there are: counted and stored in one transaction, two decisions cannot both fill the last place."""
+        needs.alive_of.add(self.worker.endpoint)
+
+    def decide(self, image: Image) -> bool:
+        """Whether there was room."""
+        alive = image.alive[self.worker.endpoint]
+        if alive >= self.alive_max:
+            return False
+        image.alive[self.worker.endpoint] = alive + 1
+        image.workers[self.worker.id] = StoredWorker(self.worker, running=0, stopping=0, slots=0)
+        image.new_workers.append(self.worker.id)
+        tell_worker(image, self.worker)
+        return True
+
+
+def find_worker(image: Image, worker: WorkerId) -> StoredWorker:
+    """The worker as it stands. Raises `NotFound`."""
+    stored = image.workers.get(worker)
+    if stored is None:
+        raise NotFound(f"there is no worker '{worker}'", code="worker_not_found")
+    return stored
+
+
+def save_worker(image: Image, before: Worker, after: Worker) -> None:
+    """Note the record if it is another, and a line of the ledger if its state is."""
+    if after.state is not before.state:
+        tell_worker(image, after)
+    if after != before:
+        image.save_worker(after)
+
+
+def rest(image: Image, worker: WorkerId, at_ms: int) -> None:
+    """Note since when the worker is idle, if it holds nothing now."""
+    stored = image.workers.get(worker)
+    if stored is None or stored.running or stored.stopping:
+        return
+    if stored.worker.idle_ms is None and stored.worker.state in (WorkerState.READY, WorkerState.DRAINING):
+        image.save_worker(replace(stored.worker, idle_ms=at_ms))
+
+
+_WORKER_KINDS: Final = {WorkerState.STARTING: "launched"}
+
+
+def tell_worker(image: Image, worker: Worker) -> None:
+    """A line of the ledger about the state that a worker has just reached."""
+    text = worker.detail
+    if worker.exit is not None and worker.exit.text not in text:
+        text = f"{text}; {worker.exit.text}" if text else worker.exit.text
+    kind = _WORKER_KINDS.get(worker.state, worker.state.value)
+    who = (worker.team, worker.endpoint, None, worker.id)
+    image.lines.append(
+        Line(_reached_ms(worker), *who, kind, worker.state.value, worker.reason.value, None, plain(text))
+    )
+
+
+def _reached_ms(worker: Worker) -> int:
+    """When the worker reached the state it is in."""
+    moments = {
+        WorkerState.DECIDED: worker.decided_ms,
+        WorkerState.STARTING: worker.launched_ms,
+        WorkerState.READY: worker.ready_ms,
+        WorkerState.DRAINING: worker.drained_ms,
+        WorkerState.STOPPING: worker.stopped_ms,
+        WorkerState.GONE: worker.gone_ms,
+    }
+    return moments[worker.state] or 0
