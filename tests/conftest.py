@@ -10,6 +10,10 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]  # fixtures for everybody
+
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Only these may be absent where CI runs; a test that is skipped for any other reason fails there.

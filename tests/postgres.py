@@ -25,6 +25,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from stoker.store.postgres import PostgresStore, Terms
+
 PATIENCE_S = 60.0
 """Starting and stopping take a second or two; a wait this long has failed."""
 PASSWORD = "p%40ss-word"
@@ -232,3 +234,24 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
         yield made
     finally:
         made.close()
+
+
+async def _migrated(url: str) -> None:
+    store = await PostgresStore.open(Terms(url=url))
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A cluster for all tests of this process, with a database `fresh` that has the schema and nothing else."""
+    with cluster() as made:
+        made.run("CREATE DATABASE fresh")
+        asyncio.run(_migrated(made.url("fresh")))
+        yield made
+
+
+@pytest.fixture
+def postgres_url(postgres: Cluster) -> Iterator[str]:
+    """A database of its own, with the schema and nothing else."""
+    with postgres.database("fresh") as name:
+        yield postgres.url(name)

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from stoker.errors import Unavailable
+from stoker.store import Bodies
+from stoker.store.streams import AddPart, Progress
+from stoker.store.submissions import Submit
+from stoker.store.transitions import AdvanceJob
 
 WAITING_MOST: Final = 50_000
 """Operations that may wait: several seconds of work."""
@@ -39,3 +43,14 @@ class Room:
         """It is done, or given up."""
         self._count -= 1
         self._bytes -= size
+
+
+def size_of(work: object) -> int:
+    """Bytes of the bodies that a piece of work brings."""
+    match work:
+        case Submit(new=new):
+            return len(new.input)
+        case AdvanceJob(bodies=Bodies(output=bytes() as body)) | Progress(output=body) | AddPart(part=body):
+            return len(body)
+        case _:
+            return 0

@@ -25,6 +25,16 @@ PAUSE_MOST_S: Final = 2.0
 STATEMENTS_KEPT: Final = 512
 """More than there are different statements, so that each is planned once per connection."""
 
+PLANNING: Final = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+"""Every statement has its index and wants few rows. Plans are kept, so one made while a table was empty must not be one that walks
+it; the statistics of a queue are always late."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -104,22 +114,25 @@ class Database:
     async def _opened(self, statement_s: float) -> Connection:
         terms = self.terms
         milliseconds = str(int(statement_s * 1000))
+        connecting = asyncpg.connect(
+            terms.url,
+            timeout=terms.connect_s,
+            command_timeout=statement_s * 1.2 or None,  # the server's own limit comes first: its error says more
+            statement_cache_size=STATEMENTS_KEPT,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
+            server_settings=PLANNING
+            | {
+                "application_name": "stoker",
+                "statement_timeout": milliseconds,
+                "idle_in_transaction_session_timeout": milliseconds,
+                "timezone": "UTC",
+            },
+        )
+        # A task of its own: asyncpg looks for certificates and passwords in a few small files, and that blocks. We accept it
+        # where a connection is made, and nowhere else.
         async with asyncio.timeout(terms.connect_s):
-            connection: Connection = await asyncpg.connect(
-                terms.url,
-                timeout=terms.connect_s,
-                command_timeout=statement_s * 1.2 or None,  # the server's own limit comes first: its error says more
-                statement_cache_size=STATEMENTS_KEPT,
-                max_cached_statement_lifetime=0,
-                max_cacheable_statement_size=0,
-                server_settings={
-                    "application_name": "stoker",
-                    "statement_timeout": milliseconds,
-                    "idle_in_transaction_session_timeout": milliseconds,
-                    "timezone": "UTC",
-                    "jit": "off",  # compiling costs more than any statement of ours
-                },
-            )
+            connection: Connection = await asyncio.create_task(connecting)
         return connection
 
     def away(self, why: str = "") -> Unavailable:

@@ -37,7 +37,7 @@ _QUEUED: Final = [
     for low in ("false", "true")
 ]
 _RUNNING: Final = f"SELECT {JOB} FROM jobs WHERE jobs.state = 'running' AND {_TAIL}"
-_ENDED: Final = {
+_ENDED: Final[dict[JobState | None, str]] = {
     state: f"SELECT {JOB} FROM ended_jobs AS jobs WHERE jobs.state = '{state.value}' AND {_TAIL}"
     for state in JobState
     if state.final
@@ -51,7 +51,12 @@ def _newest(lists: Sequence[str]) -> str:
 
 LIST_QUEUED: Final = _newest(_QUEUED)
 LIST_ALL: Final = _newest([*_QUEUED, _RUNNING, *_ENDED.values()])
-LISTS: Final = {None: LIST_ALL, JobState.QUEUED: LIST_QUEUED, JobState.RUNNING: _RUNNING, **_ENDED}
+LISTS: Final[dict[JobState | None, str]] = {
+    None: LIST_ALL,
+    JobState.QUEUED: LIST_QUEUED,
+    JobState.RUNNING: _RUNNING,
+    **_ENDED,
+}
 
 DUE: Final = """
     (SELECT id, expires_ms AS due_ms FROM jobs WHERE state = 'queued' AND expires_ms <= $1 ORDER BY expires_ms LIMIT $2)

@@ -36,9 +36,7 @@ async def peek(tx: Connection, team: TeamId, endpoint: EndpointId, job: JobId) -
     return Parts(job=stored.job, parts=(), closed=closed), unread
 
 
-async def read_parts(
-    tx: Connection, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int
-) -> Parts | None:
+async def read_parts(tx: Connection, team: TeamId, endpoint: EndpointId, job: JobId, *, bytes_max: int) -> Parts | None:
     """Take unread parts: up to `bytes_max` while the job runs, but at least one; all that remain once it is final.
 
     A final state must not be announced while parts are withheld: clients stop at the first one they see.

@@ -9,8 +9,8 @@ from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
 from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, StoryLine
 from stoker.store.image import Queued
-from stoker.store.sqlite import parts
 from stoker.store.rows import JOB, JOB_WIDTH, STOP, STORY, stop, stored_job, story_line
+from stoker.store.sqlite import parts
 from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.transitions import PurgeQueue
