@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, get_args
+
+from msgspec.structs import replace
 
 from stoker import job, worker
 from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
@@ -59,7 +61,7 @@ def outcomes(machine: Machine) -> list[Outcome]:
 
 def _try(machine: Machine, record: Any, event: Any) -> Outcome:
     step = machine.advance(record, event)
-    after = getattr(step, fields(step)[0].name)
+    after = getattr(step, step.__struct_fields__[0])
     told = after.state != record.state or after.reason != record.reason
     return Outcome(
         before=record.state,

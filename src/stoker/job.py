@@ -19,9 +19,11 @@ is what the `StopOnWorker` effect is about. See protocol notes in `docs/referenc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from stoker.errors import IllegalTransition
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
@@ -73,8 +75,7 @@ UNCOUNTED_LOSSES: Final = frozenset({JobReason.WORKER_STOPPED, JobReason.DELIVER
 """Losses that do not use up a retry: the handler never saw the job, or we took its worker away ourselves."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One job as it stands. Bodies (input, output, error text) are kept apart from it."""
 
     id: JobId
@@ -142,8 +143,7 @@ class Job:
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker's take was answered with this job."""
 
     at_ms: int
@@ -151,8 +151,7 @@ class Claimed:
     lease_until_ms: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The worker showed that it has the job: a ping that lists it, progress, or a part of its stream."""
 
     at_ms: int
@@ -160,8 +159,7 @@ class Confirmed:
     lease_until_ms: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The worker posted the final result; `failed` when it carries an error."""
 
     at_ms: int
@@ -169,16 +167,14 @@ class Finished:
     failed: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OutputRefused:
+class OutputRefused(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The worker posted a result that is over the output limit. It will not report again (protocol §7.1)."""
 
     at_ms: int
     worker: WorkerId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptLost:
+class AttemptLost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The platform lost the attempt: the worker died, fell silent, was stopped, or never got the job."""
 
     at_ms: int
@@ -188,30 +184,26 @@ class AttemptLost:
     """How it was lost, in words: the ledger keeps it, and a job that is lost once too often tells it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The client cancelled it."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Purged:
+class Purged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The client emptied the queue."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Retried:
+class Retried(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The client asked to run a failed or timed-out job again."""
 
     at_ms: int
     expires_ms: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Nothing happened but time. Due deadlines take effect, the earliest meaning first: ttl, limit, lease."""
 
     at_ms: int
@@ -223,30 +215,26 @@ JobEvent = Claimed | Confirmed | Finished | OutputRefused | AttemptLost | Cancel
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StopOnWorker:
+class StopOnWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tell the worker to stop the job. Must not be lost: a row in the same transaction."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FreeSlot:
+class FreeSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The worker holds one job less. Part of the same transaction: it sets since when the worker is idle."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DropUnreadStream:
+class DropUnreadStream(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Forget stream parts that nobody read: the next attempt sends them again."""
 
 
 JobEffect = StopOnWorker | FreeSlot | DropUnreadStream
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobStep:
+class JobStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an event did. `changed` is false for late and repeated reports; then `job` is the record as it was."""
 
     job: Job

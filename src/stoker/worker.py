@@ -12,9 +12,11 @@ A worker that is stopping or gone is never given a job; jobs that it still held 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from stoker.errors import IllegalTransition
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
@@ -67,16 +69,14 @@ START_FAILURES: Final = (
 """Ends before the first take that speak against the release. Those that we wanted do not."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a worker's process ended. `code` as a shell shows it (137 is SIGKILL); None when nobody could see it."""
 
     code: int | None
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
+class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One worker as it stands."""
 
     id: WorkerId
@@ -126,47 +126,41 @@ class Worker:
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Launched:
+class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The runtime accepted the launch."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LaunchFailed:
+class LaunchFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The runtime refused the launch; nothing runs."""
 
     at_ms: int
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Took:
+class Took(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It asked for work. The first time is the end of its cold start."""
 
     at_ms: int
     sdk: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pinged:
+class Pinged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It sent a ping."""
 
     at_ms: int
     sdk: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReportedUnhealthy:
+class ReportedUnhealthy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Its own fitness check failed; it is about to exit (protocol §15)."""
 
     at_ms: int
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drained:
+class Drained(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Somebody wants it gone once it has finished what it holds."""
 
     at_ms: int
@@ -174,15 +168,13 @@ class Drained:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Emptied:
+class Emptied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It is draining and holds no job any more."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It has to go now, whatever it holds."""
 
     at_ms: int
@@ -190,16 +182,14 @@ class Stopped:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exited:
+class Exited(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The runtime saw it end."""
 
     at_ms: int
     exit: Exit
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vanished:
+class Vanished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The runtime answers, and knows nothing of it."""
 
     at_ms: int
@@ -213,8 +203,7 @@ WorkerEvent = (
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoseJobs:
+class LoseJobs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Every job it holds is a lost attempt. In the same transaction."""
 
     reason: JobReason
@@ -222,16 +211,14 @@ class LoseJobs:
     """What became of the worker, in words."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StopInRuntime:
+class StopInRuntime(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tell the runtime to stop it. Kept by the state: while it is STOPPING the runtime is told again."""
 
 
 WorkerEffect = LoseJobs | StopInRuntime
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerStep:
+class WorkerStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an event did. `changed` is false when the record is as it was."""
 
     worker: Worker

@@ -132,7 +132,7 @@ async def allow_slots(store: Store, slots: int, endpoint: EndpointId = ENDPOINT)
 
 async def submit(store: Store, input: bytes = b'{"n": 1}', **more: Any) -> Job:
     """A job of the first team, waiting; `more` as for `NewJob` or `Job`."""
-    extra = {name: more.pop(name) for name in tuple(more) if name in NewJob.__slots__}
+    extra = {name: more.pop(name) for name in tuple(more) if name in NewJob.__struct_fields__}
     return await store.jobs.submit(NewJob(job=a_job(**more), input=input, **extra))
 
 

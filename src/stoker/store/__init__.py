@@ -16,8 +16,9 @@ proven by `tests/store/`:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from stoker.endpoint import Endpoint, Release
 from stoker.ids import EndpointId, JobId, KeyId, ReleaseId, TeamId, WorkerId
@@ -29,8 +30,7 @@ SUBMIT_KEY_LIFE_MS = 86_400_000
 """How long an `Idempotency-Key` is remembered: a day."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be stored, with what only the worker gets to see."""
 
     job: Job
@@ -44,8 +44,7 @@ class NewJob:
     """Of the whole submitted body; compared when the idempotency key is seen again."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as it is handed to a worker."""
 
     job: Job
@@ -53,8 +52,7 @@ class Claim:
     s3_config: bytes | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Answer to a take."""
 
     worker: Worker
@@ -68,8 +66,7 @@ class Claims:
     """What the worker had lost, as it stands now."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bodies:
+class Bodies(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bodies that an event brings along; stored only if the event changes the job. None leaves what is stored."""
 
     output: bytes | None = None
@@ -77,8 +74,7 @@ class Bodies:
     error: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job with what its status shows."""
 
     job: Job
@@ -88,8 +84,7 @@ class Result:
     webhook: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Unread parts of a job's stream, each JSON, in order."""
 
     job: Job
@@ -98,8 +93,7 @@ class Parts:
     """Whether an earlier call already delivered the end."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoryLine:
+class StoryLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of the ledger."""
 
     at_ms: int
@@ -113,8 +107,7 @@ class StoryLine:
     text: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Counters of one endpoint: momentary for the first three, since its creation for the others."""
 
     queued: int = 0
@@ -127,8 +120,7 @@ class Counts:
     retried: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A worker and how many jobs it holds, those it was told to stop included."""
 
     worker: Worker
@@ -141,8 +133,7 @@ class Held:
         return self.running + self.stopping
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failures:
+class Failures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Launches of one release that ended before their first take, since one last got there."""
 
     count: int = 0
@@ -150,8 +141,7 @@ class Failures:
     text: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job that a worker was, or has to be, told to stop."""
 
     job: JobId
@@ -160,8 +150,7 @@ class Stop:
     told_ms: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The latest plan of the autoscaler for an endpoint, as it is shown."""
 
     endpoint: EndpointId
@@ -171,8 +160,7 @@ class Decision:
     wanted: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which rows of a long list: newest first, before the given id."""
 
     limit: int = 50

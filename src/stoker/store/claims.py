@@ -6,8 +6,10 @@ nothing there but jobs that were over, it looks again, further (`Taken.again`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from stoker import worker as workers
 from stoker.ids import WorkerId
@@ -22,8 +24,7 @@ LOOK_MOST: Final = 1_000
 """Jobs beyond those it may have that one transaction looks at for a take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """What one look brought."""
 
     claims: Claims
@@ -31,8 +32,7 @@ class Taken:
     """Whether jobs may wait that it did not see."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
+class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One look of `JobRows.claim`."""
 
     worker: WorkerId

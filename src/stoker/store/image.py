@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from copy import copy
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from stoker.errors import Defect
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
@@ -24,7 +27,7 @@ from stoker.worker import Worker, WorkerState
 
 T_co = TypeVar("T_co", covariant=True)
 
-COUNTERS: Final = tuple(item.name for item in fields(Counts))
+COUNTERS: Final = Counts.__struct_fields__
 _PLACE: Final = {name: place for place, name in enumerate(COUNTERS)}
 
 
@@ -48,20 +51,19 @@ class Queued(NamedTuple):
     limit: int
 
 
-@dataclass(slots=True)
-class Needs:
+class Needs(msgspec.Struct):
     """Rows that a transaction's operations look at. A worker comes with the slots of its endpoint, and with what it was told
     to stop; a running job with its worker; an idempotency key with the job it made."""
 
-    jobs: set[JobId] = field(default_factory=set)
-    workers: set[WorkerId] = field(default_factory=set)
-    running_of: set[WorkerId] = field(default_factory=set)
+    jobs: set[JobId] = msgspec.field(default_factory=set)
+    workers: set[WorkerId] = msgspec.field(default_factory=set)
+    running_of: set[WorkerId] = msgspec.field(default_factory=set)
     """Workers whose running jobs are looked at."""
-    takes: list[tuple[WorkerId, int, int]] = field(default_factory=list)
+    takes: list[tuple[WorkerId, int, int]] = msgspec.field(default_factory=list)
     """Workers that may be given so many jobs, and how many more to look at: see `Image.heads_wanted`."""
-    queued: list[Queued] = field(default_factory=list)
-    keys: set[SubmitKey] = field(default_factory=set)
-    alive_of: set[EndpointId] = field(default_factory=set)
+    queued: list[Queued] = msgspec.field(default_factory=list)
+    keys: set[SubmitKey] = msgspec.field(default_factory=set)
+    alive_of: set[EndpointId] = msgspec.field(default_factory=set)
     """Endpoints whose workers are counted."""
     new_jobs: int = 0
     """How many row numbers for jobs are wanted."""
@@ -97,8 +99,7 @@ class Head(NamedTuple):
     s3_config: bytes | None
 
 
-@dataclass(slots=True)
-class StoredWorker:
+class StoredWorker(msgspec.Struct, gc=False):
     """A worker and what it holds."""
 
     worker: Worker
@@ -115,8 +116,7 @@ class StoredWorker:
         return self.slots - self.running - self.stopping
 
 
-@dataclass(slots=True)
-class Body:
+class Body(msgspec.Struct, gc=False):
     """What a job's status shows besides the job."""
 
     output: bytes | None
@@ -125,8 +125,7 @@ class Body:
     """Whether this replaces what is stored; otherwise None leaves what is stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A line of the ledger as it is written; `job` is the row number of the job."""
 
     at_ms: int
@@ -263,7 +262,7 @@ class Image:
     def _writable(self, worker: WorkerId) -> StoredWorker:
         stored = self.workers[worker]
         if worker not in self._workers_before:
-            self._workers_before[worker] = replace(stored)
+            self._workers_before[worker] = copy(stored)
         return stored
 
     def ask_stop(self, stop: Stop) -> None:
@@ -318,20 +317,4 @@ def plain(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def line_values(line: Line) -> tuple[Any, ...]:
-    """The line's columns, in the order of `LINE`."""
-    return (
-        line.at_ms,
-        line.team,
-        line.endpoint,
-        line.job,
-        line.worker,
-        line.kind,
-        line.state,
-        line.reason,
-        line.attempt,
-        line.text,
-    )
-
-
-LINE: Final = tuple(item.name for item in fields(Line))
+LINE: Final = Line.__struct_fields__

@@ -6,8 +6,9 @@ A worker that lets go of its last stop, and runs nothing, is idle from then on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from stoker.ids import JobId, WorkerId
 from stoker.job import Confirmed
@@ -18,8 +19,7 @@ SETTLED_MS: Final = 2_000
 """A ping may have left the worker this long before it is read: younger stops may not have reached it then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(msgspec.Struct, frozen=True, gc=False):
     """See `JobRows.confirm`."""
 
     worker: WorkerId
@@ -43,8 +43,7 @@ class Confirm:
             clear_stops(image, self.worker, self.at_ms - SETTLED_MS, self.at_ms, still=named)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkTold:
+class MarkTold(msgspec.Struct, frozen=True, gc=False):
     """See `JobRows.mark_told`."""
 
     worker: WorkerId

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from stoker.ids import JobId, WorkerId
 from stoker.job import Confirmed, JobState, JobStep
@@ -10,8 +11,7 @@ from stoker.store.image import Body, Image, Needs, StoredJob
 from stoker.store.transitions import advance_job, find_job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
+class _Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A sign of a running job."""
 
     job: JobId
@@ -38,8 +38,7 @@ class _Said:
         return stored.job.state is not JobState.RUNNING or stored.job.worker != self.worker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress(_Said):
+class Progress(_Said, frozen=True, kw_only=True, gc=False):
     """See `JobRows.progress`."""
 
     output: bytes
@@ -54,8 +53,7 @@ class Progress(_Said):
         return replace(step, changed=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddPart(_Said):
+class AddPart(_Said, frozen=True, kw_only=True, gc=False):
     """See `JobRows.add_part`."""
 
     part: bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from stoker.errors import Conflict
 from stoker.job import Job
@@ -11,8 +11,7 @@ from stoker.store.image import Image, KeyUse, Needs, SubmitKey, plain
 from stoker.store.transitions import counter, tell_job
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True, gc=False):
     """See `JobRows.submit`."""
 
     new: NewJob

@@ -6,8 +6,10 @@ Called by every operation that moves a job or a worker; nothing else changes the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from stoker import job as jobs
 from stoker import worker as workers
@@ -40,8 +42,7 @@ from stoker.worker import Launched, LoseJobs, Pinged, StopInRuntime, Took, Worke
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class AdvanceJob:
+class AdvanceJob(msgspec.Struct, frozen=True, gc=False):
     """See `JobRows.advance`."""
 
     job: JobId
@@ -59,8 +60,7 @@ class AdvanceJob:
         return advance_job(image, find_job(image, self.job), self.event, self.bodies)
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeQueue:
+class PurgeQueue(msgspec.Struct, frozen=True, gc=False):
     """End waiting jobs: those of `which`; how many there were."""
 
     which: Queued
@@ -193,8 +193,7 @@ def tell_job(image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str 
 # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class AdvanceWorker:
+class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
     """See `WorkerRows.advance`."""
 
     worker: WorkerId
@@ -227,8 +226,7 @@ class AdvanceWorker:
         return step
 
 
-@dataclass(frozen=True, slots=True)
-class AddWorker:
+class AddWorker(msgspec.Struct, frozen=True, gc=False):
     """See `WorkerRows.add`."""
 
     worker: Worker

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from stoker.ids import JobId, WorkerId
 from stoker.job import Job, JobEvent, JobStep

@@ -114,7 +114,7 @@ class Database:
     async def _opened(self, statement_s: float) -> Connection:
         terms = self.terms
         milliseconds = str(int(statement_s * 1000))
-        connecting = asyncpg.connect(
+        connection: Connection = await asyncpg.connect(
             terms.url,
             timeout=terms.connect_s,
             command_timeout=statement_s * 1.2 or None,  # the server's own limit comes first: its error says more
@@ -129,10 +129,6 @@ class Database:
                 "timezone": "UTC",
             },
         )
-        # A task of its own: asyncpg looks for certificates and passwords in a few small files, and that blocks. We accept it
-        # where a connection is made, and nowhere else.
-        async with asyncio.timeout(terms.connect_s):
-            connection: Connection = await asyncio.create_task(connecting)
         return connection
 
     def away(self, why: str = "") -> Unavailable:

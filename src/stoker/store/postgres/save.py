@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from stoker.job import Job, JobState
-from stoker.store.image import COUNTERS, Image, JobChange, Move, line_values
+from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
 from stoker.store.postgres.connection import Connection
 from stoker.store.rows import moving_worker_values, plain_error, worker_values
@@ -112,7 +114,8 @@ FORGET_S3: Final = Part(
 
 _OUTPUT: Final = _types(numbers="job", bodies="output error")
 _STOP: Final = _types("worker job", "asked_ms told_ms")
-_TOLD: Final = _types("kind state reason text team endpoint worker", "at_ms job attempt")
+_NUMBERS: Final = ("at_ms", "job", "attempt")
+_TOLD: Final = {name: "bigint" if name in _NUMBERS else "text" for name in LINE}
 
 ADD_INPUTS: Final = _insert("add_inputs", "inputs", _types("webhook", "job", bodies="input s3_config"))
 REPLACE_OUTPUTS: Final = _insert(
@@ -217,8 +220,7 @@ async def save(tx: Connection, image: Image, shard: int) -> None:
         if any(counted):
             changes.add(COUNT, endpoint, shard, *counted)
     for line in image.lines:
-        at_ms, team, endpoint, job, worker, kind, state, reason, attempt, text = line_values(line)
-        changes.add(TELL, kind, state, reason, text, team, endpoint, worker, at_ms, job, attempt)
+        changes.add(TELL, *astuple(line))
     await changes.write(tx)
 
 

@@ -111,7 +111,7 @@ class SqliteJobs(JobWrites):
     async def counts(self, endpoint: EndpointId) -> Counts:
         """One row, kept by every transition."""
         row = await self._reader.run(lambda tx: tx.one(COUNTS, (endpoint,)))
-        return Counts() if row is None else Counts(**dict(zip(Counts.__slots__, row, strict=True)))
+        return Counts() if row is None else Counts(**dict(zip(Counts.__struct_fields__, row, strict=True)))
 
     async def oldest_queued_ms(self, endpoint: EndpointId) -> int | None:
         """The first entry of the queue's index."""

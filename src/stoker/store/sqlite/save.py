@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from stoker.store import NewJob
-from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob, line_values
+from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob
 from stoker.store.rows import (
     NEW_JOB,
     WORKER,
@@ -142,7 +144,7 @@ def save(tx: Tx, image: Image) -> None:
         tx.execute(KEEP_KEY, (*key, *image.keys[key]))
     for endpoint, changes in image.counted.items():
         tx.execute(COUNT, (endpoint, *changes))
-    tx.write(TELL, [line_values(line) for line in image.lines])
+    tx.write(TELL, [astuple(line) for line in image.lines])
 
 
 def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:
