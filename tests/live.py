@@ -68,7 +68,7 @@ class LiveServer:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         log = self.log_file.open("a")
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("served.py"))],
+            [sys.executable, "-m", "tests.served"],
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=log,

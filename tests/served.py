@@ -7,12 +7,14 @@ import sys
 from blockbuster import BlockBuster
 
 from stoker import config, server
+from tests.blocking import allow
 
 
 def main() -> int:
     """The exit status of the server."""
     settings = config.load()
     guard = BlockBuster(["stoker"])
+    allow(guard)
     guard.activate()
     try:
         return server.serve(settings)

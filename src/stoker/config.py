@@ -22,6 +22,13 @@ CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 """Variables with our prefix that are not settings of the server."""
 
 
+def _postgres(url: SecretStr | None) -> SecretStr | None:
+    """A URL of the one kind that we speak. The message does not quote it: it holds a password."""
+    if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("it is neither empty nor a URL that begins with postgresql://")
+    return url
+
+
 class Settings(BaseModel):
     """Everything the server can be told."""
 
@@ -31,6 +38,17 @@ class Settings(BaseModel):
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path("stoker-data"), description="Where the database, worker directories and logs live."
+    )
+    database: Annotated[SecretStr | None, AfterValidator(_postgres)] = Field(
+        None,
+        description="Where the database is: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; empty: a SQLite file in the data "
+        "directory. Shown nowhere.",
+    )
+    database_connect_s: float = Field(
+        3.0, gt=0, description="How long one attempt to connect to PostgreSQL may take, in seconds."
+    )
+    database_statement_s: float = Field(
+        15.0, gt=0, description="How long one statement may take in PostgreSQL, in seconds."
     )
     worker_url: str = Field(
         "", description="URL under which workers reach this server; empty: derived from host and port."

@@ -407,20 +407,25 @@ def _lose(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, AttemptLost)
     if event.worker != job.worker:
         return _unchanged(job, event)
-    counted = event.reason not in UNCOUNTED_LOSSES
+    return _lost(job, event.at_ms, event.reason, *_freed(job))
+
+
+def _lost(job: Job, at_ms: int, reason: JobReason, *effects: JobEffect) -> JobStep:
+    """It waits again, or has been lost once too often."""
+    counted = reason not in UNCOUNTED_LOSSES
     if (counted and job.losses >= job.retry_limit) or job.attempt >= ATTEMPTS_MAX:
-        return _end(job, JobState.FAILED, JobReason.RETRIES_EXHAUSTED, event.at_ms, *_freed(job))
+        return _end(job, JobState.FAILED, JobReason.RETRIES_EXHAUSTED, at_ms, *effects)
     waiting = replace(
         job,
         state=JobState.QUEUED,
-        reason=event.reason,
+        reason=reason,
         losses=job.losses + (1 if counted else 0),
-        queued_ms=event.at_ms,
+        queued_ms=at_ms,
         claimed_ms=None,
         confirmed_ms=None,
         lease_until_ms=None,
     )
-    return _moved(waiting, *_freed(job), DropUnreadStream())
+    return _moved(waiting, *effects, DropUnreadStream())
 
 
 def _left(job: Job) -> Job:
@@ -500,7 +505,7 @@ def _expire_running(job: Job, event: JobEvent) -> JobStep:
     if job.lease_until_ms is None or job.worker is None or event.at_ms < job.lease_until_ms:
         return _unchanged(job, event)
     reason = JobReason.DELIVERY_UNCONFIRMED if job.confirmed_ms is None else JobReason.WORKER_SILENT
-    return _lose(job, AttemptLost(at_ms=event.at_ms, worker=job.worker, reason=reason))
+    return _lost(job, event.at_ms, reason, *_stopped(job))  # it may run there all the same: no slot is free for it yet
 
 
 _Rule = Callable[[Job, JobEvent], JobStep]

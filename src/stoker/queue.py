@@ -61,7 +61,7 @@ class Queue:
         now_ms = self._clock.now_ms()
         _check(submission)
         job = Job(
-            id=ids.new_job_id(sync=submission.sync),
+            id=ids.new_job_id(now_ms, sync=submission.sync),
             team=endpoint.team,
             endpoint=endpoint.id,
             low_priority=submission.low_priority,

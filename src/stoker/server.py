@@ -34,6 +34,8 @@ from stoker.queue import Queue
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.runtimes.process import ProcessRuntime
 from stoker.signals import Signals
+from stoker.store import Store
+from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
 from stoker.web.app import build_app
 from stoker.web.jobs import JobRoutes
@@ -70,7 +72,7 @@ class _Http(uvicorn.Server):
 class Server:
     """A running server."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, listener: socket.socket, lock: TextIO) -> None:
+    def __init__(self, settings: Settings, store: Store, listener: socket.socket, lock: TextIO) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
         """Set on the first start, when a key was made and not chosen by the settings."""
@@ -92,7 +94,7 @@ class Server:
     async def start(cls, settings: Settings) -> Self:
         """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
         lock, listener = await asyncio.to_thread(_settle, settings)
-        store = await SqliteStore.open(settings.data_dir / "stoker.db")
+        store = await _open_store(settings)
         server = cls(settings, store, listener, lock)
         chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
         made = await server._catalog.bootstrap(chosen)
@@ -200,6 +202,16 @@ class Server:
         )
 
 
+async def _open_store(settings: Settings) -> Store:
+    """The store, with its schema up to date. Raises `StokerError` with the next step."""
+    if not settings.database:
+        return await SqliteStore.open(settings.data_dir / "stoker.db")
+    url = settings.database.get_secret_value()
+    return await PostgresStore.open(
+        Terms(url=url, connect_s=settings.database_connect_s, statement_s=settings.database_statement_s)
+    )
+
+
 def _runtime(settings: Settings, signals: Signals) -> ProcessRuntime | AbsentRuntime:
     if not settings.runs_processes:
         return AbsentRuntime()
@@ -283,6 +295,17 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, on_signal)
     await server.run_until(stop, hurry)
     return 0
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the schema of this Stoker, and do nothing else. Raises `StokerError`."""
+    _configure_logging(settings)
+    asyncio.run(_migrate(settings))
+
+
+async def _migrate(settings: Settings) -> None:
+    store = await _open_store(settings)
+    await store.close()
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -59,6 +59,16 @@ class WorkerReason(StrEnum):
     VANISHED = "vanished"
 
 
+START_FAILURES: Final = (
+    WorkerReason.LAUNCH_FAILED,
+    WorkerReason.CRASHED_WHILE_STARTING,
+    WorkerReason.START_TIMEOUT,
+    WorkerReason.UNHEALTHY,
+    WorkerReason.VANISHED,
+)
+"""Ends before the first take that speak against the release. Those that we wanted do not."""
+
+
 class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a worker's process ended. `code` as a shell shows it (137 is SIGKILL); None when nobody could see it."""
 
@@ -123,7 +133,7 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class LaunchFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The runtime refused the launch; nothing runs."""
+    """The runtime refused the launch; nothing runs. One that speaks all the same is there: then the refusal was wrong."""
 
     at_ms: int
     text: str
@@ -306,8 +316,10 @@ def _exited(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 
 def _exited_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    """It goes for the reason that it was told; what it still held was lost by how it went."""
     assert isinstance(event, Exited)
-    return _gone(worker, event.at_ms, worker.reason, worker.detail, event.exit)
+    step = _gone(worker, event.at_ms, worker.reason, worker.detail, event.exit)
+    return replace(step, effects=(LoseJobs(reason=JobReason.WORKER_LOST, text=event.exit.text),))
 
 
 def _vanished(worker: Worker, event: WorkerEvent) -> WorkerStep:
@@ -339,6 +351,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     },
     WorkerState.STARTING: {
         Launched: _unchanged,
+        LaunchFailed: _unchanged,
         Took: _first_take,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
@@ -349,6 +362,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     },
     WorkerState.READY: {
         Launched: _unchanged,
+        LaunchFailed: _unchanged,
         Took: _took,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
@@ -359,6 +373,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     },
     WorkerState.DRAINING: {
         Launched: _unchanged,
+        LaunchFailed: _unchanged,
         Took: _took,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_manual_clock_stands_still() -> None:
 
 # ── ids ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,8 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
         (ids.new_endpoint_id, r"[0-9a-z]{14}"),
         (ids.new_endpoint_name, r"[0-9a-f]{16}"),
         (ids.new_release_id, r"rel-[0-9a-z]{12}"),
-        (ids.new_job_id, UUID),
-        (lambda: ids.new_job_id(sync=True), f"sync-{UUID}"),
+        (lambda: ids.new_job_id(1_700_000_000_000), UUID),
+        (lambda: ids.new_job_id(1_700_000_000_000, sync=True), f"sync-{UUID}"),
         (ids.new_worker_id, r"[0-9a-z]{14}"),
         (ids.new_api_key, r"sk_[0-9A-Za-z_-]{43}"),
         (ids.new_worker_token, r"[0-9A-Za-z_-]{32}"),
@@ -88,6 +89,14 @@ def test_ids_and_secrets(draw: Callable[[], str], shape: str) -> None:
     assert all(re.fullmatch(shape, one) for one in drawn)
     assert all(re.fullmatch(r"[0-9A-Za-z._~-]+", one) for one in drawn)
     assert len(set(drawn)) == len(drawn)
+
+
+def test_job_ids_follow_time() -> None:
+    """An id begins with the moment of its job: a later job's id is the greater text."""
+    drawn = [ids.new_job_id(at_ms) for at_ms in (0, 1, 1_700_000_000_000, 1_700_000_000_001, 2**48 - 1)]
+    assert drawn == sorted(drawn)
+    assert uuid.UUID(drawn[2]).version == 7
+    assert uuid.UUID(drawn[2]).int >> 80 == 1_700_000_000_000
 
 
 def test_secrets_are_stored_as_sha256() -> None:

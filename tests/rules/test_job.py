@@ -269,7 +269,10 @@ def test_a_loss_begins_a_new_wait() -> None:
 
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_a_lapsed_lease_is_a_loss(confirmed: bool) -> None:
-    """A lease that lapses sends the job back; the reason tells whether the worker ever showed that it had the job."""
+    """A lease that lapses sends the job back; the reason tells whether the worker ever showed that it had the job.
+
+    The worker may still run it: it is told to stop, and its slot is not free before it has let go.
+    """
     job = running_job(lease_until_ms=T0 + 1_000)
     if confirmed:
         job = after(job, Confirmed(at_ms=T0 + 100, worker=OURS, lease_until_ms=T0 + 1_000))
@@ -277,7 +280,7 @@ def test_a_lapsed_lease_is_a_loss(confirmed: bool) -> None:
     step = advance(job, TimePassed(at_ms=T0 + 1_000))
     reason = JobReason.WORKER_SILENT if confirmed else JobReason.DELIVERY_UNCONFIRMED
     assert (step.job.state, step.job.reason, step.job.losses) == (JobState.QUEUED, reason, 1)
-    assert step.effects == (FREED, DROPPED)
+    assert step.effects == (STOPPED, DROPPED)
 
 
 def test_no_lease_lapses_without_heartbeats() -> None:

@@ -91,7 +91,7 @@ WORKERS = {
 TABLE_AS_STATED = """
                    decided   starting  ready     draining  stopping  gone
 Launched           starting  same      same      same      same      same
-LaunchFailed       gone      ILLEGAL   ILLEGAL   ILLEGAL   gone      same
+LaunchFailed       gone      same      same      same      gone      same
 Took               ready     ready     kept      kept      kept      same
 Pinged             kept      kept      kept      kept      kept      same
 ReportedUnhealthy  stopping  stopping  stopping  stopping  same      same
@@ -164,6 +164,7 @@ EFFECTS: dict[str, Callable[[str], tuple[WorkerEffect, ...]]] = {
     "nothing": lambda text: (),
     "died": lambda text: losing(JobReason.WORKER_LOST, text),
     "told": lambda text: stopping(JobReason.WORKER_STOPPED, text),
+    "crashed": lambda text: losing(JobReason.WORKER_LOST, "exit code 1"),
     "sick": lambda text: stopping(JobReason.WORKER_LOST, text),
     "silent": lambda text: stopping(JobReason.WORKER_SILENT, text),
 }
@@ -193,15 +194,18 @@ EFFECTS: dict[str, Callable[[str], tuple[WorkerEffect, ...]]] = {
         ("draining", "Emptied", "scaled_down", "why it goes", "told"),
         ("draining", "Stopped", "stopped_by_user", "why it goes", "told"),
         ("draining", "ReportedUnhealthy", "unhealthy", "no CUDA", "sick"),
-        ("draining", "Exited", "scaled_down", "why it goes", "died"),
+        ("draining", "Exited", "scaled_down", "why it goes", "crashed"),
         ("draining", "Vanished", "scaled_down", "why it goes", "died"),
         ("stopping", "LaunchFailed", "launch_failed", "no such image", "died"),
-        ("stopping", "Exited", "stopped_by_user", "why it goes", "died"),
+        ("stopping", "Exited", "stopped_by_user", "why it goes", "crashed"),
         ("stopping", "Vanished", "stopped_by_user", "why it goes", "died"),
     ],
 )
 def test_reason_and_effects(before: str, name: str, reason: str, detail: str, effects: str) -> None:
-    """Each change gives its reason in a word and in words, and exactly its effects; who was told to go went for that."""
+    """Each change gives its reason in a word and in words, and exactly its effects.
+
+    Who was told to go went for that; jobs that it still held were lost by how it went.
+    """
     step = advance(WORKERS[WorkerState(before)], EVENTS[name])
     assert (step.worker.reason, step.worker.detail, step.effects) == (reason, detail, EFFECTS[effects](detail))
 

@@ -15,3 +15,11 @@ def live(tmp_path: Path) -> Iterator[LiveServer]:
     """A server with short times."""
     with LiveServer(tmp_path / "data") as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def on_each_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveServer]:
+    """A server with short times, on each database."""
+    more = {"database": request.getfixturevalue("postgres_url")} if request.param == "postgres" else {}
+    with LiveServer(tmp_path / "data", **more) as server:
+        yield server

@@ -48,8 +48,9 @@ def test_first_start_prints_a_key_once(tmp_path: Path) -> None:
     assert len(keys) == 1
 
 
-def test_scale_from_zero_and_back(live: LiveServer) -> None:
+def test_scale_from_zero_and_back(on_each_database: LiveServer) -> None:
     """The first job starts a worker; once idle for the idle timeout it goes, and says why."""
+    live = on_each_database
     live.create("a", image=WORKERS, command=COMMAND, idle_timeout_s=1)
     assert live.finished(live.run("a", {"echo": [1, "ü"]}))["output"] == [1, "ü"]
     until(lambda: states(live, "a") == [], what="scale to zero")

@@ -13,6 +13,11 @@ from stoker.errors import InvalidInput
 
 _RUNTIMES: tuple[str, ...] = get_args(Settings.model_fields["runtime"].annotation)
 
+DATABASE_HELP = (
+    "A PostgreSQL database, postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: a SQLite file in the data directory. "
+    "Better in the environment (STOKER_DATABASE): others on this machine can read command lines."
+)
+
 
 @click.command()
 @click.option("--host", help="Address to listen on.")
@@ -26,14 +31,22 @@ _RUNTIMES: tuple[str, ...] = get_args(Settings.model_fields["runtime"].annotatio
     type=click.Path(path_type=Path),
     help="A TOML file with settings.",
 )
+@click.option("--database", metavar="URL", help=DATABASE_HELP)
 @click.option("--runtime", type=click.Choice(_RUNTIMES), help="What runs workers.")
-def serve(host: str | None, port: int | None, data_dir: Path | None, file: Path | None, runtime: str | None) -> int:
+def serve(
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    file: Path | None,
+    database: str | None,
+    runtime: str | None,
+) -> int:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM).
 
     Settings come from here, else from the environment (STOKER_HOST, STOKER_PORT, …), else from the file, else they have
     their defaults. All of them: docs/reference/settings.md.
     """
-    overrides = {"host": host, "port": port, "data_dir": data_dir, "runtime": runtime}
+    overrides = {"host": host, "port": port, "data_dir": data_dir, "database": database, "runtime": runtime}
     try:
         settings = load(file, overrides=overrides)
     except InvalidInput as error:

@@ -1,6 +1,7 @@
 """The port to the database: what operations need stored, and nothing else.
 
-Four tables of contents (`jobs`, `workers`, `endpoints`, `teams`), one `Store` that holds them. Rules for every adapter,
+Four tables of contents (`jobs`, `workers`, `endpoints`, `teams`), what servers need that share a database (`leases`,
+`wakes`), one `Store` that holds them. Rules for every adapter,
 proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
@@ -14,7 +15,7 @@ proven by `tests/store/`:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -426,6 +427,41 @@ class TeamRows(Protocol):
         ...
 
 
+class NamedLeases(Protocol):
+    """Rights that one server has at a time, by name: to run a loop, to be a server with that number."""
+
+    async def hold(self, name: str, holder: str, *, at_ms: int, until_ms: int) -> bool:
+        """Take the lease, or renew it, until that moment; False while somebody else holds it.
+
+        It is taken when it is free, when it has run out, and when the holder has it already. A holder that cannot renew must
+        stop by itself before its end: clocks differ, see `Store.skew_ms`.
+        """
+        ...
+
+    async def release(self, name: str, holder: str) -> None:
+        """Give it back. What somebody else holds is left alone."""
+        ...
+
+    async def holders(self, prefix: str, at_ms: int) -> Mapping[str, str]:
+        """Who holds the leases whose names begin so and that have not run out, by name."""
+        ...
+
+
+class Wakes(Protocol):
+    """Waking across servers that share the database. It only saves time: words may get lost, and polling alone is correct."""
+
+    async def send(self, words: Sequence[str]) -> None:
+        """Say it to all other servers. A word has at most 1,000 bytes, and no line break."""
+        ...
+
+    async def listen(self, callback: Callable[[Sequence[str]], None]) -> None:
+        """From now on call back with what other servers say, until the store is closed; call once.
+
+        No words at all mean that there was a gap: anything may have been said in it.
+        """
+        ...
+
+
 class Store(Protocol):
     """The database."""
 
@@ -449,6 +485,20 @@ class Store(Protocol):
         """Teams."""
         ...
 
+    @property
+    def leases(self) -> NamedLeases:
+        """Named leases of servers."""
+        ...
+
+    @property
+    def wakes(self) -> Wakes:
+        """Waking across servers."""
+        ...
+
+    async def skew_ms(self, now_ms: int) -> int:
+        """How far this machine's clock is ahead of the database's; negative when it is behind."""
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of the database."""
         ...
@@ -465,6 +515,7 @@ __all__ = [
     "Failures",
     "Held",
     "JobRows",
+    "NamedLeases",
     "NewJob",
     "Page",
     "Parts",
@@ -473,5 +524,6 @@ __all__ = [
     "Store",
     "StoryLine",
     "TeamRows",
+    "Wakes",
     "WorkerRows",
 ]

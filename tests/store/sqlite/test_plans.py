@@ -37,7 +37,9 @@ MODULES = (endpoints, jobs, load, parts, save, teams, workers)
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
     "endpoints.ADD_RELEASE": "an endpoint may wait for it; there are few, and this is a management call",
+    "jobs.LIST_AHEAD": "the index holds jobs that were delivered ahead only: as many as workers do in a few seconds",
     "jobs.LIST_RUNNING": "the index holds running jobs only: as many as there are slots",
+    "load.AHEAD_IN": "the same; purging is a management call",
     "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",

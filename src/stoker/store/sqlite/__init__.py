@@ -16,6 +16,7 @@ from typing import Self
 from stoker.store.sqlite.connection import MEMORY, connect, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
+from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
 from stoker.store.sqlite.teams import SqliteTeams
 from stoker.store.sqlite.transaction import read, write
 from stoker.store.sqlite.workers import SqliteWorkers
@@ -32,6 +33,8 @@ class SqliteStore:
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
         self.teams = SqliteTeams(writer, reader)
+        self.leases = SqliteLeases(writer, reader)
+        self.wakes = SqliteWakes()
 
     @classmethod
     async def open(cls, path: Path | str, *, inline: bool = False) -> Self:
@@ -52,6 +55,10 @@ class SqliteStore:
             await writer.close()
             raise
         return cls(writer, Thread(connection, read, name="stoker-store-reader"))
+
+    async def skew_ms(self, now_ms: int) -> int:
+        """The file has the clock of its machine."""
+        return 0
 
     async def close(self) -> None:
         """Finish what was begun and close the file. Calls that come later raise `Unavailable`."""

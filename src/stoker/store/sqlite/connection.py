@@ -25,6 +25,9 @@ CACHE_KIB: Final = 32 * 1024
 """Pages each connection may keep; beyond it the system's file cache serves."""
 WAL_BYTES_MOST: Final = 64 * 1024 * 1024
 """To what the log is cut back after a burst."""
+CHECKPOINT_PAGES: Final = 8_000
+"""Pages in the log before they are copied to the database (32 MiB). The fewer copies, the more changes of a page share one; a
+start after a crash reads the log."""
 STATEMENTS_KEPT: Final = 512
 """More than there are different statements, so that each is compiled once."""
 
@@ -36,6 +39,7 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA secure_delete = FAST",  # what is wiped, such as S3 keys, does not stay behind in free space
     f"PRAGMA cache_size = -{CACHE_KIB}",
+    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
     f"PRAGMA journal_size_limit = {WAL_BYTES_MOST}",
 )
 

@@ -8,10 +8,10 @@ from typing import Final
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, NotFound
 from stoker.ids import EndpointId, ReleaseId, TeamId
-from stoker.store.sqlite.rows import ENDPOINT, RELEASE, endpoint_values, insert, release_values
-from stoker.store.sqlite.rows import endpoint as endpoint_of
-from stoker.store.sqlite.rows import release as release_of
-from stoker.store.sqlite.tx import Tx
+from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
+from stoker.store.rows import endpoint as endpoint_of
+from stoker.store.rows import release as release_of
+from stoker.store.sqlite.tx import Tx, insert
 from stoker.store.sqlite.writer import Lane
 
 ADD: Final = insert("endpoints", ENDPOINT)

@@ -9,8 +9,8 @@ from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
 from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, StoryLine
 from stoker.store.image import Queued
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.transitions import PurgeQueue
@@ -175,6 +175,8 @@ def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, pa
     elif state is JobState.QUEUED:
         rows = tx.all(LIST_QUEUED, (0, *which)) + tx.all(LIST_QUEUED, (1, *which)) + tx.all(LIST_AHEAD, which)
         rows = sorted(rows, reverse=True)[: page.limit]  # a row begins with its number
+    elif state is JobState.AHEAD:
+        rows = tx.all(LIST_AHEAD, which)
     elif state is JobState.RUNNING:
         rows = tx.all(LIST_RUNNING, which)
     else:

@@ -13,7 +13,7 @@ from typing import Final
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
 from stoker.store.sqlite.tx import Row, Tx
 
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"

@@ -10,7 +10,7 @@ from typing import Final
 
 from stoker.ids import EndpointId, JobId, TeamId
 from stoker.store import Parts
-from stoker.store.sqlite.rows import JOB, JOB_WIDTH, stored_job
+from stoker.store.rows import JOB, JOB_WIDTH, stored_job
 from stoker.store.sqlite.tx import Tx
 
 FIND_STREAM: Final = f"""

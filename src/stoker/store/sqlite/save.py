@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 
 from stoker.store import NewJob
 from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob
-from stoker.store.sqlite.rows import (
+from stoker.store.rows import (
     NEW_JOB,
     WORKER,
     moving_job_values,

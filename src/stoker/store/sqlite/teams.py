@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from stoker.ids import KeyId, TeamId
-from stoker.store.sqlite.rows import KEY, TEAM, insert, key_values
-from stoker.store.sqlite.rows import key as key_of
-from stoker.store.sqlite.rows import team as team_of
-from stoker.store.sqlite.tx import Tx
+from stoker.store.rows import KEY, TEAM, key_values
+from stoker.store.rows import key as key_of
+from stoker.store.rows import team as team_of
+from stoker.store.sqlite.tx import Tx, insert
 from stoker.store.sqlite.writer import Lane
 from stoker.team import ApiKey, Team
 

@@ -57,3 +57,8 @@ def places(count: int, rows: int = 1) -> str:
     """`(?, ?), (?, ?)`: the values of so many rows with so many columns."""
     row = f"({', '.join('?' * count)})"
     return ", ".join([row] * rows)
+
+
+def insert(table: str, columns: str) -> str:
+    """The statement that inserts one row of `columns`, which may carry the table's name."""
+    return f"INSERT INTO {table} ({columns.replace(f'{table}.', '')}) VALUES {places(columns.count(',') + 1)}"

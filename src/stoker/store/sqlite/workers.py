@@ -8,12 +8,12 @@ from typing import Final
 from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
 from stoker.store.image import plain
-from stoker.store.sqlite.rows import STORY, WORKER, WORKER_WIDTH, story_line
-from stoker.store.sqlite.rows import worker as worker_of
+from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, story_line
+from stoker.store.rows import worker as worker_of
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.writes import WorkerWrites
-from stoker.worker import Worker, WorkerReason
+from stoker.worker import START_FAILURES, Worker
 
 _HELD: Final = f"SELECT {WORKER}, workers.running, workers.stopping, workers.ahead FROM workers"
 ALIVE: Final = f"{_HELD} WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
@@ -24,14 +24,6 @@ GONE_OF: Final = f"""
 FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = ?"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = ?"
 
-START_FAILURES: Final = (
-    WorkerReason.LAUNCH_FAILED,
-    WorkerReason.CRASHED_WHILE_STARTING,
-    WorkerReason.START_TIMEOUT,
-    WorkerReason.UNHEALTHY,
-    WorkerReason.VANISHED,
-)
-"""Ends before the first take that speak against the release. Those that we wanted do not."""
 FAILED: Final = f"""
     SELECT gone_ms, detail FROM workers
     WHERE release = ?1 AND gone_ms IS NOT NULL AND ready_ms IS NULL

@@ -1,30 +1,28 @@
 """Rows and records: which columns a record has, in which order, and how each is written.
 
-Called by everything that reads or writes a table. Column lists are made here once, so that a `SELECT` and the function
-that understands its rows cannot drift apart.
+Called by everything in an adapter that reads or writes a table; the tables are alike in all databases. Column lists are
+made here once, so that a `SELECT` and the function that understands its rows cannot drift apart.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Policy, PolicyType, Release
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Stop, StoryLine
 from stoker.store.image import StoredJob, plain
-from stoker.store.sqlite.tx import Row, places
 from stoker.team import ApiKey, Scope, Team
 from stoker.worker import Exit, Worker, WorkerReason, WorkerState
+
+Row = Sequence[Any]
+"""What a driver answers with: values by place."""
 
 
 def _columns(table: str, names: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names.split())
-
-
-def insert(table: str, columns: str) -> str:
-    """The statement that inserts one row of `columns`, which may carry the table's name."""
-    return f"INSERT INTO {table} ({columns.replace(f'{table}.', '')}) VALUES {places(columns.count(',') + 1)}"
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -48,7 +46,7 @@ def stored_job(row: Row) -> StoredJob:
             endpoint=row[3],
             state=JobState(row[4]),
             reason=JobReason(row[5]),
-            low_priority=row[6] == 1,
+            low_priority=bool(row[6]),
             created_ms=row[7],
             queued_ms=row[8],
             expires_ms=row[9],
@@ -101,7 +99,7 @@ def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tu
         job.id,
         job.team,
         job.endpoint,
-        int(job.low_priority),
+        job.low_priority,
         job.created_ms,
         job.execution_limit_ms,
         job.retention_ms,

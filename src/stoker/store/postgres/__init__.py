@@ -1,0 +1,72 @@
+"""The store for several servers: a PostgreSQL database (design §1).
+
+Opened by `server.py`. Writes go through one lane with one connection, which commits everything that waits in one transaction;
+reads, and the rare writes that need no image, go through a small pool beside it.
+
+    jobs, workers ───────────── lane ─ batch ─ load, save ─┐
+    endpoints, teams, parts, leases ─ pool ────────────────┼─ transaction ─ connection
+    wakes (a connection of its own)                        └─ arrays
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final, Self
+
+from stoker.store.migrations import migrations
+from stoker.store.postgres.batch import SHARDS, writing
+from stoker.store.postgres.connection import Database, Link, Terms
+from stoker.store.postgres.endpoints import PostgresEndpoints
+from stoker.store.postgres.jobs import PostgresJobs
+from stoker.store.postgres.lane import Lane, Pool
+from stoker.store.postgres.leases import PostgresLeases
+from stoker.store.postgres.schema import migrate
+from stoker.store.postgres.teams import PostgresTeams
+from stoker.store.postgres.wakes import PostgresWakes
+from stoker.store.postgres.workers import PostgresWorkers
+from stoker.store.room import Room
+
+POOL_SIZE: Final = 4
+"""Connections beside that of the lane. A read takes a fraction of a millisecond: more would only queue in the database."""
+NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+"""The only place that asks the database for the time: to compare clocks, not to use it."""
+
+
+class PostgresStore:
+    """`Store` on PostgreSQL. It belongs to the event loop in which it was opened."""
+
+    def __init__(self, database: Database) -> None:
+        room = Room()
+        self._lane = Lane(Link(database), writing(random.randrange(SHARDS)), room)
+        self._pool = Pool(database, POOL_SIZE, Room())
+        self.jobs = PostgresJobs(self._lane, self._pool)
+        self.workers = PostgresWorkers(self._lane, self._pool)
+        self.endpoints = PostgresEndpoints(self._pool)
+        self.teams = PostgresTeams(self._pool)
+        self.leases = PostgresLeases(self._pool)
+        self.wakes = PostgresWakes(database, self._pool)
+
+    @classmethod
+    async def open(cls, terms: Terms) -> Self:
+        """The store in a database that exists, with the schema up to date.
+
+        Raises `Unavailable` when it cannot be reached, `StokerError` when it is of a newer Stoker.
+        """
+        database = Database(terms)
+        await migrate(database, await asyncio.to_thread(migrations, "postgres"))
+        return cls(database)
+
+    async def skew_ms(self, now_ms: int) -> int:
+        """Half of the way there and back is counted as skew; it is a millisecond or less."""
+        database_ms: int = await self._pool.read(lambda tx: tx.fetchval(NOW))
+        return now_ms - database_ms
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the database. Calls that come later raise `Unavailable`."""
+        await self.wakes.close()
+        await self._pool.close()
+        await self._lane.close()
+
+
+__all__ = ["PostgresStore", "Terms"]

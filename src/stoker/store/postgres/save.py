@@ -1,0 +1,327 @@
+"""What changed in an image, written back in one statement.
+
+Called by `batch.py`, once per transaction. Each kind of change is a part of the statement, a `WITH` clause with arrays of its
+own; the statement for a given set of parts is composed once. So a transaction is saved in one round trip, whatever it did.
+
+What must stay true: no row is named by two parts. They see the database as it was before the statement, and not each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from msgspec.structs import astuple
+
+from stoker.job import Job, JobState
+from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
+from stoker.store.postgres.arrays import arrays, names, unnest
+from stoker.store.postgres.connection import Connection
+from stoker.store.rows import moving_worker_values, plain_error, worker_values
+
+Columns = dict[str, str]
+"""Names of columns, with their types."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A kind of change: clauses of a `WITH`, by name, in which `{new}` are its rows; they come in arrays, one per column."""
+
+    columns: Columns
+    clauses: tuple[tuple[str, str], ...]
+
+
+def _types(texts: str = "", numbers: str = "", flags: str = "", bodies: str = "") -> Columns:
+    kinds = {"text": texts, "bigint": numbers, "boolean": flags, "bytea": bodies}
+    return {name: kind for kind, of_kind in kinds.items() for name in of_kind.split()}
+
+
+def _insert(name: str, table: str, columns: Columns, conflict: str = "") -> Part:
+    sql = f"INSERT INTO {table} ({names(columns)}) SELECT {names(columns)} FROM {{new}} {conflict}"
+    return Part(columns, ((name, sql),))
+
+
+def _update(name: str, table: str, key: str, columns: Columns) -> Part:
+    changes = ", ".join(f"{column} = new.{column}" for column in columns if column != key)
+    return Part(columns, ((name, f"UPDATE {table} SET {changes} FROM {{new}} WHERE {table}.{key} = new.{key}"),))
+
+
+def _delete(name: str, table: str, columns: Columns) -> Part:
+    which = " AND ".join(f"{table}.{column} = new.{column}" for column in columns)
+    return Part(columns, ((name, f"DELETE FROM {table} USING {{new}} WHERE {which}"),))
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_FIXED: Final = _types(
+    "id team endpoint", "seq created_ms execution_limit_ms retention_ms retry_limit", flags="low_priority"
+)
+_MOVING: Final = _types(
+    "state reason worker",
+    "queued_ms expires_ms attempt losses claimed_ms confirmed_ms lease_until_ms finished_ms",
+)
+_LIVE: Final = _types(numbers="deadline_ms")
+_ENDED: Final = _types(numbers="purge_ms")
+_END: Final = _types("id state reason", "finished_ms purge_ms")
+_CARRIED: Final = ", ".join(name for name in _FIXED | _MOVING if name not in ("state", "reason", "finished_ms", "id"))
+
+ADD_JOBS: Final = _insert("add_jobs", "jobs", _FIXED | _MOVING | _LIVE)
+ADD_ENDED: Final = _insert("add_ended", "ended_jobs", _FIXED | _MOVING | _ENDED)
+DROP_JOBS: Final = _delete("drop_jobs", "jobs", _types("id"))
+DROP_ENDED: Final = _delete("drop_ended", "ended_jobs", _types("id"))
+CLAIM_JOBS: Final = _update(
+    "claim_jobs",
+    "jobs",
+    "id",
+    _types("id state reason worker", "attempt claimed_ms confirmed_ms lease_until_ms deadline_ms"),
+)
+RENEW_JOBS: Final = _update("renew_jobs", "jobs", "id", _types("id reason", "confirmed_ms lease_until_ms deadline_ms"))
+MOVE_JOBS: Final = _update("move_jobs", "jobs", "id", _types("id") | _MOVING | _LIVE)
+MOVE_ENDED: Final = _update("move_ended", "ended_jobs", "id", _types("id") | _MOVING | _ENDED)
+END_JOBS: Final = Part(
+    _END,
+    (
+        (
+            "leaving",
+            f"""DELETE FROM jobs USING {{new}} WHERE jobs.id = new.id
+            RETURNING jobs.id, {", ".join(f"jobs.{name}" for name in _CARRIED.split(", "))},
+              new.state, new.reason, new.finished_ms, new.purge_ms""",
+        ),
+        (
+            "end_jobs",
+            f"""INSERT INTO ended_jobs (id, {_CARRIED}, state, reason, finished_ms, purge_ms)
+            SELECT id, {_CARRIED.replace("lease_until_ms", "NULL")}, state, reason, finished_ms, purge_ms FROM leaving""",
+        ),
+    ),
+)
+REOPEN: Final = Part(
+    _types("id"), (("reopen", "UPDATE ended_jobs SET stream_closed = false FROM {new} WHERE ended_jobs.id = new.id"),)
+)
+FORGET_S3: Final = Part(
+    _types(numbers="job"),
+    (
+        (
+            "forget_s3",
+            "UPDATE inputs SET s3_config = NULL FROM {new} WHERE inputs.job = new.job AND inputs.s3_config IS NOT NULL",
+        ),
+    ),
+)
+"""A failed or timed-out job keeps its S3 configuration: a client's retry needs it."""
+
+# ── what belongs to jobs ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_OUTPUT: Final = _types(numbers="job", bodies="output error")
+_STOP: Final = _types("worker job", "asked_ms told_ms")
+_NUMBERS: Final = ("at_ms", "job", "attempt")
+_TOLD: Final = {name: "bigint" if name in _NUMBERS else "text" for name in LINE}
+
+ADD_INPUTS: Final = _insert("add_inputs", "inputs", _types("webhook", "job", bodies="input s3_config"))
+REPLACE_OUTPUTS: Final = _insert(
+    "replace_outputs",
+    "outputs",
+    _OUTPUT,
+    "ON CONFLICT (job) DO UPDATE SET output = excluded.output, error = excluded.error",
+)
+MERGE_OUTPUTS: Final = _insert(
+    "merge_outputs",
+    "outputs",
+    _OUTPUT,
+    """ON CONFLICT (job) DO UPDATE
+    SET output = coalesce(excluded.output, outputs.output), error = coalesce(excluded.error, outputs.error)""",
+)
+DROP_OUTPUTS: Final = _delete("drop_outputs", "outputs", _types(numbers="job"))
+DROP_PARTS: Final = _delete("drop_parts", "parts", _types(numbers="job"))
+ADD_PARTS: Final = _insert("add_parts", "parts", _types(numbers="job", bodies="part"))
+ASK_STOPS: Final = _insert(
+    "ask_stops",
+    "stops",
+    _STOP,
+    "ON CONFLICT (worker, job) DO UPDATE SET asked_ms = excluded.asked_ms, told_ms = excluded.told_ms",
+)
+LET_GO: Final = _delete("let_go", "stops", _types("worker job"))
+KEEP_KEYS: Final = _insert(
+    "keep_keys",
+    "submit_keys",
+    _types("endpoint key job body_hash", "at_ms"),
+    """ON CONFLICT (endpoint, key) DO UPDATE
+    SET job = excluded.job, body_hash = excluded.body_hash, at_ms = excluded.at_ms""",
+)
+TELL: Final = _insert("tell", "story", _TOLD)
+COUNT: Final = _insert(
+    "count",
+    "counters",
+    _types("endpoint", f"shard {' '.join(COUNTERS)}"),
+    "ON CONFLICT (endpoint, shard) DO UPDATE SET "
+    + ", ".join(f"{name} = counters.{name} + excluded.{name}" for name in COUNTERS),
+)
+
+# ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_HELD: Final = _types(numbers="running stopping ahead")
+_MOVED: Final = {
+    **_types("state reason detail", "launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms"),
+    **_types("sdk", "exit_code"),
+    **_types("exit_text"),
+}
+_WORKER: Final = _types("id team endpoint release token_hash gpus", "decided_ms") | _MOVED
+ADD_WORKERS: Final = _insert("add_workers", "workers", _WORKER | _HELD)
+MOVE_WORKERS: Final = _update("move_workers", "workers", "id", _types("id") | _MOVED | _HELD)
+TOUCH_WORKERS: Final = _update(
+    "touch_workers", "workers", "id", _types("id sdk", "idle_ms seen_ms pinged_ms running stopping ahead")
+)
+
+
+class Changes:
+    """Rows by part."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Part, list[Sequence[Any]]] = {}
+
+    def add(self, part: Part, *row: Any) -> None:
+        """One more row of a part."""
+        self._rows.setdefault(part, []).append(row)
+
+    async def write(self, tx: Connection) -> None:
+        """All of them, if there are any."""
+        if self._rows:
+            parts = tuple(part for part in PARTS if part in self._rows)  # in one order: fewer different statements
+            await tx.execute(_statement(parts), *(column for part in parts for column in arrays(self._rows[part])))
+
+
+PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part))
+
+
+@cache
+def _statement(parts: tuple[Part, ...]) -> str:
+    clauses, first = [], 1
+    for part in parts:
+        new = unnest(part.columns, first)
+        clauses += [f"{name} AS ({sql.format(new=new)})" for name, sql in part.clauses]
+        first += len(part.columns)
+    return f"WITH {', '.join(clauses)} SELECT"
+
+
+async def save(tx: Connection, image: Image, shard: int) -> None:
+    """Write it all; counters go to this server's `shard`."""
+    changes = Changes()
+    _new_jobs(changes, image)
+    for change in image.job_changes():
+        _job(changes, change)
+    _reopened(changes, image)
+    _bodies(changes, image)
+    _parts(changes, image)
+    _workers(changes, image)
+    _stops(changes, image)
+    for key in image.new_keys:
+        changes.add(KEEP_KEYS, key.endpoint, key.key, *image.keys[key])
+    for endpoint, counted in sorted(image.counted.items()):
+        if any(counted):
+            changes.add(COUNT, endpoint, shard, *counted)
+    for line in image.lines:
+        changes.add(TELL, *astuple(line))
+    await changes.write(tx)
+
+
+def _new_jobs(changes: Changes, image: Image) -> None:
+    for job, new in image.new_jobs.items():
+        stored = image.jobs[job]
+        _place(changes, stored.seq, stored.job)
+        gone = stored.job.state in _WITHOUT_S3
+        changes.add(ADD_INPUTS, new.webhook, stored.seq, new.input, None if gone else new.s3_config)
+
+
+_WITHOUT_S3: Final = (JobState.COMPLETED, JobState.CANCELLED)
+
+
+def _place(changes: Changes, seq: int, job: Job) -> None:
+    """A row of its own, in the table that its state belongs to."""
+    fixed = (job.id, job.team, job.endpoint, seq, job.created_ms, job.execution_limit_ms, job.retention_ms)
+    row = (*fixed, job.retry_limit, job.low_priority, *_moving(job))
+    if job.state.final:
+        changes.add(ADD_ENDED, *row, job.purge_ms)
+    else:
+        changes.add(ADD_JOBS, *row, job.deadline_ms)
+
+
+def _moving(job: Job) -> tuple[Any, ...]:
+    """For `_MOVING`."""
+    words = (job.state.value, job.reason.value, job.worker)
+    times = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.finished_ms)
+    return (*words, job.queued_ms, job.expires_ms, job.attempt, job.losses, *times)
+
+
+def _job(changes: Changes, change: JobChange) -> None:
+    before, job = change.before, change.after
+    if job.state in _WITHOUT_S3:
+        changes.add(FORGET_S3, change.seq)
+    match change.move:
+        case Move.CLAIMED:
+            times = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
+            changes.add(CLAIM_JOBS, job.id, job.state.value, job.reason.value, job.worker, job.attempt, *times)
+        case Move.RENEWED:
+            lease = (job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
+            changes.add(RENEW_JOBS, job.id, job.reason.value, *lease)
+        case Move.ENDED:
+            changes.add(END_JOBS, job.id, job.state.value, job.reason.value, job.finished_ms, job.purge_ms)
+        case Move.OTHER:
+            _move(changes, change.seq, before, job)
+
+
+def _move(changes: Changes, seq: int, before: Job, job: Job) -> None:
+    """From the table of one state to the table of another, or within one."""
+    if before.state.final is not job.state.final:
+        changes.add(DROP_ENDED if before.state.final else DROP_JOBS, job.id)
+        _place(changes, seq, job)
+    elif job.state.final:
+        changes.add(MOVE_ENDED, job.id, *_moving(job), job.purge_ms)
+    else:
+        changes.add(MOVE_JOBS, job.id, *_moving(job), job.deadline_ms)
+
+
+def _reopened(changes: Changes, image: Image) -> None:
+    """Only of jobs that ended again in the same transaction: others left the table that knows about it."""
+    for change in image.job_changes():
+        if change.seq in image.reopened and change.before.state.final and change.after.state.final:
+            changes.add(REOPEN, change.after.id)
+
+
+def _bodies(changes: Changes, image: Image) -> None:
+    for seq, body in image.bodies.items():
+        if not body.fresh:
+            changes.add(MERGE_OUTPUTS, seq, body.output, plain_error(body.error))
+        elif body.output is None and body.error is None:
+            changes.add(DROP_OUTPUTS, seq)
+        else:
+            changes.add(REPLACE_OUTPUTS, seq, body.output, plain_error(body.error))
+
+
+def _parts(changes: Changes, image: Image) -> None:
+    for seq in image.dropped_parts:
+        changes.add(DROP_PARTS, seq)
+    for seq, parts in image.new_parts.items():
+        for part in parts:
+            changes.add(ADD_PARTS, seq, part)
+
+
+def _workers(changes: Changes, image: Image) -> None:
+    for worker in image.new_workers:
+        stored = image.workers[worker]
+        changes.add(ADD_WORKERS, *worker_values(stored.worker), stored.running, stored.stopping, stored.ahead)
+    for before, stored in image.worker_changes():
+        after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
+        if after.id in image.new_workers:
+            continue
+        if after.state is before.state:
+            changes.add(TOUCH_WORKERS, after.id, after.sdk, after.idle_ms, after.seen_ms, after.pinged_ms, *held)
+        else:
+            changes.add(MOVE_WORKERS, after.id, *moving_worker_values(after), *held)
+
+
+def _stops(changes: Changes, image: Image) -> None:
+    for (worker, job), stop in image.changed_stops.items():
+        if stop is None:
+            changes.add(LET_GO, worker, job)
+        else:
+            changes.add(ASK_STOPS, worker, job, stop.asked_ms, stop.told_ms)

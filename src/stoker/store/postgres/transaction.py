@@ -1,0 +1,106 @@
+"""One transaction on a connection that may fail at any moment, and what its caller may believe afterwards.
+
+Called by the lanes in `lane.py`. Three moments differ:
+
+- Before COMMIT was sent nothing has happened: a lost race is run again, and so is, once, what a lost connection cut off.
+- After its answer everything has happened.
+- In between nobody knows. That is never told as success, and never run again: callers get `Unavailable` with the code
+  `outcome_unknown`. Every report may be repeated (finishing twice is acknowledged twice); a submission that is repeated
+  without an `Idempotency-Key` may become two jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import asyncpg
+
+from stoker.errors import StokerError, Unavailable
+from stoker.store.postgres.connection import Connection, Link, lost, raced, translated
+
+T = TypeVar("T")
+Function = Callable[[Connection], Awaitable[T]]
+
+RACES_MOST: Final = 5
+"""How often one transaction is run again because others were faster."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The database went away while it committed: the change may or may not have been made."""
+
+    default_code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(next_step="look, or repeat it; submissions are safe to repeat with an Idempotency-Key")
+
+
+async def transact(link: Link, function: Function[T]) -> T:
+    """Carry out `function` in one transaction and commit it.
+
+    Raises what it raised if that is a `StokerError` of ours; what a driver raised as it is when the statement is to blame,
+    else `Unavailable`. Nothing has happened then, but for `OutcomeUnknown`.
+    """
+    races, cuts = 0, 0
+    while True:
+        connection = await link.connection()
+        try:
+            return await _once(link, connection, function)
+        except OutcomeUnknown:
+            raise
+        except Exception as error:
+            if raced(error) and races < RACES_MOST:
+                races += 1
+            elif lost(error) and not isinstance(error, TimeoutError) and not cuts:
+                cuts += 1
+            elif lost(error):
+                raise translated(error, link.database) from None
+            else:
+                raise
+
+
+async def _once(link: Link, connection: Connection, function: Function[T]) -> T:
+    try:
+        await connection.execute("BEGIN")
+        answer = await function(connection)
+    except BaseException as error:
+        await _undo(link, connection, error)
+        raise
+    try:
+        await connection.execute("COMMIT")
+    except BaseException as error:
+        link.drop()
+        if isinstance(error, asyncpg.PostgresError) and not lost(error):
+            raise  # it was answered: the database says that it did not commit
+        raise OutcomeUnknown from None
+    return answer
+
+
+async def _undo(link: Link, connection: Connection, error: BaseException) -> None:
+    """Leave the connection without a transaction, or not at all."""
+    if isinstance(error, StokerError) or (isinstance(error, asyncpg.PostgresError) and not lost(error)):
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.execute("ROLLBACK")
+            return
+    link.drop()
+
+
+async def look(link: Link, function: Function[T]) -> T:
+    """Carry out `function`, which only reads, without a transaction; once more if the connection was found lost.
+
+    Raises like `transact`.
+    """
+    for again in (True, False):
+        connection = await link.connection()
+        try:
+            return await function(connection)
+        except BaseException as error:
+            if isinstance(error, StokerError) or (isinstance(error, asyncpg.PostgresError) and not lost(error)):
+                raise
+            link.drop()
+            if not lost(error):
+                raise
+            if not again or isinstance(error, TimeoutError):
+                raise translated(error, link.database) from None
+    raise AssertionError("the second time returns or raises")

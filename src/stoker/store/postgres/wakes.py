@@ -1,0 +1,104 @@
+"""Waking across servers: LISTEN and NOTIFY on a connection of its own.
+
+Called by `PostgresStore`. Words are sent after the commit that they speak of, never inside its transaction: NOTIFY takes a
+lock that all committing transactions of the database would queue for. What gets lost costs whoever waits a delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from stoker.errors import Unavailable
+from stoker.store.postgres.connection import PAUSE_MOST_S, Database
+from stoker.store.postgres.lane import Pool
+
+CHANNEL: Final = "stoker"
+PAYLOAD_BYTES: Final = 7_900
+"""What one notification may carry; PostgreSQL's limit is 8,000."""
+SEND: Final = f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest($1::text[]) AS payload"
+ALIVE_EVERY_S: Final = 20.0
+"""How often a silent connection is asked whether it is still there."""
+
+Callback = Callable[[Sequence[str]], None]
+
+
+class PostgresWakes:
+    """`Wakes`."""
+
+    def __init__(self, database: Database, pool: Pool) -> None:
+        self._database = database
+        self._pool = pool
+        self._own = secrets.token_hex(8)
+        """The first line of what this server sends: it knows that already."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def send(self, words: Sequence[str]) -> None:
+        """As few notifications as the words fit into; those of one statement reach others together."""
+        payloads = list(_payloads(self._own, words))
+        if payloads:
+            await self._pool.read(lambda tx: tx.execute(SEND, payloads))
+
+    async def listen(self, callback: Callback) -> None:
+        """A task of its own, until the store is closed."""
+        first = asyncio.Event()
+        self._task = asyncio.create_task(self._keep_listening(callback, first), name="store-wakes")
+        await first.wait()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep_listening(self, callback: Callback, first: asyncio.Event) -> None:
+        while True:
+            try:
+                await self._listen(callback, first)
+            except (Unavailable, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                first.set()
+                await asyncio.sleep(PAUSE_MOST_S)
+
+    async def _listen(self, callback: Callback, first: asyncio.Event) -> None:
+        """Until the connection is lost, which raises."""
+        connection: Any = await self._database.connect()
+
+        def heard(_connection: object, _pid: int, _channel: str, payload: str) -> None:
+            sender, *words = payload.split("\n")
+            if sender != self._own:
+                callback(words)
+
+        try:
+            await connection.add_listener(CHANNEL, heard)
+            if first.is_set():
+                callback(())  # there was a gap: anything may have been said in it
+            first.set()
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _connection: lost.set())
+            while not lost.is_set():
+                try:
+                    async with asyncio.timeout(ALIVE_EVERY_S):
+                        await lost.wait()
+                except TimeoutError:
+                    await connection.execute("SELECT 1")
+            raise ConnectionResetError("the connection for waking was lost")
+        finally:
+            connection.terminate()
+
+
+def _payloads(sender: str, words: Sequence[str]) -> Iterator[str]:
+    """The words in lines, as many in each payload as it may carry."""
+    lines, size = [sender], len(sender)
+    for word in words:
+        length = len(word.encode()) + 1
+        if size + length > PAYLOAD_BYTES and len(lines) > 1:
+            yield "\n".join(lines)
+            lines, size = [sender], len(sender)
+        lines.append(word)
+        size += length
+    if len(lines) > 1:
+        yield "\n".join(lines)

@@ -1,0 +1,257 @@
+"""A PostgreSQL cluster that exists while the tests run, and a fresh database in it for each test.
+
+The binaries are found on PATH or where Debian keeps them; without them tests are skipped, where CI is set they fail. PostgreSQL
+refuses to run as root, so root runs it as another user. A keeper stands between: a shell that holds the cluster and ends it, and
+removes its files, as soon as the process that asked for it is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from stoker.store.postgres import PostgresStore, Terms
+
+PATIENCE_S = 60.0
+"""Starting and stopping take a second or two; a wait this long has failed."""
+PASSWORD = "p%40ss-word"
+"""As it stands in a URL: the password itself has a character that must be escaped there."""
+KEEPER = """
+data=$1; shift
+"$@" &
+server=$!
+read -r word
+[ "$word" = leave ] && exit
+kill -QUIT "$server" 2>/dev/null
+wait "$server"
+rm -rf "$data"
+"""
+"""Reads its standard input, which ends when whoever holds the other end does; unless it is told to leave before."""
+SETTINGS = {
+    "shared_buffers": "16MB",
+    "max_connections": "50",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum_naptime": "5s",
+    "log_min_messages": "fatal",
+}
+FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""For tests that no crash of the machine can be part of."""
+
+
+def binaries() -> Path | None:
+    """Where `initdb` and `postgres` are, or None."""
+    places = [Path(path) for path in os.environ.get("PATH", "").split(os.pathsep) if path]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for place in places:
+        if all(os.access(place / name, os.X_OK) for name in ("initdb", "postgres")):
+            return (place / "initdb").resolve().parent
+    return None
+
+
+def _unprivileged() -> dict[str, Any]:
+    """For `subprocess`: as whom to run, if we are root."""
+    if os.getuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise RuntimeError("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """A cluster of its own: started, stopped, killed and started again as a test wants."""
+
+    def __init__(self, bin_dir: Path, *, durable: bool) -> None:
+        self._bin = bin_dir
+        self._as = _unprivileged()
+        self._folder = Path(tempfile.mkdtemp(prefix="stoker-postgres-"))
+        self._data = self._folder / "data"
+        self._settings = SETTINGS | ({} if durable else FORGETFUL)
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        if self._as:
+            os.chown(self._folder, self._as["user"], self._as["group"])
+        self._make()
+
+    def _make(self) -> None:
+        password = self._folder / "password"
+        password.write_text(PASSWORD.replace("%40", "@") + "\n")
+        if self._as:
+            os.chown(password, self._as["user"], self._as["group"])
+        words = [str(self._bin / "initdb"), "--pgdata", str(self._data), "--username", "stoker", "--no-sync"]
+        words += ["--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8", "--locale", "C"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=self._folder, **self._as)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def url(self, database: str = "postgres", *, port: int | None = None) -> str:
+        """Where a database of it is, through TCP."""
+        return f"postgresql://stoker:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+
+    def socket_url(self, database: str = "postgres") -> str:
+        """Where a database of it is, through its Unix socket."""
+        return f"postgresql://stoker:{PASSWORD}@/{database}?host={self._folder}&port={self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it lets somebody in."""
+        self._dismiss(b"leave\n")
+        settings = self._settings | {"listen_addresses": "127.0.0.1", "port": str(self.port)}
+        settings["unix_socket_directories"] = str(self._folder)
+        words = [str(self._bin / "postgres"), "-D", str(self._data)]
+        for name, value in settings.items():
+            words += ["-c", f"{name}={value}"]
+        with (self._folder / "log").open("ab") as log:
+            self._keeper = subprocess.Popen(
+                ["/bin/sh", "-c", KEEPER, "keeper", str(self._folder), *words],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,  # Ctrl-C is for the tests: they end it in order
+                **self._as,
+            )
+        self._until(self._ready, "the cluster to be ready")
+
+    def _ready(self) -> bool:
+        assert self._keeper is not None
+        assert self._keeper.poll() is None, (self._folder / "log").read_text()
+        try:
+            return "ready" in (self._data / "postmaster.pid").read_text().splitlines()[7]
+        except (FileNotFoundError, IndexError):
+            return False
+
+    def _pid(self) -> int:
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT in order, SIGKILL as the loss of the machine would. The files stay."""
+        pid = self._pid()
+        os.kill(pid, how)
+        self._until(lambda: not _exists(pid), "the cluster to end")
+        if how is signal.SIGKILL:
+            self._until(self._memory_is_free, "its backends to end")
+            (self._data / "postmaster.pid").unlink()
+
+    def _memory_is_free(self) -> bool:
+        """Backends notice that their postmaster is gone, and a new one waits for them."""
+        return not any(_works_in(self._data, entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+    def close(self) -> None:
+        """End it whatever it does, and remove its files."""
+        self._dismiss(b"")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _dismiss(self, word: bytes) -> None:
+        if self._keeper is not None:
+            self._keeper.communicate(word, timeout=PATIENCE_S)
+            self._keeper = None
+
+    @staticmethod
+    def _until(look: Any, what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not look():
+            assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
+            time.sleep(0.01)
+
+    # ── databases ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, *statements: str, database: str = "postgres") -> None:
+        """Carry out statements, each in a transaction of its own."""
+        asyncio.run(_execute(self.url(database), statements))
+
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """A fresh database, copied from `template`; its name."""
+        name = f"test_{secrets.token_hex(6)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield name
+        finally:
+            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(url: str, statements: tuple[str, ...]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _works_in(folder: Path, process: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == folder
+    except OSError:
+        return False
+
+
+def found() -> Path:
+    """The binaries. Skips the test without them; see `tests/conftest.py` for what CI makes of that."""
+    place = binaries()
+    if place is None:
+        pytest.skip("there is no PostgreSQL on this machine: neither on PATH nor under /usr/lib/postgresql")
+    return place
+
+
+@contextmanager
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A cluster that runs; `durable` flushes to the disk as in production."""
+    made = Cluster(found(), durable=durable)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+async def _migrated(url: str) -> None:
+    store = await PostgresStore.open(Terms(url=url))
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A cluster for all tests of this process, with a database `fresh` that has the schema and nothing else."""
+    with cluster() as made:
+        made.run("CREATE DATABASE fresh")
+        asyncio.run(_migrated(made.url("fresh")))
+        yield made
+
+
+@pytest.fixture
+def postgres_url(postgres: Cluster) -> Iterator[str]:
+    """A database of its own, with the schema and nothing else."""
+    with postgres.database("fresh") as name:
+        yield postgres.url(name)
