@@ -13,24 +13,32 @@ from typing import Final
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import Head, Image, KeyUse, Needs, StoredJob, StoredWorker
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
-from stoker.store.sqlite.tx import Row, Tx
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, Row, stop, stored_job, worker
+from stoker.store.sqlite.tx import LARGE_BYTES, Tx, gathered
 
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"
 LAST_JOB: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
 KEY_USE: Final = "SELECT job, body_hash, at_ms FROM submit_keys WHERE endpoint = ? AND key = ?"
-JOBS: Final = f"SELECT {JOB} FROM jobs WHERE jobs.id {_AMONG}"
-RUNNING_OF: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'"
-WORKERS: Final = f"""
-    SELECT {WORKER}, workers.running, workers.stopping, endpoints.slots
-    FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}"""
-STOPS: Final = f"SELECT {STOP} FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job"
-HEAD: Final = f"""
-    SELECT {JOB}, inputs.input, jobs.s3_config FROM jobs INDEXED BY jobs_queued JOIN inputs ON inputs.job = jobs.seq
-    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority = ? ORDER BY jobs.seq LIMIT ?"""
-QUEUED: Final = f"""
-    SELECT {JOB} FROM jobs INDEXED BY jobs_queued
-    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?"""
+JOBS: Final = gathered(JOB, f"FROM jobs WHERE jobs.id {_AMONG}")
+RUNNING_OF: Final = gathered(JOB, f"FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'")
+WORKERS: Final = gathered(
+    f"{WORKER}, workers.running, workers.stopping, endpoints.slots",
+    f"FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}",
+)
+STOPS: Final = gathered(STOP, f"FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job")
+HEAD: Final = gathered(
+    f"{JOB}, CASE WHEN length(inputs.input) < {LARGE_BYTES} THEN CAST(inputs.input AS TEXT) END AS input, "
+    "CAST(jobs.s3_config AS TEXT) AS s3_config",
+    "FROM jobs INDEXED BY jobs_queued JOIN inputs ON inputs.job = jobs.seq "
+    "WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority = ? ORDER BY jobs.seq LIMIT ?",
+)
+"""Inputs are JSON, and therefore text."""
+LARGE_INPUT: Final = "SELECT input FROM inputs WHERE job = ?"
+QUEUED: Final = gathered(
+    JOB,
+    "FROM jobs INDEXED BY jobs_queued "
+    "WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?",
+)
 ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
 
 
@@ -40,7 +48,7 @@ def load(tx: Tx, needs: Needs) -> Image:
     made = _load_keys(tx, image, needs)
     _load_jobs(tx, image, needs.jobs | made)
     for which in needs.queued:
-        image.queued[which.endpoint] = _add_jobs(image, tx.all(QUEUED, which))
+        image.queued[which.endpoint] = _add_jobs(image, tx.gather(QUEUED, *which))
     _load_workers(tx, image, needs.workers | _workers_of(image))
     _load_running(tx, image, needs.running_of)
     _load_stops(tx, image)
@@ -67,7 +75,7 @@ def _load_keys(tx: Tx, image: Image, needs: Needs) -> set[JobId]:
 
 def _load_jobs(tx: Tx, image: Image, jobs: set[JobId]) -> None:
     if jobs:
-        _add_jobs(image, tx.among(JOBS, jobs))
+        _add_jobs(image, tx.gather(JOBS, jobs))
 
 
 def _add_jobs(image: Image, rows: Iterable[Row]) -> list[JobId]:
@@ -87,14 +95,14 @@ def _workers_of(image: Image) -> set[WorkerId]:
 
 
 def _load_workers(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
-    for row in tx.among(WORKERS, workers) if workers else ():
+    for row in tx.gather(WORKERS, workers) if workers else ():
         image.workers[row[0]] = StoredWorker(worker(row), *row[WORKER_WIDTH:])
 
 
 def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
     busy = [one for one in workers if one in image.workers and image.workers[one].running]
     if busy:
-        for job in _add_jobs(image, tx.among(RUNNING_OF, busy)):
+        for job in _add_jobs(image, tx.gather(RUNNING_OF, busy)):
             runs: StoredJob = image.jobs[job]
             assert runs.job.worker is not None
             image.running[runs.job.worker].add(job)
@@ -102,7 +110,7 @@ def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
 
 def _load_stops(tx: Tx, image: Image) -> None:
     told = [one for one, stored in image.workers.items() if stored.stopping]
-    for row in tx.among(STOPS, told) if told else ():
+    for row in tx.gather(STOPS, told) if told else ():
         found = stop(row)
         image.stops[found.worker][found.job] = found
 
@@ -110,11 +118,15 @@ def _load_stops(tx: Tx, image: Image) -> None:
 def _load_head(tx: Tx, image: Image, endpoint: EndpointId, wanted: int) -> None:
     """Normal priority first, each in the order of submission."""
     for low_priority in (0, 1):
-        rows = tx.all(HEAD, (endpoint, low_priority, wanted))
+        rows = tx.gather(HEAD, endpoint, low_priority, wanted)
         jobs = _add_jobs(image, rows)
-        image.heads[endpoint] += [
-            Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]) for job, row in zip(jobs, rows, strict=True)
-        ]
+        image.heads[endpoint] += [_head(tx, job, row) for job, row in zip(jobs, rows, strict=True)]
         wanted -= len(rows)
         if wanted <= 0:
             break
+
+
+def _head(tx: Tx, job: JobId, row: Row) -> Head:
+    input, s3_config = row[JOB_WIDTH:]
+    body: bytes = tx.all(LARGE_INPUT, (row[0],))[0][0] if input is None else input.encode()
+    return Head(job, body, None if s3_config is None else s3_config.encode())
