@@ -10,7 +10,6 @@ an upgrade changes one of them.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -121,25 +120,29 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._running = exchange
-        task = self.loop.create_task(self._serve(exchange))
+        exchange.task = task = self.loop.create_task(self._serve(exchange))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
-            answer = await exchange.handler(exchange)
-        except CancelledError:
-            self.transport.close()  # the server stops, and has waited long enough
+            answer = await self._ask(exchange)
+        except BaseException:
+            self.transport.close()  # the server has waited for this request long enough, and stops
             raise
-        except Exception as error:
-            answer = self.hot.on_error(exchange, error)
         finally:
             exchange.release()
+            self.tasks.discard(exchange.task)  # a callback of the task would cost a turn of the loop
         if self.flow.write_paused and not exchange.disconnected:
             await self.flow.drain()
         self._running = None
         if not exchange.disconnected:
             self._send(exchange, answer)
+
+    async def _ask(self, exchange: Exchange) -> Answer:
+        try:
+            return await exchange.handler(exchange)
+        except Exception as error:
+            return self.hot.on_error(exchange, error)
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         if answer.closes or (exchange.waits_for_continue and not exchange.received):

@@ -6,6 +6,7 @@ To uvicorn's protocol it looks like one of its own request cycles, as far as tha
 
 from __future__ import annotations
 
+from asyncio import Task
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote
@@ -39,10 +40,13 @@ class Exchange(Call):
         "keep_alive",
         "received",
         "response_complete",
+        "task",
         "waits_for_continue",
     )
 
     message_event: ClassVar = _NoEvent()
+    task: Task[None]
+    """What asks the handler, once it has begun."""
 
     def __init__(
         self,
@@ -76,7 +80,10 @@ class Exchange(Call):
     def header(self, name: str) -> str | None:
         """The first header of this name."""
         wanted = name.encode("latin-1")
-        return next((value.decode("latin-1") for key, value in self._headers if key == wanted), None)
+        for key, value in self._headers:
+            if key == wanted:
+                return value.decode("latin-1")
+        return None
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body."""
