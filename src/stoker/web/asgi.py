@@ -7,7 +7,7 @@ parses their bodies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,8 @@ from starlette.types import Message
 from stoker.web.call import Answer, Call, Handler
 from stoker.web.uploads import SMALL_BYTES, Body, Uploads, check_size, stalled
 from stoker.web.wire import decode
+
+AsgiHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 SETTINGS_BYTES_MAX: Final = 1024 * 1024
 """Largest body of the management API, apart from jobs: far more than an environment that a process can be started with."""
@@ -113,15 +115,16 @@ def to_response(answer: Answer) -> Response:
 class RawRoute(APIRoute):
     """A route to a `RawEndpoint`: documented by FastAPI, not parsed by it."""
 
-    def get_route_handler(self) -> Any:
+    def get_route_handler(self) -> AsgiHandler:
         """The endpoint itself."""
-        return self.endpoint
+        endpoint: AsgiHandler = self.endpoint
+        return endpoint
 
 
 class JsonRoute(APIRoute):
     """A route whose body FastAPI parses, once it is known to be bounded and JSON."""
 
-    def get_route_handler(self) -> Any:
+    def get_route_handler(self) -> AsgiHandler:
         """FastAPI's handler, with the body read before."""
         handle = super().get_route_handler()
         if self.body_field is None:

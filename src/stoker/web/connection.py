@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused and not exchange.disconnected:
             await self.flow.drain()
         self._running = None
-        if not exchange.disconnected:
+        if not self.transport.is_closing():
             self._send(exchange, answer)
 
     async def _ask(self, exchange: Exchange) -> Answer:

@@ -139,9 +139,7 @@ class Exchange(Call):
 
 
 def split(target: bytes) -> tuple[str, bytes] | None:
-    """The decoded path and the raw query of a request's target. None for what is left to the application: other forms
-    than `/path?query`.
-    """
+    """The decoded path and the raw query of `/path?query`. None for other forms, which are left to the application."""
     if target[:1] != b"/" or b"#" in target or not target.isascii():
         return None
     path, _, query = target.partition(b"?")
