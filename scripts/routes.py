@@ -35,10 +35,10 @@ def description() -> dict[str, Any]:
     """The OpenAPI description, as `/api/openapi.json` answers it."""
     jobs = (_NOTHING, _NOTHING, _NOTHING)
     routers = [
-        NovitaJobs(NOVITA, *jobs, input_bytes_max=0).router(),
-        JobRoutes(RUNPOD, *jobs, input_bytes_max=0).router(),
-        WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0).router(),
-        ManageRoutes(*jobs, base_url="", input_bytes_max=0).router(),
+        NovitaJobs(NOVITA, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
+        JobRoutes(RUNPOD, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
+        WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
+        *ManageRoutes(*jobs, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

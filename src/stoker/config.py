@@ -53,6 +53,9 @@ class Settings(BaseModel):
     worker_url: str = Field(
         "", description="URL under which workers reach this server; empty: derived from host and port."
     )
+    public_url: str = Field(
+        "", description="URL that answers show to clients, as seen through a proxy; empty: derived from host and port."
+    )
     runtime: Literal["auto", "process", "none"] = Field(
         "auto",
         description="What runs workers. `process` runs commands as the server's user, so `auto` chooses it only when the "
@@ -64,6 +67,18 @@ class Settings(BaseModel):
     input_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest submitted job, in bytes.")
     output_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest output of a job, in bytes.")
     part_bytes_max: int = Field(1024 * 1024, ge=1024, description="Largest part of a stream, in bytes.")
+    uploads_bytes_max: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Memory for large request bodies that are being received or stored, of all connections together, in bytes: "
+        "three quarters for clients, one for workers. Bodies wait for room; those of 64 KiB or less never do and are not "
+        "counted. A body over its share is received alone.",
+    )
+    upload_stall_s: float = Field(
+        30.0,
+        gt=0,
+        description="How long a request body may stay behind 16 KiB of progress before it is refused with 408.",
+    )
     retention_s: int = Field(
         21_600, ge=60, le=604_800, description="How long results are kept, for endpoints that do not say."
     )

@@ -4,6 +4,7 @@
     ├── Refused                    the caller can mend it; nothing was changed
     │   ├── InvalidInput           a value is wrong; `field` names it
     │   ├── TooLarge               a body is over its limit
+    │   ├── Stalled                a body did not come
     │   ├── Unauthenticated        no key, or one that is not valid
     │   ├── Forbidden              the key is valid and lacks a scope
     │   ├── NotFound               it does not exist, or another team owns it
@@ -57,6 +58,12 @@ class TooLarge(Refused):
     """The request body is too large."""
 
     default_code = "payload_too_large"
+
+
+class Stalled(Refused):
+    """The request body stopped coming."""
+
+    default_code = "upload_stalled"
 
 
 class Unauthenticated(Refused):

@@ -20,6 +20,7 @@ from typing import Any, Self, TextIO
 
 import structlog
 import uvicorn
+from fastapi import APIRouter
 
 from stoker.catalog import Catalog, Defaults
 from stoker.clock import SystemClock
@@ -37,11 +38,13 @@ from stoker.signals import Signals
 from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
-from stoker.web.app import build_app
+from stoker.web.app import build_app, build_hot
+from stoker.web.connection import connections_to
 from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
+from stoker.web.uploads import Uploads
 from stoker.web.worker_protocol import WorkerRoutes
 
 log = structlog.get_logger()
@@ -155,6 +158,30 @@ class Server:
         return self._accepting
 
     def _http_config(self) -> uvicorn.Config:
+        clients, workers = self._rooms()
+        routers = self._routers(clients, workers)
+        return uvicorn.Config(
+            build_app(routers, ready=self._ready, uploads=clients),
+            http=connections_to(build_hot(routers)),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=HTTP_STOP_S,
+        )
+
+    def _rooms(self) -> tuple[Uploads, Uploads]:
+        """Room for the bodies of clients and of workers: no upload of a client can hold up a worker's result."""
+        for_workers = self.settings.uploads_bytes_max // 4
+        stall_s = self.settings.upload_stall_s
+        return (
+            Uploads(self.settings.uploads_bytes_max - for_workers, stall_s=stall_s),
+            Uploads(for_workers, stall_s=stall_s),
+        )
+
+    def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
         limits = self.settings
         queue = Queue(self._store, self._clock, self._signals)
         leases = Leases(
@@ -166,27 +193,21 @@ class Server:
             output_bytes_max=limits.output_bytes_max,
         )
         jobs = (queue, self._catalog, self._fleet)
-        routers = [
-            NovitaJobs(NOVITA, *jobs, input_bytes_max=limits.input_bytes_max).router(),
-            JobRoutes(RUNPOD, *jobs, input_bytes_max=limits.input_bytes_max).router(),
+        largest = limits.input_bytes_max
+        base_url = limits.public_url.rstrip("/") or self.url
+        return [
+            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
             WorkerRoutes(
-                leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max
+                leases,
+                output_bytes_max=limits.output_bytes_max,
+                part_bytes_max=limits.part_bytes_max,
+                uploads=workers,
             ).router(),
-            ManageRoutes(
-                queue, self._fleet, self._catalog, base_url=self.url, input_bytes_max=limits.input_bytes_max
-            ).router(),
+            *ManageRoutes(
+                queue, self._fleet, self._catalog, base_url=base_url, input_bytes_max=largest, uploads=clients
+            ).routers(),
         ]
-        return uvicorn.Config(
-            build_app(routers, ready=self._ready),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=HTTP_STOP_S,
-        )
 
     def _terms(self) -> FleetTerms:
         settings = self.settings

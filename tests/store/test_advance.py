@@ -235,7 +235,7 @@ async def test_story_of_a_whole_life(store: Store) -> None:
     for at_ms in (NOW + 1, NOW + 2):
         await store.jobs.confirm(WORKER, [job.id], at_ms=at_ms, lease_ms=LEASE_MS)
     await store.jobs.advance(job.id, TimePassed(at_ms=NOW + 2 + LEASE_MS))
-    await take(store, at_ms=NOW + 40_000)
+    await take(store, at_ms=NOW + 40_000, lost_before_ms=NOW + 40_000)
     await finish(store, job, at_ms=NOW + 40_001)
     story = [(line.kind, line.reason, line.worker, line.attempt) for line in await store.jobs.story(job.id)]
     assert story == [

@@ -80,8 +80,20 @@ async def test_requeued_job_keeps_its_place(store: Store) -> None:
     first = await run(store)
     second = await submit(store)
     await pass_time(store, first, NOW + LEASE_MS)
-    claims = (await take(store, limit=2, at_ms=NOW + LEASE_MS)).claims
+    await hire(store, OTHER_WORKER)
+    claims = (await take(store, OTHER_WORKER, limit=2, at_ms=NOW + LEASE_MS)).claims
     assert [claim.job.id for claim in claims] == [first.id, second.id]
+
+
+async def test_job_of_a_lapsed_lease_is_for_another(store: Store) -> None:
+    """Whose lease lapsed may still run the job: it is not handed the same job again before it has let go."""
+    await hire(store, pings=True)
+    job = await run(store)
+    await pass_time(store, job, NOW + LEASE_MS)
+    assert [stop.job for stop in await store.jobs.stops(WORKER)] == [job.id]
+    assert (await take(store, at_ms=NOW + LEASE_MS)).claims == []
+    again = await take(store, at_ms=NOW + LEASE_MS + 2, lost_before_ms=NOW + LEASE_MS + 1)
+    assert [claim.job.id for claim in again.claims] == [job.id]
 
 
 async def test_endpoints_are_apart(store: Store) -> None:

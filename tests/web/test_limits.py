@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -165,6 +166,26 @@ def test_parts_of_a_stream(live: LiveServer, hands: Hands, name: str) -> None:
     read = live.api.get(f"/v2/{name}/stream/{job}")
     assert [part["output"][:4] for part in read.json()["stream"]] == ["xxxx", "last"]
     assert largest in read.content
+
+
+def test_stalled_uploads_hold_up_nobody(live: LiveServer, hands: Hands, name: str) -> None:
+    """While 64 submissions of 4 MiB stall, small ones are accepted, and a worker's large result still gets through."""
+    with ExitStack() as stack:
+        for _ in range(64):
+            wire = stack.enter_context(Wire(live.url))
+            wire.head(b"POST", f"/v2/{name}/run".encode(), b"Content-Length: %d" % JOB_MAX)
+            wire.send(b"[" * (MIB // 4))
+        job = live.run(name, "small")
+        assert hands.take()["id"] == job
+        assert hands.finish(job, b'{"output":"' + b"x" * (OUTPUT_MAX - 2) + b'"}').status_code == 200
+        assert live.finished(job)["state"] == "completed"
+
+
+def test_public_url(tmp_path: Path) -> None:
+    """What clients are shown is the URL they are told to use, if there is one."""
+    with LiveServer(tmp_path / "data", public_url="https://gpu.example/stoker/") as live:
+        made = live.create("a", image=Path(__file__).parent, command="sleep 600")
+        assert made["urls"] == {"v1": "https://gpu.example/stoker/v1/a", "v2": "https://gpu.example/stoker/v2/a"}
 
 
 def test_limits_of_the_settings(tmp_path: Path) -> None:

@@ -27,13 +27,16 @@ from stoker.errors import (
     InvalidInput,
     NotFound,
     Refused,
+    Stalled,
     StokerError,
     TooLarge,
     Unauthenticated,
     Unavailable,
 )
+from stoker.web.asgi import to_response
+from stoker.web.call import Answer, Call, Headers, answer
 from stoker.web.hot import HotRoutes
-from stoker.web.wire import answer
+from stoker.web.uploads import Uploads
 
 log = structlog.get_logger()
 
@@ -44,13 +47,18 @@ STATUS: Final[dict[type[StokerError], int]] = {
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
+    Stalled: 408,
     Refused: 400,
     Unavailable: 503,
     StokerError: 500,
 }
 """The first class that an error is an instance of decides."""
 
-RETRY_AFTER_S: Final = "1"
+_HEADERS: Final[dict[int, Headers]] = {
+    401: (("www-authenticate", "Bearer"),),
+    503: (("retry-after", "1"),),
+}
+"""What goes with a refusal of this status; seconds."""
 
 ASSETS: Final = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -60,8 +68,15 @@ ASSETS: Final = {
 """What the page at `/api/docs` loads. Types are said here: looking them up reads the machine's own tables, in the loop."""
 
 
-def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[bool]]) -> ASGIApp:
-    """The application. `ready` is asked by `/healthz`."""
+def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
+    """The raw routes of `routers`, for connections to answer before the application is asked."""
+    return HotRoutes(routers, on_error=answer_error)
+
+
+def build_app(
+    routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[bool]], uploads: Uploads | None = None
+) -> FastAPI:
+    """The application. `ready` is asked by `/healthz`; `uploads` is the room for bodies of the management API."""
     app = FastAPI(
         title="Stoker",
         version=__version__,
@@ -70,6 +85,7 @@ def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[boo
         docs_url=None,
         redoc_url=None,
     )
+    app.state.uploads = uploads
     for router in routers:
         app.include_router(router)
     _add_docs(app)
@@ -78,16 +94,17 @@ def build_app(routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[boo
     async def healthz() -> Response:
         """200 when the server can accept jobs, 503 while it starts or stops."""
         is_ready = await ready()
-        return answer({"status": "ready" if is_ready else "not ready"}, status=200 if is_ready else 503)
+        status = {"status": "ready" if is_ready else "not ready"}
+        return to_response(answer(status, status=200 if is_ready else 503))
 
-    app.add_exception_handler(StokerError, _on_stoker_error)
+    app.add_exception_handler(StokerError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_defect)
+    app.add_exception_handler(ClientDisconnect, _on_error)
+    app.add_exception_handler(Exception, _on_error)
     app.add_middleware(SingleSlashes)
     app.add_middleware(JsonBodies)
-    return HotRoutes(app, routers, on_error=answer_error)
+    return app
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -145,24 +162,28 @@ def error_body(error: StokerError) -> dict[str, str | None]:
     return {"error": error.message, "code": error.code, "field": error.field, "next_step": error.next_step}
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
-    """The answer to whatever a handler raised."""
-    if isinstance(error, StokerError):
-        return await _on_stoker_error(request, error)
-    if isinstance(error, ClientDisconnect):
-        return await _on_disconnect(request, error)
-    return await _on_defect(request, error)
+def answer_error(call: Call, error: Exception) -> Answer:
+    """The answer to whatever the handler of a raw route raised."""
+    return _answer_to(error, method=call.method, path=call.path)
 
 
-async def _on_stoker_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StokerError)
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    if status == 500:
-        return await _on_defect(request, error)
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return answer(error_body(error), status=status, headers=headers)
+def _answer_to(error: Exception, *, method: str, path: str) -> Answer:
+    status = _status_of(error)
+    if not isinstance(error, StokerError) or status == 500:
+        if isinstance(error, ClientDisconnect):
+            return Answer(400)  # nobody is left to read this
+        log.error("request_failed", method=method, path=path, exc_info=error)
+        body = {"error": "internal error", "code": "internal", "field": None}
+        return answer(body | {"next_step": "the server's log says more"}, status=500)
+    return answer(error_body(error), status=status, headers=_HEADERS.get(status, ()))
+
+
+def _status_of(error: Exception) -> int:
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return to_response(_answer_to(error, method=request.method, path=request.url.path))
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
@@ -173,7 +194,7 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     unknown = first["type"] == "extra_forbidden"
     message = f"there is no field '{field}'" if unknown else f"{field}: {first['msg']}"
     refused = InvalidInput(message, field=field, next_step="see /api/docs for what is accepted")
-    return answer(error_body(refused), status=400)
+    return to_response(answer(error_body(refused), status=400))
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
@@ -182,15 +203,5 @@ async def _on_http_error(_request: Request, error: Exception) -> Response:
     body = {"error": error.detail, "code": codes.get(error.status_code, "http_error"), "field": None, "next_step": None}
     if error.status_code in codes:
         body["next_step"] = "see /api/docs for all routes"
-    return answer(body, status=error.status_code, headers=dict(error.headers or {}))
-
-
-async def _on_disconnect(_request: Request, _error: Exception) -> Response:
-    """Nobody is left to read this."""
-    return Response(status_code=400)
-
-
-async def _on_defect(request: Request, error: Exception) -> Response:
-    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
-    body = {"error": "internal error", "code": "internal", "field": None}
-    return answer(body | {"next_step": "the server's log says more"}, status=500)
+    headers = tuple((error.headers or {}).items())
+    return to_response(answer(body, status=error.status_code, headers=headers))

@@ -5,24 +5,23 @@ Runpod's clients send `Authorization: Bearer <key>`, its own curl examples the b
 
 from __future__ import annotations
 
-from starlette.requests import Request
-
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
 from stoker.errors import Unauthenticated
 from stoker.team import ApiKey, Scope
+from stoker.web.call import Call
 
 
-def credential(request: Request) -> str:
-    """The secret in the Authorization header, with or without `Bearer`; empty if there is none."""
-    header = request.headers.get("authorization", "").strip()
+def credential(authorization: str | None) -> str:
+    """The secret in an Authorization header, with or without `Bearer`; empty if there is none."""
+    header = (authorization or "").strip()
     scheme, _, rest = header.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else header
 
 
-async def require(catalog: Catalog, request: Request, scope: Scope) -> ApiKey:
-    """The caller's key. Raises `Unauthenticated`, or `Forbidden` when it lacks the scope."""
-    secret = credential(request)
+async def require(catalog: Catalog, authorization: str | None, scope: Scope) -> ApiKey:
+    """The caller's key, from the Authorization header. Raises `Unauthenticated`, or `Forbidden` when it lacks the scope."""
+    secret = credential(authorization)
     if not secret:
         raise Unauthenticated(
             "the API key is missing", code="api_key_missing", next_step="send it: Authorization: Bearer sk_…"
@@ -32,7 +31,7 @@ async def require(catalog: Catalog, request: Request, scope: Scope) -> ApiKey:
     return key
 
 
-async def endpoint_of(catalog: Catalog, request: Request, scope: Scope) -> Endpoint:
+async def endpoint_of(catalog: Catalog, call: Call, scope: Scope) -> Endpoint:
     """The endpoint in the path, as the caller's team knows it. Raises as `require`, and `NotFound`."""
-    key = await require(catalog, request, scope)
-    return await catalog.find(key.team, request.path_params["endpoint"])
+    key = await require(catalog, call.header("authorization"), scope)
+    return await catalog.find(key.team, call.parameters["endpoint"])

@@ -1,50 +1,40 @@
-"""The job API and the worker protocol without a framework: routes that handle raw bytes are answered before FastAPI sees them.
+"""The table of raw routes that connections look up before FastAPI sees a request, and what they share.
 
-Routing, middlewares and exception stacks of a framework cost several times what such a handler does. What must stay true:
-handlers and answers are the same on both ways. Whatever is not found here (another method, a doubled or trailing slash, every
-other route) goes on to the application, which also documents these routes and knows how to refuse.
+What is not found here (another method, a doubled or trailing slash, every other route) goes on to the application, which also
+documents the raw routes and knows how to refuse. What must stay true: handlers and answers are the same on both ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from http import HTTPStatus
 
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoker.web.wire import Handler, RawRoute
+from stoker.web.asgi import RawEndpoint
+from stoker.web.call import Answer, Call, Handler, Headers
 
-OnError = Callable[[Request, Exception], Awaitable[Response]]
+OnError = Callable[[Call, Exception], Answer]
 Found = tuple[Handler, dict[str, str]]
 
 
 class HotRoutes:
-    """An application around `app` that answers the raw routes of `routers` itself; `on_error` renders what they raise."""
+    """The raw routes of `routers`; `on_error` renders what their handlers raise."""
 
-    def __init__(self, app: ASGIApp, routers: Iterable[APIRouter], *, on_error: OnError) -> None:
-        self._app = app
-        self._on_error = on_error
+    def __init__(self, routers: Iterable[APIRouter], *, on_error: OnError) -> None:
+        self.on_error = on_error
         self._root = _Place()
         for route in (route for router in routers for route in router.routes):
-            if isinstance(route, RawRoute):
-                for method in route.methods or ():
-                    self._root.add(route.path.split("/"), method, route.get_route_handler(), ())
+            endpoint = getattr(route, "endpoint", None)
+            if isinstance(endpoint, RawEndpoint):
+                words: list[str] = getattr(route, "path", "").split("/")
+                for method in getattr(route, "methods", ()):
+                    self._root.add(words, method, endpoint.handler, ())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or go on."""
-        found = self._root.find(scope["path"].split("/"), scope["method"]) if scope["type"] == "http" else None
-        if found is None:
-            await self._app(scope, receive, send)
-            return
-        handler, scope["path_params"] = found
-        request = Request(scope, receive, send)
-        try:
-            response = await handler(request)
-        except Exception as error:
-            response = await self._on_error(request, error)
-        await response(scope, receive, send)
+    def find(self, method: str, path: str) -> Found | None:
+        """Who answers, and the parameters of the path by name."""
+        return self._root.find(path.split("/"), method)
 
 
 class _Place:
@@ -66,7 +56,7 @@ class _Place:
             self._words.setdefault(words[0], _Place()).add(words[1:], method, handler, names)
 
     def find(self, words: Sequence[str], method: str) -> Found | None:
-        """Who answers, and the parameters by name. A word goes before a parameter; no parameter is empty."""
+        """A word goes before a parameter; no parameter is empty."""
         place = self
         values = []
         for word in words:
@@ -79,3 +69,13 @@ class _Place:
             place = following
         found = place._handlers.get(method)
         return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
+
+
+@lru_cache(maxsize=64)
+def head(status: int, headers: Headers) -> bytes:
+    """The first lines of an answer. Handlers use few combinations, so that each is made once."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    return "".join(line + "\r\n" for line in lines).encode("latin-1")
+
+
+__all__ = ["HotRoutes", "OnError", "head"]

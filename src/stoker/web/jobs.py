@@ -11,14 +11,12 @@ Facts about requests, answers and quirks of clients: protocol, job API §1 to §
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
 
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
@@ -28,8 +26,11 @@ from stoker.job import Job, JobState
 from stoker.queue import Queue, Submission
 from stoker.store import Held, Result
 from stoker.team import Scope
+from stoker.web.asgi import RawEndpoint, RawRoute
 from stoker.web.auth import endpoint_of
-from stoker.web.wire import Handler, RawRoute, answer, decode, query_flag, query_int, read_body, story_line
+from stoker.web.call import Answer, Call, Handler, answer
+from stoker.web.uploads import Body, Uploads
+from stoker.web.wire import decode, query_flag, query_int, story_line
 from stoker.worker import WorkerState
 
 WAIT_MS: Final = (1_000, 300_000)
@@ -77,7 +78,13 @@ class _Status(msgspec.Struct, omit_defaults=True):
 _RUN_DECODER = msgspec.json.Decoder(_Run)
 
 
-def submission(body: bytes, *, sync: bool, idempotency_key: str | None) -> Submission:
+async def read_submission(call: Call, uploads: Uploads, *, limit: int, sync: bool) -> Submission:
+    """What a client asks for. Raises `InvalidInput`, and as `Call.body`. The body itself is gone when this returns."""
+    body = await call.body(uploads, limit=limit, what="the job")
+    return submission(body, sync=sync, idempotency_key=call.header("idempotency-key"))
+
+
+def submission(body: Body, *, sync: bool, idempotency_key: str | None) -> Submission:
     """What a client asks for, from the body of `/run`. Raises `InvalidInput`."""
     run = decode(body, _RUN_DECODER)
     policy = run.policy or _Policy()
@@ -97,12 +104,22 @@ def submission(body: bytes, *, sync: bool, idempotency_key: str | None) -> Submi
 class JobRoutes:
     """The operations of one dialect."""
 
-    def __init__(self, dialect: Dialect, queue: Queue, catalog: Catalog, fleet: Fleet, *, input_bytes_max: int) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        queue: Queue,
+        catalog: Catalog,
+        fleet: Fleet,
+        *,
+        input_bytes_max: int,
+        uploads: Uploads,
+    ) -> None:
         self._words = dialect
         self._queue = queue
         self._catalog = catalog
         self._fleet = fleet
         self._input_bytes_max = input_bytes_max
+        self._uploads = uploads
 
     def router(self) -> APIRouter:
         """The dialect's routes."""
@@ -110,7 +127,7 @@ class JobRoutes:
             prefix=self._words.prefix + "/{endpoint}", route_class=RawRoute, tags=[f"jobs ({self._words.vendor})"]
         )
         both = ["GET", "POST"]
-        table: list[tuple[str, list[str], Callable[..., Any], str]] = [
+        table: list[tuple[str, list[str], Handler, str]] = [
             ("/run", ["POST"], self.run, "Submit a job"),
             ("/runsync", ["POST"], self.runsync, "Submit a job and wait for its end"),
             ("/status/{job}", both, self.status, "State and result of a job"),
@@ -125,42 +142,43 @@ class JobRoutes:
             add_route(router, path, methods, handler, summary, needs_body="run" in path)
         return router
 
-    async def run(self, request: Request) -> Response:
+    async def run(self, call: Call) -> Answer:
         """POST /run."""
-        job = await self._submit(request, sync=False)
+        job = await self._submit(call, sync=False)
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def runsync(self, request: Request) -> Response:
+    async def runsync(self, call: Call) -> Answer:
         """POST /runsync?wait=ms."""
-        wait_ms = _wait_ms(request, RUNSYNC_WAIT_MS)
-        job = await self._submit(request, sync=True)
+        wait_ms = _wait_ms(call, RUNSYNC_WAIT_MS)
+        job = await self._submit(call, sync=True)
         result = await self._queue.wait(job.team, job.endpoint, job.id, wait_s=wait_ms / 1000)
-        return await self._render(request, result)
+        return await self._render(call, result)
 
-    async def _submit(self, request: Request, *, sync: bool) -> Job:
-        endpoint = await self._endpoint(request, Scope.RUN)
-        body = await read_body(request, limit=self._input_bytes_max, what="the job")
-        key = request.headers.get("idempotency-key")
-        return await self._queue.submit(endpoint, submission(body, sync=sync, idempotency_key=key))
+    async def _submit(self, call: Call, *, sync: bool) -> Job:
+        endpoint = await self._endpoint(call, Scope.RUN)
+        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync)
+        job = await self._queue.submit(endpoint, wish)
+        call.release()  # it is stored; `runsync` goes on to wait
+        return job
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, call: Call) -> Answer:
         """GET or POST /status/{job}."""
-        endpoint = await self._endpoint(request, Scope.READ)
-        return await self._render(request, await self._queue.status(endpoint.team, endpoint.id, _job(request)))
+        endpoint = await self._endpoint(call, Scope.READ)
+        return await self._render(call, await self._queue.status(endpoint.team, endpoint.id, _job(call)))
 
-    async def status_sync(self, request: Request) -> Response:
+    async def status_sync(self, call: Call) -> Answer:
         """GET or POST /status-sync/{job}?wait=ms."""
-        endpoint = await self._endpoint(request, Scope.READ)
-        wait_s = _wait_ms(request, RUNSYNC_WAIT_MS) / 1000
-        result = await self._queue.wait(endpoint.team, endpoint.id, _job(request), wait_s=wait_s)
-        return await self._render(request, result)
+        endpoint = await self._endpoint(call, Scope.READ)
+        wait_s = _wait_ms(call, RUNSYNC_WAIT_MS) / 1000
+        result = await self._queue.wait(endpoint.team, endpoint.id, _job(call), wait_s=wait_s)
+        return await self._render(call, result)
 
-    async def stream(self, request: Request) -> Response:
+    async def stream(self, call: Call) -> Answer:
         """GET or POST /stream/{job}?wait=ms."""
-        endpoint = await self._endpoint(request, Scope.READ)
-        wait_s = _wait_ms(request, STREAM_HOLD_MS) / 1000
+        endpoint = await self._endpoint(call, Scope.READ)
+        wait_s = _wait_ms(call, STREAM_HOLD_MS) / 1000
         parts = await self._queue.stream(
-            endpoint.team, endpoint.id, _job(request), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
+            endpoint.team, endpoint.id, _job(call), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
         )
         return answer(
             {
@@ -169,26 +187,26 @@ class JobRoutes:
             }
         )
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel(self, call: Call) -> Answer:
         """GET or POST /cancel/{job}."""
-        endpoint = await self._endpoint(request, Scope.RUN)
-        job = await self._queue.cancel(endpoint.team, endpoint.id, _job(request))
+        endpoint = await self._endpoint(call, Scope.RUN)
+        job = await self._queue.cancel(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def retry(self, request: Request) -> Response:
+    async def retry(self, call: Call) -> Answer:
         """POST /retry/{job}."""
-        endpoint = await self._endpoint(request, Scope.RUN)
-        job = await self._queue.retry(endpoint.team, endpoint.id, _job(request))
+        endpoint = await self._endpoint(call, Scope.RUN)
+        job = await self._queue.retry(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def purge_queue(self, request: Request) -> Response:
+    async def purge_queue(self, call: Call) -> Answer:
         """POST /purge-queue."""
-        endpoint = await self._endpoint(request, Scope.RUN)
+        endpoint = await self._endpoint(call, Scope.RUN)
         return answer({"removed": await self._queue.purge(endpoint.id), "status": "completed"})
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, call: Call) -> Answer:
         """GET /health."""
-        endpoint = await self._endpoint(request, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.workers(endpoint.id, gone=0)
         return answer(
@@ -204,12 +222,12 @@ class JobRoutes:
             }
         )
 
-    async def _endpoint(self, request: Request, scope: Scope) -> Endpoint:
-        return await endpoint_of(self._catalog, request, scope)
+    async def _endpoint(self, call: Call, scope: Scope) -> Endpoint:
+        return await endpoint_of(self._catalog, call, scope)
 
-    async def _render(self, request: Request, result: Result) -> Response:
+    async def _render(self, call: Call, result: Result) -> Answer:
         job = result.job
-        detail = await self._detail(result) if query_flag(request, "detail") else None
+        detail = await self._detail(result) if query_flag(call, "detail") else None
         return answer(
             _Status(
                 id=job.id,
@@ -252,7 +270,7 @@ def add_route(
     for method in methods:
         router.add_api_route(
             path,
-            handler,
+            RawEndpoint(handler),
             methods=[method],
             summary=summary,
             operation_id=f"{method.lower()}{router.prefix}{path}".translate(str.maketrans("/{}-", "____")),
@@ -280,13 +298,13 @@ RUN_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-def _job(request: Request) -> JobId:
-    return JobId(request.path_params["job"])
+def _job(call: Call) -> JobId:
+    return JobId(call.parameters["job"])
 
 
-def _wait_ms(request: Request, default: int) -> int:
+def _wait_ms(call: Call, default: int) -> int:
     least, most = WAIT_MS
-    return query_int(request, "wait", default=default, least=least, most=most)
+    return query_int(call, "wait", default=default, least=least, most=most)
 
 
 def _health_of(held: Sequence[Held]) -> dict[str, int]:
@@ -303,4 +321,4 @@ def _health_of(held: Sequence[Held]) -> dict[str, int]:
     }
 
 
-__all__ = ["Dialect", "JobRoutes", "add_route", "submission"]
+__all__ = ["Dialect", "JobRoutes", "add_route", "read_submission"]

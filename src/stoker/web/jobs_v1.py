@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
 
 from stoker.job import JobState
 from stoker.team import Scope
+from stoker.web.call import Answer, Call, answer
 from stoker.web.jobs import Dialect, JobRoutes, add_route
-from stoker.web.wire import answer
 
 NOVITA: Final = Dialect(
     prefix="/v1",
@@ -40,15 +38,15 @@ class NovitaJobs(JobRoutes):
         add_route(router, "/stats", ["GET"], self.stats, "Counters of the queue", needs_body=False)
         return router
 
-    async def stats(self, request: Request) -> Response:
+    async def stats(self, call: Call) -> Answer:
         """GET /stats. `total_workers` counts starting workers too."""
-        endpoint = await self._endpoint(request, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.workers(endpoint.id, gone=0)
         return answer(
             {
                 "busy_workers": sum(one.held > 0 for one in workers),
-                "endpoint": request.path_params["endpoint"],
+                "endpoint": call.parameters["endpoint"],
                 "in_progress": counts.running,
                 "pending": counts.queued + counts.queued_low,
                 "total_workers": len(workers),

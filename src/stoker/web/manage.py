@@ -24,9 +24,12 @@ from stoker.queue import Queue
 from stoker.runtimes import LogLine
 from stoker.store import Decision, Held, Page, Result
 from stoker.team import ApiKey, Scope, parse_scopes
-from stoker.web.auth import require
-from stoker.web.jobs import RUN_SCHEMA, submission
-from stoker.web.wire import JsonRoute, RawRoute, answer, read_body, story_line
+from stoker.web.asgi import JsonRoute, RawEndpoint, RawRoute, to_response
+from stoker.web.auth import endpoint_of, require
+from stoker.web.call import Answer, Call, answer
+from stoker.web.jobs import RUN_SCHEMA, read_submission
+from stoker.web.uploads import Uploads
+from stoker.web.wire import story_line
 from stoker.worker import Worker, WorkerState
 
 JsonObject = dict[str, Any]
@@ -99,34 +102,45 @@ class KeyBody(BaseModel):
 class ManageRoutes:
     """The routes, over the operations they call."""
 
-    def __init__(self, queue: Queue, fleet: Fleet, catalog: Catalog, *, base_url: str, input_bytes_max: int) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        fleet: Fleet,
+        catalog: Catalog,
+        *,
+        base_url: str,
+        input_bytes_max: int,
+        uploads: Uploads,
+    ) -> None:
         self._queue = queue
         self._fleet = fleet
         self._catalog = catalog
         self._base_url = base_url
         self._input_bytes_max = input_bytes_max
+        self._uploads = uploads
 
-    def router(self) -> APIRouter:
+    def routers(self) -> Sequence[APIRouter]:
         """All routes under `/api`."""
-        router = APIRouter(prefix="/api")
-        router.include_router(self._endpoint_routes())
-        router.include_router(self._worker_routes())
-        router.include_router(self._job_routes())
-        router.include_router(self._key_routes())
-        return router
+        return (
+            self._endpoint_routes(),
+            self._worker_routes(),
+            self._job_routes(),
+            self._job_changes(),
+            self._key_routes(),
+        )
 
     def _key(self, scope: Scope) -> Any:
         """The dependency that answers with the caller's key, or refuses."""
 
         async def key(request: Request) -> ApiKey:
-            return await require(self._catalog, request, scope)
+            return await require(self._catalog, request.headers.get("authorization"), scope)
 
         return Depends(key)
 
     # ── endpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _endpoint_routes(self) -> APIRouter:
-        router = APIRouter(tags=["endpoints"], route_class=JsonRoute)
+        router = _router("endpoints")
         read, manage = self._key(Scope.READ), self._key(Scope.MANAGE)
 
         @router.get("/limits")
@@ -195,7 +209,7 @@ class ManageRoutes:
     # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _worker_routes(self) -> APIRouter:
-        router = APIRouter(tags=["workers"], route_class=JsonRoute)
+        router = _router("workers")
         read, manage = self._key(Scope.READ), self._key(Scope.MANAGE)
 
         @router.get("/workers")
@@ -256,8 +270,8 @@ class ManageRoutes:
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _job_routes(self) -> APIRouter:
-        router = APIRouter(tags=["jobs"], route_class=JsonRoute)
-        read, run = self._key(Scope.READ), self._key(Scope.RUN)
+        router = _router("jobs")
+        read = self._key(Scope.READ)
 
         @router.get("/endpoints/{endpoint}/jobs")
         async def list_jobs(
@@ -276,11 +290,12 @@ class ManageRoutes:
         @router.get("/jobs/{job}")
         async def show_job(job: str, wait_s: Annotated[float, Query(ge=0, le=60)] = 0, key: ApiKey = read) -> Response:
             """A job with output, reason and story; with `wait_s` as soon as its state or progress changes."""
-            return await self._show_job(
+            result = (
                 await self._queue.wait_for_change(key.team, None, JobId(job), wait_s=wait_s)
                 if wait_s
                 else await self._queue.status(key.team, None, JobId(job))
             )
+            return to_response(await self._show_job(result))
 
         @router.get("/jobs/{job}/why")
         async def why_job(job: str, key: ApiKey = read) -> JsonObject:
@@ -295,21 +310,27 @@ class ManageRoutes:
             result = await self._queue.status(key.team, None, JobId(job))
             return _job_lines(self._fleet.job_logs(result.job, await self._queue.story(result.job.id)))
 
+        return router
+
+    def _job_changes(self) -> APIRouter:
+        router = _router("jobs")
+        run = self._key(Scope.RUN)
+
         @router.post("/jobs/{job}/cancel")
         async def cancel_job(job: str, key: ApiKey = run) -> Response:
             """Cancel a job. One that is over is shown as it is."""
             await self._queue.cancel(key.team, None, JobId(job))
-            return await self._show_job(await self._queue.status(key.team, None, JobId(job)))
+            return to_response(await self._show_job(await self._queue.status(key.team, None, JobId(job))))
 
         @router.post("/jobs/{job}/retry")
         async def retry_job(job: str, key: ApiKey = run) -> Response:
             """Run a failed or timed-out job again."""
             await self._queue.retry(key.team, None, JobId(job))
-            return await self._show_job(await self._queue.status(key.team, None, JobId(job)))
+            return to_response(await self._show_job(await self._queue.status(key.team, None, JobId(job))))
 
         router.add_api_route(
             "/endpoints/{endpoint}/jobs",
-            self._submit,
+            RawEndpoint(self._submit),
             methods=["POST"],
             summary="Submit a job",
             response_model=None,
@@ -321,16 +342,14 @@ class ManageRoutes:
         )
         return router
 
-    async def _submit(self, request: Request) -> Response:
+    async def _submit(self, call: Call) -> Answer:
         """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
-        key = await require(self._catalog, request, Scope.RUN)
-        endpoint = await self._catalog.find(key.team, request.path_params["endpoint"])
-        body = await read_body(request, limit=self._input_bytes_max, what="the job")
-        wish = submission(body, sync=False, idempotency_key=request.headers.get("idempotency-key"))
+        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
+        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=False)
         job = await self._queue.submit(endpoint, wish)
-        return await self._show_job(await self._queue.status(key.team, endpoint.id, job.id))
+        return await self._show_job(await self._queue.status(endpoint.team, endpoint.id, job.id))
 
-    async def _show_job(self, result: Result) -> Response:
+    async def _show_job(self, result: Result) -> Answer:
         """A job in full. The output is spliced in as it is stored."""
         shown: JsonObject = _job(result.job, await self._catalog.name_of(result.job.endpoint))
         if result.output is not None:
@@ -346,7 +365,7 @@ class ManageRoutes:
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _key_routes(self) -> APIRouter:
-        router = APIRouter(tags=["keys"], route_class=JsonRoute)
+        router = _router("keys")
         read, admin = self._key(Scope.READ), self._key(Scope.ADMIN)
 
         @router.get("/me")
@@ -372,6 +391,11 @@ class ManageRoutes:
             return _key(await self._catalog.revoke_key(key.team, KeyId(key_id)))
 
         return router
+
+
+def _router(tag: str) -> APIRouter:
+    """Flat, not nested: raw routes are looked up in the router itself."""
+    return APIRouter(prefix="/api", tags=[tag], route_class=JsonRoute)
 
 
 # ── how things are shown ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,16 +19,18 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 
 from stoker.errors import InvalidInput, NotFound, TooLarge, Unauthenticated
 from stoker.ids import JobId, WorkerId
 from stoker.leases import Caller, Leases, Report
 from stoker.store import Claim
+from stoker.web.asgi import RawRoute
 from stoker.web.auth import credential
+from stoker.web.call import Answer, Call, answer
 from stoker.web.jobs import add_route
-from stoker.web.wire import RawRoute, answer, decode, query_int, read_body, strict_json, too_large
+from stoker.web.uploads import Body, Uploads, check_size
+from stoker.web.wire import decode, query_int, strict_json
 
 ENVELOPE_BYTES: Final = 256 * 1024
 """Room around an output for the error text and the names of the fields."""
@@ -65,8 +67,9 @@ _PART_DECODER = msgspec.json.Decoder(_Part)
 class WorkerRoutes:
     """The calls of workers."""
 
-    def __init__(self, leases: Leases, *, output_bytes_max: int, part_bytes_max: int) -> None:
+    def __init__(self, leases: Leases, *, output_bytes_max: int, part_bytes_max: int, uploads: Uploads) -> None:
         self._leases = leases
+        self._uploads = uploads
         self._output_bytes_max = output_bytes_max
         self._part_bytes_max = part_bytes_max
 
@@ -84,123 +87,116 @@ class WorkerRoutes:
             add_route(router, path, methods, handler, summary, needs_body=False)
         return router
 
-    async def take(self, request: Request) -> Response:
+    async def take(self, call: Call) -> Answer:
         """GET /job-take/{worker}."""
-        claims = await self._take(request, 1)
-        if isinstance(claims, Response):
+        claims = await self._take(call, 1)
+        if isinstance(claims, Answer):
             return claims
-        return answer(_render(claims[0])) if claims else Response(status_code=204)
+        return answer(_render(claims[0])) if claims else Answer(204)
 
-    async def take_batch(self, request: Request) -> Response:
+    async def take_batch(self, call: Call) -> Answer:
         """GET /job-take-batch/{worker}?batch_size=n."""
-        limit = query_int(request, "batch_size", default=1, least=1, most=BATCH_MOST)
-        claims = await self._take(request, limit)
-        if isinstance(claims, Response):
+        limit = query_int(call, "batch_size", default=1, least=1, most=BATCH_MOST)
+        claims = await self._take(call, limit)
+        if isinstance(claims, Answer):
             return claims
-        return answer([_render(claim) for claim in claims]) if claims else Response(status_code=204)
+        return answer([_render(claim) for claim in claims]) if claims else Answer(204)
 
-    async def _take(self, request: Request, limit: int) -> Sequence[Claim] | Response:
+    async def _take(self, call: Call, limit: int) -> Sequence[Claim] | Answer:
         try:
-            caller = await self._caller(request)
+            caller = await self._caller(call)
         except (Unauthenticated, NotFound) as error:
             return _go_away(error)
-        holds_none = request.query_params.get("job_in_progress") == "0"
+        holds_none = call.query.get("job_in_progress") == "0"
         hung_up = asyncio.Event()
-        watch = asyncio.create_task(self._watch(request, caller, hung_up))
-        try:
-            claims = await self._leases.take(
-                caller, limit=limit, holds_none=holds_none, sdk=_sdk(request), hung_up=hung_up
-            )
-        finally:
-            watch.cancel()
+
+        def hang_up() -> None:
+            hung_up.set()
+            self._leases.hang_up(caller)
+
+        call.on_hang_up(hang_up)
+        claims = await self._leases.take(caller, limit=limit, holds_none=holds_none, sdk=_sdk(call), hung_up=hung_up)
         if claims and hung_up.is_set():
             await self._leases.give_back(caller, claims)
             return ()
         return claims
 
-    async def _watch(self, request: Request, caller: Caller, hung_up: asyncio.Event) -> None:
-        """Notice that the worker closed the connection of a held take."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        hung_up.set()
-        self._leases.hang_up(caller)
-
-    async def stop(self, request: Request) -> Response:
+    async def stop(self, call: Call) -> Answer:
         """GET /job-stop/{worker}."""
         try:
-            caller = await self._caller(request)
+            caller = await self._caller(call)
         except (Unauthenticated, NotFound) as error:
             return _go_away(error)
         jobs = await self._leases.stops(caller)
-        return answer({"jobsToStop": jobs}) if jobs else Response(status_code=204)
+        return answer({"jobsToStop": jobs}) if jobs else Answer(204)
 
-    async def ping(self, request: Request) -> Response:
+    async def ping(self, call: Call) -> Answer:
         """GET /ping/{worker}?job_id=a,b&runpod_version=…"""
-        caller = await self._caller(request)
-        query = request.query_params
+        caller = await self._caller(call)
+        query = call.query
         if query.get("status") == "unhealthy":
             reason = query.get("reason", "no reason given")[:300]
             await self._leases.unhealthy(caller, f"its fitness check {query.get('check', '')[:100]} failed: {reason}")
         else:
             jobs = [JobId(job) for job in query.get("job_id", "").split(",")[:IDS_MOST] if job]
             await self._leases.ping(caller, jobs, sdk=query.get("runpod_version", "")[:30])
-        return Response(status_code=200)
+        return Answer(200)
 
-    async def done(self, request: Request) -> Response:
+    async def done(self, call: Call) -> Answer:
         """POST /job-done/{worker}/{job}: progress, or the final result."""
-        caller = await self._caller(request)
-        job = JobId(request.path_params["job"])
+        caller = await self._caller(call)
+        job = JobId(call.parameters["job"])
         try:
-            body = await read_body(request, limit=self._output_bytes_max + ENVELOPE_BYTES, what="the result")
+            limit = self._output_bytes_max + ENVELOPE_BYTES
+            body = await call.body(self._uploads, limit=limit, what="the result")
         except TooLarge:
             with suppress(NotFound):
                 await self._leases.refuse_output(caller, job, None)
             raise
         except ClientDisconnect:
-            return Response(status_code=400)
+            return Answer(400)
         try:
             posted = read_done(body)
         except InvalidInput as error:
             await self._finish(
                 caller, job, Report(error=f"the worker posted a result that cannot be read: {error.message}")
             )
-            return Response(status_code=200)
+            return Answer(200)
         if posted.status == "IN_PROGRESS":
             await self._leases.progress(caller, job, bytes(posted.output or b"null"))
         else:
             await self._finish(caller, job, _report(posted))
-        return Response(status_code=200)
+        return Answer(200)
 
     async def _finish(self, caller: Caller, job: JobId, report: Report) -> None:
         """An unknown job is acknowledged: its worker is done with it either way."""
         with suppress(NotFound):
             await self._leases.finish(caller, job, report)
 
-    async def part(self, request: Request) -> Response:
+    async def part(self, call: Call) -> Answer:
         """POST /job-stream/{worker}/{job}."""
-        caller = await self._caller(request)
+        caller = await self._caller(call)
         what = "the part of the stream"
-        body = await read_body(request, limit=self._part_bytes_max + ENVELOPE_BYTES, what=what)
+        body = await call.body(self._uploads, limit=self._part_bytes_max + ENVELOPE_BYTES, what=what)
         try:
             part = bytes(_decode_leniently(body, _PART_DECODER).output)
-            if len(part) > self._part_bytes_max:
-                raise too_large(what, len(part), self._part_bytes_max)
-            await self._leases.part(caller, JobId(request.path_params["job"]), part)
+            check_size(what, len(part), self._part_bytes_max)
+            await self._leases.part(caller, JobId(call.parameters["job"]), part)
         except (InvalidInput, NotFound):
             pass
-        return Response(status_code=200)
+        return Answer(200)
 
-    async def _caller(self, request: Request) -> Caller:
-        worker = WorkerId(request.path_params["worker"])
-        return await self._leases.caller(worker, request.query_params.get("t") or credential(request))
+    async def _caller(self, call: Call) -> Caller:
+        worker = WorkerId(call.parameters["worker"])
+        return await self._leases.caller(worker, call.query.get("t") or credential(call.header("authorization")))
 
 
-def read_done(body: bytes) -> _Done:
+def read_done(body: Body) -> _Done:
     """The posted result. Raises `InvalidInput` when it is no JSON object."""
     return _decode_leniently(body, _DONE_DECODER)
 
 
-def _decode_leniently(body: bytes, decoder: msgspec.json.Decoder[Posted]) -> Posted:
+def _decode_leniently(body: Body, decoder: msgspec.json.Decoder[Posted]) -> Posted:
     """As JSON; if it is none, as the JSON that Python writes, with NaN and Infinity."""
     try:
         return decode(body, decoder)
@@ -233,11 +229,11 @@ def _render(claim: Claim) -> _Job:
     return _Job(id=claim.job.id, input=msgspec.Raw(claim.input), s3Config=s3_config)
 
 
-def _sdk(request: Request) -> str:
-    found = _SDK_VERSION.search(request.headers.get("user-agent", ""))
+def _sdk(call: Call) -> str:
+    found = _SDK_VERSION.search(call.header("user-agent") or "")
     return found[1] if found else ""
 
 
-def _go_away(error: Unauthenticated | NotFound) -> Response:
+def _go_away(error: Unauthenticated | NotFound) -> Answer:
     """429 is the only answer that makes a worker pause (5 s) before it asks again."""
-    return answer({"error": error.message, "code": error.code}, status=429, headers={"Retry-After": "5"})
+    return answer({"error": error.message, "code": error.code}, status=429, headers=(("retry-after", "5"),))

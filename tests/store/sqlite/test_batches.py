@@ -13,11 +13,12 @@ from stoker.errors import Defect, NotFound, Unavailable
 from stoker.ids import JobId
 from stoker.job import Cancelled, Job
 from stoker.store import Counts, NewJob
+from stoker.store.room import WAITING_MOST
 from stoker.store.sqlite import SqliteStore, jobs
 from stoker.store.sqlite.connection import connect
 from stoker.store.sqlite.transaction import Outcome, Work, read, write
 from stoker.store.sqlite.tx import Tx
-from stoker.store.sqlite.writer import BATCH_MOST, WAITING_MOST, Thread
+from stoker.store.sqlite.writer import BATCH_MOST, Thread
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AdvanceJob
 from tests.store.records import ENDPOINT, NOW, a_job

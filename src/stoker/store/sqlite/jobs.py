@@ -9,8 +9,9 @@ from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
 from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, StoryLine
 from stoker.store.image import Queued
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, STORY, stop, stored_job, story_line
+from stoker.store.rows import JOB, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
+from stoker.store.sqlite.results import FindResult
 from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.transitions import PurgeQueue
@@ -20,9 +21,6 @@ AHEAD_MOST: Final = 10_000
 PURGE_STEP: Final = 500
 """Jobs that one transaction purges: a long queue must not hold up everybody else."""
 
-RESULT: Final = f"""
-    SELECT {JOB}, outputs.output, outputs.error, jobs.webhook
-    FROM jobs LEFT JOIN outputs ON outputs.job = jobs.seq WHERE jobs.id = ? AND jobs.team = ?"""
 INPUT: Final = "SELECT inputs.input FROM jobs JOIN inputs ON inputs.job = jobs.seq WHERE jobs.id = ? AND jobs.team = ?"
 
 SEQ_OF: Final = "SELECT seq FROM jobs WHERE id = ? AND team = ? AND endpoint = ?"
@@ -77,8 +75,8 @@ class SqliteJobs(JobWrites):
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-        """One row: job, output, error, webhook."""
-        return await self._reader.run(lambda tx: _result(tx, team, endpoint, job))
+        """See `results`."""
+        return await self._reader.run(FindResult(team, endpoint, job))
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""
@@ -148,18 +146,6 @@ class SqliteJobs(JobWrites):
     async def prune(self, now_ms: int, limit: int) -> int:
         """Bodies and parts go with their job's row; at most `limit` keys go too."""
         return await self._writer.run(lambda tx: _prune(tx, now_ms, limit))
-
-
-def _result(tx: Tx, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-    row = tx.one(RESULT, (job, team))
-    if row is None:
-        return None
-    found = stored_job(row).job
-    if endpoint is not None and found.endpoint != endpoint:
-        return None
-    output, error, webhook = row[JOB_WIDTH:]
-    text = None if error is None else error.decode("utf-8", "surrogatepass")
-    return Result(job=found, output=output, error=text, webhook=webhook)
 
 
 def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, page: Page) -> Sequence[Job]:

@@ -6,35 +6,48 @@ ended. The index `jobs_queued` is walked from its beginning, once for each prior
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, count, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, stop, stored_job, worker
-from stoker.store.sqlite.tx import Row, Tx
+from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, Row, stop, stored_job, worker
+from stoker.store.sqlite.tx import LARGE_BYTES, Tx, gathered
 
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"
 LAST_JOB: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
 KEY_USE: Final = "SELECT job, body_hash, at_ms FROM submit_keys WHERE endpoint = ? AND key = ?"
-JOBS: Final = f"SELECT {JOB} FROM jobs WHERE jobs.id {_AMONG}"
-RUNNING_OF: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'"
-AHEAD_OF: Final = f"""
-    SELECT {JOB} FROM jobs INDEXED BY jobs_ahead WHERE jobs.worker = ? AND jobs.state = 'ahead'
-    ORDER BY jobs.low_priority, jobs.seq LIMIT ?"""
-AHEAD_IN: Final = f"SELECT {JOB} FROM jobs INDEXED BY jobs_ahead WHERE jobs.state = 'ahead' AND jobs.endpoint = ? AND jobs.seq <= ? LIMIT ?"
-WORKERS: Final = f"""
-    SELECT {WORKER}, workers.running, workers.stopping, endpoints.slots, workers.ahead
-    FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}"""
-STOPS: Final = f"SELECT {STOP} FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job"
-HEAD: Final = f"""
-    SELECT {JOB}, inputs.input, jobs.s3_config FROM jobs INDEXED BY jobs_queued JOIN inputs ON inputs.job = jobs.seq
-    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority = ? ORDER BY jobs.seq LIMIT ?"""
-QUEUED: Final = f"""
-    SELECT {JOB} FROM jobs INDEXED BY jobs_queued
-    WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?"""
+JOBS: Final = gathered(JOB, f"FROM jobs WHERE jobs.id {_AMONG}")
+RUNNING_OF: Final = gathered(JOB, f"FROM jobs WHERE jobs.worker {_AMONG} AND jobs.state = 'running'")
+AHEAD_OF: Final = gathered(
+    JOB,
+    "FROM jobs INDEXED BY jobs_ahead WHERE jobs.worker = ? AND jobs.state = 'ahead' "
+    "ORDER BY jobs.low_priority, jobs.seq LIMIT ?",
+)
+AHEAD_IN: Final = gathered(
+    JOB,
+    "FROM jobs INDEXED BY jobs_ahead WHERE jobs.state = 'ahead' AND jobs.endpoint = ? AND jobs.seq <= ? LIMIT ?",
+)
+WORKERS: Final = gathered(
+    f"{WORKER}, workers.running, workers.stopping, endpoints.slots, workers.ahead",
+    f"FROM workers JOIN endpoints ON endpoints.id = workers.endpoint WHERE workers.id {_AMONG}",
+)
+STOPS: Final = gathered(STOP, f"FROM stops WHERE stops.worker {_AMONG} ORDER BY stops.asked_ms, stops.job")
+HEAD: Final = gathered(
+    f"{JOB}, CASE WHEN length(inputs.input) < {LARGE_BYTES} THEN CAST(inputs.input AS TEXT) END AS input, "
+    "CAST(jobs.s3_config AS TEXT) AS s3_config",
+    "FROM jobs INDEXED BY jobs_queued JOIN inputs ON inputs.job = jobs.seq "
+    "WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority = ? ORDER BY jobs.seq LIMIT ?",
+)
+"""Inputs are JSON, and therefore text."""
+LARGE_INPUT: Final = "SELECT input FROM inputs WHERE job = ?"
+QUEUED: Final = gathered(
+    JOB,
+    "FROM jobs INDEXED BY jobs_queued "
+    "WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?",
+)
 ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
 
 
@@ -72,7 +85,7 @@ def _load_keys(tx: Tx, image: Image, needs: Needs) -> set[JobId]:
 
 def _load_jobs(tx: Tx, image: Image, jobs: set[JobId]) -> None:
     if jobs:
-        _add_jobs(image, tx.among(JOBS, jobs))
+        _add_jobs(image, tx.gather(JOBS, jobs))
 
 
 def _add_jobs(image: Image, rows: Iterable[Row]) -> list[JobId]:
@@ -87,8 +100,8 @@ def _add_jobs(image: Image, rows: Iterable[Row]) -> list[JobId]:
 
 def _load_queued(tx: Tx, image: Image, which: Queued) -> None:
     """Those in the queue before those that were delivered ahead."""
-    found = _add_jobs(image, tx.all(QUEUED, which))
-    found += _add_jobs(image, tx.all(AHEAD_IN, (which.endpoint, which.newest, which.limit - len(found))))
+    found = _add_jobs(image, tx.gather(QUEUED, *which))
+    found += _add_jobs(image, tx.gather(AHEAD_IN, which.endpoint, which.newest, which.limit - len(found)))
     image.queued[which.endpoint] = found
 
 
@@ -99,14 +112,14 @@ def _workers_of(image: Image) -> set[WorkerId]:
 
 
 def _load_workers(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
-    for row in tx.among(WORKERS, workers) if workers else ():
+    for row in tx.gather(WORKERS, workers) if workers else ():
         image.workers[row[0]] = StoredWorker(worker(row), *row[WORKER_WIDTH:])
 
 
 def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
     busy = [one for one in workers if one in image.workers and image.workers[one].running]
     if busy:
-        for job in _add_jobs(image, tx.among(RUNNING_OF, busy)):
+        for job in _add_jobs(image, tx.gather(RUNNING_OF, busy)):
             runs: StoredJob = image.jobs[job]
             assert runs.job.worker is not None
             image.running[runs.job.worker].add(job)
@@ -117,31 +130,42 @@ def _load_ahead(tx: Tx, image: Image, needs: Needs) -> None:
     for one, stored in image.workers.items():
         if stored.ahead:
             most = stored.ahead if one in needs.held_by else needs.turns(stored.slots)
-            image.ahead[one].update(_add_jobs(image, tx.all(AHEAD_OF, (one, most))))
+            image.ahead[one].update(_add_jobs(image, tx.gather(AHEAD_OF, one, most)))
 
 
 def _load_stops(tx: Tx, image: Image) -> None:
     told = [one for one, stored in image.workers.items() if stored.stopping]
-    for row in tx.among(STOPS, told) if told else ():
+    for row in tx.gather(STOPS, told) if told else ():
         found = stop(row)
         image.stops[found.worker][found.job] = found
 
 
 def _load_head(tx: Tx, image: Image, endpoint: EndpointId, wanted: Wanted) -> None:
     """Normal priority first, each in the order of submission."""
-    most = wanted.jobs + wanted.ahead
-    queues = (tx.execute(HEAD, (endpoint, low_priority, most)) for low_priority in (0, 1))
-    rows = list(islice(_within(wanted.jobs, chain.from_iterable(queues)), most))
-    jobs = _add_jobs(image, rows)
-    heads = [Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]) for job, row in zip(jobs, rows, strict=True)]
-    image.add_head(endpoint, heads, wanted)
+    rows: list[Row] = []
+    for low_priority in (0, 1):
+        missing = wanted.jobs + wanted.ahead - len(rows)
+        if missing > 0:
+            rows += tx.gather(HEAD, endpoint, low_priority, missing)
+    image.add_head(endpoint, list(_within(wanted.jobs, _heads(tx, image, rows))), wanted)
 
 
-def _within(jobs: int, rows: Iterable[Row]) -> Iterator[Row]:
-    """The first `jobs` rows, and those after them while all inputs have at most `AHEAD_BYTES`."""
+def _heads(tx: Tx, image: Image, rows: Sequence[Row]) -> Iterator[Head]:
+    for job, row in zip(_add_jobs(image, rows), rows, strict=True):
+        yield _head(tx, job, row)
+
+
+def _within(jobs: int, heads: Iterable[Head]) -> Iterator[Head]:
+    """The first `jobs`, and those after them while all inputs have at most `AHEAD_BYTES`."""
     size = 0
-    for place, row in enumerate(rows):
-        size += len(row[JOB_WIDTH])
+    for place, head in enumerate(heads):
+        size += len(head.input)
         if place >= jobs and size > AHEAD_BYTES:
             return
-        yield row
+        yield head
+
+
+def _head(tx: Tx, job: JobId, row: Row) -> Head:
+    input, s3_config = row[JOB_WIDTH:]
+    body: bytes = tx.all(LARGE_INPUT, (row[0],))[0][0] if input is None else input.encode()
+    return Head(job, body, None if s3_config is None else s3_config.encode())

@@ -6,7 +6,7 @@ indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from stoker.store.rows import (
     plain_error,
     worker_values,
 )
-from stoker.store.sqlite.tx import LARGE_BYTES, Tx, places
+from stoker.store.sqlite.tx import LARGE_BYTES, Statement, Tx, places
 
 _MOVING: Final = [
     "state",
@@ -60,9 +60,6 @@ DROP_PARTS: Final = "DELETE FROM parts WHERE job = ?"
 ADD_PART: Final = "INSERT INTO parts (job, part) VALUES (?, ?)"
 DROP_OUTPUT: Final = "DELETE FROM outputs WHERE job = ?"
 REOPEN_STREAM: Final = "UPDATE jobs SET stream_closed = 0 WHERE seq = ?"
-
-Statement = Callable[[int], str]
-"""The statement that writes so many rows at once."""
 
 
 def inserts(table: str, columns: str, conflict: str = "") -> Statement:

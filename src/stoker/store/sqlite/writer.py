@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
 from stoker.errors import Unavailable
 from stoker.store.image import Operation
+from stoker.store.room import Room, size_of
 from stoker.store.sqlite.transaction import Function, Outcome, Work
 
 T = TypeVar("T")
@@ -24,8 +26,6 @@ Transact = Callable[[sqlite3.Connection, Sequence[Work]], list[Outcome]]
 
 BATCH_MOST: Final = 512
 """Operations in one transaction: enough to share a flush, few enough that the first do not wait for the last."""
-WAITING_MOST: Final = 50_000
-"""Operations that may wait: several seconds of work. Beyond it callers are told to come back later."""
 
 
 class Lane(Protocol):
@@ -72,6 +72,7 @@ class Inline:
 class _Waiting:
     work: Work
     future: asyncio.Future[Any]
+    size: int
 
 
 class Thread:
@@ -81,7 +82,10 @@ class Thread:
         self._connection = connection
         self._transact = transact
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._room = Room()
+        self._waiting: deque[_Waiting] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._rung = False
         self._open = True
         # A daemon: an event loop that was abandoned without closing the store must not keep the process alive.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -91,56 +95,52 @@ class Thread:
         """The answer. Work whose caller was cancelled is carried out all the same."""
         if not self._open:
             raise _closed()
-        if self._queue.qsize() >= WAITING_MOST:
-            raise Unavailable(
-                "too many operations wait for the database", code="store_busy", next_step="try again shortly"
-            )
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(work, future))
-        return await future
+        waiting = _Waiting(work, self._loop.create_future(), size_of(work))
+        self._room.enter(waiting.size)
+        self._waiting.append(waiting)
+        self._ring()
+        answer: T = await waiting.future
+        return answer
 
     async def close(self) -> None:
         """Finish what waits and close the connection."""
-        if self._open:
-            self._open = False
-            self._queue.put(None)
+        self._open = False
+        self._ring()
         await asyncio.to_thread(self._thread.join)
+
+    def _ring(self) -> None:
+        """Wake the thread, once for all that waits."""
+        if not self._rung:
+            self._rung = True
+            self._bell.put(None)
 
     def _work(self) -> None:
         last = False
         while not last:
-            batch, last = self._gather()
-            if batch:
+            self._bell.get()
+            self._rung = False
+            last = not self._open  # whatever was let in before is served below
+            while batch := self._gather():
                 self._answer(batch, self._transact(self._connection, [waiting.work for waiting in batch]))
         self._connection.close()
 
-    def _gather(self) -> tuple[list[_Waiting], bool]:
-        """Everything that waits, at least one thing; and whether nothing comes after it."""
-        batch: list[_Waiting] = []
-        waiting = self._queue.get()
-        while waiting is not None:
-            batch.append(waiting)
-            if len(batch) == BATCH_MOST:
-                return batch, False
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                return batch, False
-        return batch, True
+    def _gather(self) -> list[_Waiting]:
+        """Everything that waits, up to the most."""
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MOST))]
 
     def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
+            self._loop.call_soon_threadsafe(self._resolve, batch, outcomes)
         except RuntimeError:
             # The loop was closed without closing the store: nobody is left who could be answered.
             self._open = False
 
-
-def _resolve(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-    for waiting, outcome in zip(batch, outcomes, strict=True):
-        if waiting.future.done():
-            continue
-        if outcome.error is not None:
-            waiting.future.set_exception(outcome.error)
-        else:
-            waiting.future.set_result(outcome.value)
+    def _resolve(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            self._room.leave(waiting.size)
+            if waiting.future.done():
+                continue
+            if outcome.error is not None:
+                waiting.future.set_exception(outcome.error)
+            else:
+                waiting.future.set_result(outcome.value)

@@ -1,0 +1,99 @@
+"""What a raw handler gets and what it returns: a `Call` and an `Answer`, without a framework.
+
+Two kinds of call exist and handlers cannot tell them apart: `exchange.Exchange` comes from the connection itself and costs
+little; `asgi.AsgiCall` comes through FastAPI, for what only it knows (doubled slashes, tests in the process). Nothing is
+parsed before a handler asks for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from stoker.web.uploads import Body, Uploads
+
+Headers = tuple[tuple[str, str], ...]
+
+JSON: Final[Headers] = (("content-type", "application/json"),)
+
+
+class Call(ABC):
+    """One request, as its handler sees it."""
+
+    __slots__ = ("_parsed", "_query", "method", "parameters", "path")
+
+    def __init__(self, method: str, path: str, query: bytes, parameters: Mapping[str, str]) -> None:
+        self.method = method
+        self.path = path
+        """Decoded, without the query."""
+        self.parameters = parameters
+        """What the path says, by the names in the route."""
+        self._query = query
+        self._parsed: Mapping[str, str] | None = None
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the query. The last of a name counts; one without a value is empty."""
+        if self._parsed is None:
+            self._parsed = parse_query(self._query.decode("latin-1"))
+        return self._parsed
+
+    @abstractmethod
+    def header(self, name: str) -> str | None:
+        """The first header of this name, which is written in lower case."""
+
+    @abstractmethod
+    async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
+        """The whole body. What is too large to be kept by the way is counted in `uploads` until `release`.
+
+        Raises `TooLarge` as soon as it is known to exceed `limit` bytes, `Stalled` when it does not come, and
+        `ClientDisconnect` when it never will.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """The body is used up: others may send theirs. Comes by itself with the answer."""
+
+    @abstractmethod
+    def on_hang_up(self, tell: Callable[[], None]) -> None:
+        """Call `tell` if the client closes the connection before it is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler returns. Content is sent as it is, under the length it has."""
+
+    status: int
+    content: bytes = b""
+    headers: Headers = ()
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection is of no use after it: the rest of a body may still be under way."""
+        return self.status == 408
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+def answer(content: object, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """A JSON answer."""
+    return Answer(status, msgspec.json.encode(content), JSON + headers)
+
+
+def parse_query(query: str) -> dict[str, str]:
+    """A query by name, as `urllib.parse.parse_qsl` reads it, but decoding only what is encoded."""
+    parts = (part.partition("=") for part in query.split("&") if part)
+    return {_plain(name): _plain(value) for name, _, value in parts}
+
+
+def _plain(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+__all__ = ["JSON", "Answer", "Call", "Handler", "Headers", "answer", "parse_query"]

@@ -1,0 +1,150 @@
+"""One request on a connection and the answer it gets, without ASGI.
+
+To uvicorn's protocol it looks like one of its own request cycles, as far as that looks: `response_complete`, `disconnected`,
+`keep_alive` and `message_event` are its names. `tests/web/test_uvicorn.py` fails when an upgrade looks at more.
+"""
+
+from __future__ import annotations
+
+from asyncio import Task
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
+from urllib.parse import unquote
+
+from stoker.web.call import Call, Handler
+from stoker.web.uploads import Body, Flow, Upload, Uploads
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class _NoEvent:
+    """Nobody waits for what uvicorn would tell here."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+class Exchange(Call):
+    """A call that is answered by the connection it came from."""
+
+    __slots__ = (
+        "_flow",
+        "_headers",
+        "_tell",
+        "_upload",
+        "_write",
+        "disconnected",
+        "handler",
+        "keep_alive",
+        "received",
+        "response_complete",
+        "task",
+        "waits_for_continue",
+    )
+
+    message_event: ClassVar = _NoEvent()
+    task: Task[None]
+    """What asks the handler, once it has begun."""
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        parameters: Mapping[str, str],
+        *,
+        handler: Handler,
+        headers: RawHeaders,
+        keep_alive: bool,
+        waits_for_continue: bool,
+        flow: Flow,
+        write: Callable[[bytes], None],
+    ) -> None:
+        super().__init__(method, path, query, parameters)
+        self.handler = handler
+        self.keep_alive = keep_alive
+        self.waits_for_continue = waits_for_continue
+        """Whether the client sends no body before it is told to."""
+        self.received = False
+        """Whether the request has arrived to its end."""
+        self.response_complete = False
+        self.disconnected = False
+        self._headers = headers
+        self._flow = flow
+        self._write = write
+        self._upload: Upload | None = None
+        self._tell: Callable[[], None] | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first header of this name."""
+        wanted = name.encode("latin-1")
+        for key, value in self._headers:
+            if key == wanted:
+                return value.decode("latin-1")
+        return None
+
+    async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
+        """The whole body."""
+        upload = self._upload
+        if upload is None:
+            if self.received:
+                return b""
+            upload = self._upload = Upload(self._flow)
+        return await upload.whole(uploads, self._declared(), limit=limit, what=what, begin=self._begin)
+
+    def _declared(self) -> int | None:
+        """The length that was announced; the parser has refused what is no length, and a length beside chunks."""
+        declared = self.header("content-length")
+        return None if declared is None else int(declared)
+
+    def _begin(self) -> None:
+        if self.waits_for_continue and not self.received:
+            self._write(CONTINUE)
+        self.waits_for_continue = False
+
+    def release(self) -> None:
+        """The body is used up."""
+        if self._upload is not None:
+            self._upload.release()
+
+    def on_hang_up(self, tell: Callable[[], None]) -> None:
+        """Call `tell` if the client closes the connection."""
+        self._tell = tell
+        if self.disconnected:
+            tell()
+
+    # ── told by the connection ────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the body came."""
+        if self._upload is None:
+            self._upload = Upload(self._flow)
+        self._upload.add(chunk)
+
+    def finish(self) -> None:
+        """The request is complete."""
+        self.received = True
+        if self._upload is not None:
+            self._upload.finish()
+
+    def hang_up(self) -> None:
+        """The client closed the connection before it was answered."""
+        self.disconnected = True
+        if self._upload is not None:
+            self._upload.lose()
+        if self._tell is not None:
+            self._tell()
+
+
+def split(target: bytes) -> tuple[str, bytes] | None:
+    """The decoded path and the raw query of `/path?query`. None for other forms, which are left to the application."""
+    if target[:1] != b"/" or b"#" in target or not target.isascii():
+        return None
+    path, _, query = target.partition(b"?")
+    text = path.decode("ascii")
+    return (unquote(text) if "%" in text else text), query
+
+
+__all__ = ["Exchange", "RawHeaders", "split"]

@@ -1,0 +1,248 @@
+"""The short way of raw routes: HTTP as everybody speaks it, and the same answers as through FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.web.hot_server import LIMIT, Client, HotServer, serving, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Sequence[MutableMapping[str, Any]]]:
+    """What the server logs; printing it would block the event loop that it shares with the test."""
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[HotServer]:
+    """A server of raw handlers."""
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: HotServer) -> AsyncIterator[Client]:
+    """One connection to it."""
+    async with server.connect() as client:
+        yield client
+
+
+async def echoed(client: Client) -> dict[str, Any]:
+    """What the handler saw."""
+    status, _headers, content = await client.answer()
+    assert status == 200
+    return dict(json.loads(content))
+
+
+def undated(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], bytes]:
+    """An answer without its date."""
+    assert answer[1].pop("date")
+    return answer
+
+
+# ── finding the handler ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_call_says_what_was_asked(client: Client) -> None:
+    """Path, parameters, query and headers reach the handler decoded; of headers of one name the first counts."""
+    client.ask("GET", "/raw/echo/a%20b%C3%BC?x=1&x=2&empty&plus=a+b&c=%2C", "X-Test: one", "x-test: two")
+    assert await echoed(client) == {
+        "method": "GET",
+        "path": "/raw/echo/a bü",
+        "word": "a bü",
+        "query": {"x": "2", "empty": "", "plus": "a b", "c": ","},
+        "header": "one",
+    }
+
+
+@pytest.mark.parametrize("target", ["/raw/echo/w?q=%2C", "/raw/echo/%2E%2e", "/raw/defect", "/raw/large/0"])
+async def test_both_ways_answer_alike(client: Client, target: str) -> None:
+    """What FastAPI answers for a path with a doubled slash is what the connection answers for the path itself."""
+    client.ask("GET", target)
+    short = undated(await client.answer())
+    client.ask("GET", "/" + target)
+    assert undated(await client.answer()) == short
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("HEAD", "/raw/echo/w", 405),
+        ("POST", "/raw/echo/w", 405),
+        ("GET", "/raw/echo/", 404),
+        ("GET", "/raw/echo/a%2Fb", 404),
+        ("GET", "/raw", 404),
+        ("GET", "/RAW/echo/w", 404),
+        ("OPTIONS", "/raw/body", 405),
+        ("GET", "/healthz", 200),
+    ],
+)
+async def test_what_is_not_found_goes_to_the_application(
+    client: Client, server: HotServer, method: str, target: str, status: int
+) -> None:
+    """Other methods and other paths are answered by FastAPI, on the same connection, and no raw handler is asked."""
+    client.ask(method, target)
+    head = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert head.startswith(f"http/1.1 {status} ")
+    assert server.doors.seen == []
+
+
+async def test_whole_urls_go_to_the_application(client: Client) -> None:
+    """A proxy's `GET http://host/path` is understood, though not by the short way."""
+    client.ask("GET", "http://test/raw/echo/w")
+    assert (await echoed(client))["word"] == "w"
+
+
+# ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_pipelined_answers_keep_their_order(client: Client, server: HotServer) -> None:
+    """Requests that were sent without waiting are answered in their order, whichever way each goes."""
+    client.ask("GET", "/raw/wait")
+    client.ask("GET", "/raw/echo/1")
+    client.ask("GET", "/healthz")
+    client.ask("POST", "/raw/body", body=b"two")
+    client.ask("GET", "/raw/defect")
+    client.ask("GET", "/raw/echo/3", "Connection: close")
+    await server.doors.entered.wait()
+    assert server.doors.seen == []
+    server.doors.open.set()
+    answers = [await client.answer() for _ in range(6)]
+    assert [status for status, *_ in answers] == [204, 200, 200, 200, 500, 200]
+    assert [b'"1"' in answers[1][2], answers[3][2], b'"3"' in answers[5][2]] == [True, b"two", True]
+    assert await client.rest() == b""
+
+
+async def test_bytes_may_come_one_by_one(client: Client) -> None:
+    """A request means the same however it is cut."""
+    request = b"POST /raw/body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    for byte in request:
+        client.send(bytes([byte]))
+        await client.writer.drain()
+        await asyncio.sleep(0)
+    assert (await client.answer())[2] == b"hello"
+
+
+@pytest.mark.parametrize(("version", "header"), [("1.1", "Connection: close"), ("1.0", "X-None: 1")])
+async def test_connection_is_closed_when_asked(client: Client, version: str, header: str) -> None:
+    """`Connection: close` and HTTP/1.0 end the connection after the answer, which says so."""
+    client.ask("GET", "/raw/echo/w", header, version=version)
+    status, headers, _content = await client.answer()
+    assert (status, headers["connection"]) == (200, "close")
+    assert await client.rest() == b""
+
+
+async def test_empty_answers(client: Client, server: HotServer) -> None:
+    """204 has neither content nor a length."""
+    server.doors.open.set()
+    client.ask("GET", "/raw/wait")
+    status, headers, _content = await client.answer()
+    assert (status, list(headers)) == (204, ["date"])
+
+
+async def test_defects_are_not_shown(client: Client, log: Sequence[MutableMapping[str, Any]]) -> None:
+    """What a handler raises unasked is "internal" outside and in full in the log; the connection goes on."""
+    client.ask("GET", "/raw/defect")
+    status, _headers, content = await client.answer()
+    assert (status, json.loads(content)["code"]) == (500, "internal")
+    assert b"secret" not in content
+    assert [(line["event"], line["path"], str(line["exc_info"])) for line in log] == [
+        ("request_failed", "/raw/defect", "secret detail")
+    ]
+    client.ask("GET", "/raw/echo/w")
+    assert (await echoed(client))["word"] == "w"
+
+
+async def test_chunked_body(client: Client) -> None:
+    """A body without an announced length is read to its end."""
+    client.ask("POST", "/raw/body", "Transfer-Encoding: chunked")
+    client.send(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert (await client.answer())[2] == b"abcde"
+
+
+async def test_client_that_waits_to_be_told(client: Client) -> None:
+    """`Expect: 100-continue` is answered when the body is wanted, and the body is read."""
+    client.ask("POST", "/raw/body", "Expect: 100-continue", "Content-Length: 2")
+    assert (await client.answer())[0] == 100
+    client.send(b"ok")
+    assert (await client.answer())[2] == b"ok"
+
+
+async def test_body_that_was_not_called_for(client: Client) -> None:
+    """A client that waits with its body and is refused cannot go on here: whether the body comes, nobody knows."""
+    client.ask("POST", "/raw/body", "Expect: 100-continue", f"Content-Length: {LIMIT + 1}")
+    status, headers, content = await client.answer()
+    assert (status, headers["connection"], json.loads(content)["code"]) == (413, "close", "payload_too_large")
+    assert await client.rest() == b""
+
+
+async def test_body_of_a_refused_request_is_dropped(client: Client) -> None:
+    """What comes after a refusal is not kept, and the next request on the connection is answered."""
+    client.ask("POST", "/raw/body", f"Content-Length: {LIMIT + 1}")
+    assert (await client.answer())[0] == 413
+    client.send(b"x" * (LIMIT + 1))
+    client.ask("GET", "/raw/echo/w")
+    assert (await echoed(client))["word"] == "w"
+
+
+async def test_handler_learns_that_the_client_is_gone(server: HotServer) -> None:
+    """A client that closes while it is held is noticed at once."""
+    async with server.connect() as client:
+        client.ask("GET", "/raw/wait")
+        await server.doors.entered.wait()
+        assert not server.doors.hung_up.is_set()
+    await asyncio.wait_for(server.doors.hung_up.wait(), 30)
+
+
+async def test_both_ways_tell_of_a_client_that_is_gone(server: HotServer) -> None:
+    """The same through FastAPI."""
+    async with server.connect() as client:
+        client.ask("GET", "//raw/wait")
+        await server.doors.entered.wait()
+    await asyncio.wait_for(server.doors.hung_up.wait(), 30)
+
+
+async def test_client_that_leaves_in_the_middle_of_a_body(server: HotServer) -> None:
+    """A body that never ends leaves nothing behind: no task, no room taken."""
+    async with server.connect() as client:
+        client.ask("POST", "/raw/body", f"Content-Length: {LIMIT}")
+        client.send(b"x" * 100_000)
+        await until(lambda: server.doors.uploads.reserved == LIMIT)
+    await until(lambda: not server.http.server_state.tasks)
+    assert server.doors.uploads.reserved == 0
+
+
+async def test_answers_wait_for_who_reads_slowly(client: Client, server: HotServer) -> None:
+    """A client that asks and does not read is not answered ahead: what waits for it stays bounded."""
+    for number in range(64):
+        client.ask("GET", f"/raw/large/{1024 * 1024 + number}")
+    await until(lambda: len(server.doors.seen) > 2)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert len(server.doors.seen) < 64
+    sizes = [len((await client.answer())[2]) for _ in range(64)]
+    assert sizes == [1024 * 1024 + number for number in range(64)]
+
+
+async def test_stopping_waits_for_open_requests() -> None:
+    """A server that stops answers what it has begun, then closes; idle connections are closed at once."""
+    async with serving() as server, server.connect() as busy, server.connect() as idle:
+        idle.ask("GET", "/raw/echo/w")
+        await echoed(idle)
+        busy.ask("GET", "/raw/wait")
+        await server.doors.entered.wait()
+        server.http.should_exit = True
+        assert await idle.rest() == b""
+        server.doors.open.set()
+        status, headers, _content = await busy.answer()
+        assert (status, headers["connection"]) == (204, "close")
+        assert await busy.rest() == b""

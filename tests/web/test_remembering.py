@@ -1,0 +1,203 @@
+"""Keys and endpoints are remembered for a second: what this server changes counts at once, what another does soon after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stoker.catalog import TRUST_MS, Catalog, Defaults
+from stoker.clock import ManualClock
+from stoker.endpoint import Endpoint
+from stoker.errors import NotFound, StokerError, Unauthenticated
+from stoker.runtimes.fake import FakeRuntime, FakeWorker
+from stoker.signals import Signals
+from stoker.store import Store
+from stoker.store.sqlite import MEMORY, SqliteStore
+from stoker.team import ApiKey, Scope
+
+ADMIN = "sk_test_admin"
+
+
+class Held:
+    """A part of a store whose call `name` reads at once and answers when the gate opens: a slow disk, or a slow network."""
+
+    def __init__(self, part: Any, name: str) -> None:
+        self._part = part
+        self._name = name
+        self.open = asyncio.Event()
+        self.open.set()
+        self.asked = 0
+        self.read = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return self._answer if name == self._name else getattr(self._part, name)
+
+    async def _answer(self, *args: Any) -> Any:
+        self.asked += 1
+        found = await getattr(self._part, self._name)(*args)
+        self.read.set()
+        await self.open.wait()
+        return found
+
+    def hold(self) -> None:
+        """Keep the answers of reads from now on."""
+        self.open.clear()
+        self.read.clear()
+
+
+class SlowStore:
+    """A store whose reads of keys and endpoints can be held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.teams = Held(store.teams, "key")
+        self.endpoints = Held(store.endpoints, "of_team")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def _no_worker(_worker: FakeWorker) -> int:
+    raise AssertionError("nobody launches workers here")
+
+
+class World:
+    """Two servers on one database; `ours` has the slow store."""
+
+    def __init__(self, store: Store) -> None:
+        self.clock = ManualClock()
+        self.slow = SlowStore(store)
+        self.ours = self._catalog(self.slow)
+        self.other = self._catalog(store)
+
+    def _catalog(self, store: Any) -> Catalog:
+        return Catalog(store, self.clock, Signals(), FakeRuntime(_no_worker), Defaults(retention_s=60))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """With a first team."""
+    store = await SqliteStore.open(MEMORY)
+    world = World(store)
+    await world.ours.bootstrap(ADMIN)
+    yield world
+    await store.close()
+
+
+async def new_key(world: World) -> tuple[ApiKey, str]:
+    """One more key of the team."""
+    admin = await world.ours.authenticate(ADMIN)
+    return await world.ours.create_key(admin.team, "more", frozenset({Scope.RUN}))
+
+
+async def new_endpoint(world: World) -> Endpoint:
+    """An endpoint of the team."""
+    admin = await world.ours.authenticate(ADMIN)
+    return (await world.ours.create(admin.team, {"name": "one", "image": "an/image"})).endpoint
+
+
+async def refused(call: Callable[[], Awaitable[object]]) -> type[StokerError] | None:
+    """What the call is refused with."""
+    try:
+        await call()
+    except StokerError as error:
+        return type(error)
+    return None
+
+
+async def test_key_is_read_once_a_second(world: World) -> None:
+    """Requests with one key cost one read, until it is no longer trusted."""
+    _key, secret = await new_key(world)
+    before = world.slow.teams.asked
+    for _ in range(5):
+        await world.ours.authenticate(secret)
+    assert world.slow.teams.asked == before + 1
+    world.clock.advance_s(TRUST_MS / 1000)
+    await world.ours.authenticate(secret)
+    assert world.slow.teams.asked == before + 2
+
+
+async def test_revoked_key_opens_nothing_here(world: World) -> None:
+    """Once the revocation is answered the key is refused, though it was used a moment before."""
+    key, secret = await new_key(world)
+    await world.ours.authenticate(secret)
+    await world.ours.revoke_key(key.team, key.id)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_read_that_was_under_way_brings_no_key_back(world: World) -> None:
+    """A request that read the key before it was revoked may pass; it does not make others pass after it."""
+    key, secret = await new_key(world)
+    world.slow.teams.hold()
+    early = asyncio.create_task(world.ours.authenticate(secret))
+    await world.slow.teams.read.wait()
+    await world.ours.revoke_key(key.team, key.id)
+    world.slow.teams.open.set()
+    assert (await early).id == key.id
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_key_revoked_elsewhere_is_refused_within_the_time(world: World) -> None:
+    """What another server revokes is trusted here for a second at most."""
+    key, secret = await new_key(world)
+    await world.ours.authenticate(secret)
+    await world.other.revoke_key(key.team, key.id)
+    world.clock.advance_s((TRUST_MS - 1) / 1000)
+    assert await refused(lambda: world.ours.authenticate(secret)) is None
+    world.clock.advance_s(1 / 1000)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_time_of_trust_begins_with_the_question(world: World) -> None:
+    """A slow read is not trusted longer for it."""
+    key, secret = await new_key(world)
+    world.slow.teams.hold()
+    slow = asyncio.create_task(world.ours.authenticate(secret))
+    await world.slow.teams.read.wait()
+    await world.other.revoke_key(key.team, key.id)
+    world.clock.advance_s(TRUST_MS / 1000)
+    world.slow.teams.open.set()
+    await slow
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_unknown_keys_are_not_remembered(world: World) -> None:
+    """A key works from the moment it is made, whoever tried it before, and guesses fill no memory."""
+    admin = await world.ours.authenticate(ADMIN)
+    key, secret = await world.other.create_key(admin.team, "more", frozenset({Scope.RUN}))
+    assert await refused(lambda: world.ours.authenticate(secret + "x")) is Unauthenticated
+    assert (await world.ours.authenticate(secret)).id == key.id
+
+
+async def test_deleted_endpoint_is_gone_here(world: World) -> None:
+    """Once the deletion is answered the endpoint takes no more jobs, reads that were under way included."""
+    endpoint = await new_endpoint(world)
+    world.slow.endpoints.hold()
+    early = asyncio.create_task(world.ours.find(endpoint.team, "one"))
+    await world.slow.endpoints.read.wait()
+    await world.ours.delete(await world.ours.deployed(endpoint))
+    world.slow.endpoints.open.set()
+    assert (await early).id == endpoint.id
+    assert await refused(lambda: world.ours.find(endpoint.team, "one")) is NotFound
+
+
+async def test_change_of_another_server_is_seen_within_the_time(world: World) -> None:
+    """An endpoint that another server changed is as it was for a second at most."""
+    endpoint = await new_endpoint(world)
+    assert (await world.ours.find(endpoint.team, "one")).slots == 1
+    await world.other.update(await world.other.deployed(endpoint), {"slots": 7})
+    world.clock.advance_s(TRUST_MS / 1000)
+    assert (await world.ours.find(endpoint.team, "one")).slots == 7
+
+
+async def test_name_that_moves_is_found_at_once(world: World) -> None:
+    """A name given to another endpoint leads there with the next request."""
+    first = await new_endpoint(world)
+    await world.ours.find(first.team, "one")
+    await world.ours.update(await world.ours.deployed(first), {"name": "two"})
+    second = await new_endpoint(world)
+    assert (await world.ours.find(first.team, "one")).id == second.id
+    assert (await world.ours.find(first.team, "two")).id == first.id
