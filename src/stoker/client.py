@@ -87,6 +87,7 @@ class JobCountsJson(TypedDict):
 
     queued: int
     queued_low: int
+    ahead: int
     running: int
     completed: int
     failed: int
@@ -143,6 +144,7 @@ class EndpointJson(TypedDict):
     ttl_ms: int
     retries: int
     retention_s: int
+    deliver_ahead: int | str
     created_ms: int
     jobs: JobCountsJson
     workers: WorkerCountsJson

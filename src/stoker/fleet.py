@@ -22,7 +22,7 @@ from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, StokerError, Unavailable
 from stoker.gpus import free_devices, reserve
 from stoker.ids import EndpointId, TeamId, WorkerId
-from stoker.job import Job
+from stoker.job import Job, JobState
 from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, WorkerSpec
 from stoker.scaling import Plan, Snapshot, WorkerView
 from stoker.signals import Signals
@@ -299,7 +299,7 @@ class Fleet:
             await self._advance(worker, Exited(at_ms=now_ms, exit=seen.exit))
         elif seen is None:
             await self._advance(worker, Vanished(at_ms=now_ms))
-        elif worker.state is WorkerState.DRAINING and held.running == 0:
+        elif worker.state is WorkerState.DRAINING and held.running + held.ahead == 0:
             await self._advance(worker, Emptied(at_ms=now_ms))
         elif worker.state is WorkerState.STOPPING:
             await self._insist(worker, now_ms)
@@ -430,8 +430,10 @@ class Fleet:
 
     async def held(self, worker: Worker) -> Held:
         """The worker with the jobs that it holds."""
-        running = len(await self._store.jobs.held_by(worker.id))
-        return Held(worker=worker, running=running, stopping=len(await self._store.jobs.stops(worker.id)))
+        jobs = await self._store.jobs.held_by(worker.id)
+        ahead = sum(job.state is JobState.AHEAD for job in jobs)
+        stopping = len(await self._store.jobs.stops(worker.id))
+        return Held(worker=worker, running=len(jobs) - ahead, stopping=stopping, ahead=ahead)
 
 
 def _view(held: Held, endpoint: Endpoint) -> WorkerView:
@@ -440,7 +442,7 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         id=worker.id,
         state=worker.state,
         current=worker.release == endpoint.release,
-        held=held.held,
+        held=held.in_slots or min(1, held.ahead),  # what it has ahead needs no other worker: it could not go there
         decided_ms=worker.decided_ms,
         idle_ms=worker.idle_ms,
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from stoker.backlog import Backlog
 from stoker.clock import Clock
 from stoker.errors import Unauthenticated
 from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
@@ -63,6 +64,7 @@ class Leases:
         self._lease_ms = int(lease_s * 1000)
         self._output_bytes_max = output_bytes_max
         self._callers: dict[str, Caller] = {}
+        self._backlog = Backlog(store, clock)
 
     async def caller(self, worker: WorkerId, token: str) -> Caller:
         """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
@@ -85,7 +87,8 @@ class Leases:
     async def take(
         self, caller: Caller, *, limit: int, holds_none: bool, sdk: str, hung_up: asyncio.Event
     ) -> Sequence[Claim]:
-        """Jobs for the worker, at least one, or none after the hold or once `hung_up` is set.
+        """Jobs for the worker, at least one, or none after the hold or once `hung_up` is set. There may be more than `limit`:
+        those that follow are delivered ahead.
 
         `holds_none` is what the worker says about itself (`job_in_progress=0`). Nothing is handed to a worker that holds as
         many jobs as its endpoint has slots, or is draining, stopping or gone; it is held all the same.
@@ -118,6 +121,7 @@ class Leases:
             lease_ms=self._lease_ms,
             sdk=sdk,
             lost_before_ms=now_ms - SETTLE_AFTER_MS if holds_none else None,
+            ahead=await self._backlog.ahead(caller.endpoint, sdk),
         )
         if answer.ready_now:
             self._signals.scale(caller.endpoint)
@@ -129,7 +133,7 @@ class Leases:
 
     async def give_back(self, caller: Caller, claims: Sequence[Claim]) -> None:
         """The worker hung up before it could be answered: what it was given goes back to the queue at once."""
-        for claim in claims:
+        for claim in reversed(claims):  # none of those ahead gets its turn when the first goes
             await self._lose(caller, claim.job.id, JobReason.DELIVERY_FAILED)
 
     async def _lose(self, caller: Caller, job: JobId, reason: JobReason) -> None:
@@ -169,6 +173,8 @@ class Leases:
             event = Finished(at_ms=now_ms, worker=caller.id, failed=report.error is not None)
             step = await self._store.jobs.advance(job, event, Bodies(output=report.output, error=report.error))
             self._announce(caller, step)
+            if step.changed:
+                self._backlog.ended(step.job)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")
 

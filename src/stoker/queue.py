@@ -198,7 +198,7 @@ class Queue:
 
     async def position(self, job: Job) -> int | None:
         """How many jobs are handed out before a queued one; None for others."""
-        return await self._store.jobs.ahead_of(job) if job.state is JobState.QUEUED else None
+        return await self._store.jobs.ahead_of(job) if job.state.shown is JobState.QUEUED else None
 
     async def story(self, job: JobId) -> Sequence[StoryLine]:
         """What happened to a job that was read before."""
@@ -223,7 +223,8 @@ def _expired(job: Job, now_ms: int) -> bool:
 
 
 def _differs(seen: Result, now: Result) -> bool:
-    return (seen.job.state, seen.job.attempt, seen.output) != (now.job.state, now.job.attempt, now.output)
+    before, after = seen.job, now.job
+    return (before.state.shown, before.attempt, seen.output) != (after.state.shown, after.attempt, now.output)
 
 
 def _check(submission: Submission) -> None:

@@ -50,6 +50,8 @@ def explain_job(job: Job, *, error: str | None, decision: Decision | None, ahead
     """Why the job waits, runs, or ended as it did."""
     if job.state is JobState.QUEUED:
         return _explain_wait(job, decision, ahead)
+    if job.state is JobState.AHEAD:
+        return Why(reason=job.reason, text=f"worker {job.worker} has it already and runs it after the jobs before it")
     if job.state is JobState.RUNNING:
         return Why(reason=job.reason, text=f"worker {job.worker} runs it, attempt {job.attempt}")
     text = _ENDS.get(job.reason, job.reason)
@@ -78,7 +80,7 @@ def explain_end(job: Job, story: Sequence[StoryLine]) -> str:
     lost = [
         f"attempt {line.attempt} on worker {line.worker}: {LOSSES.get(line.text, line.text)}"
         for line in story
-        if line.text
+        if line.text and line.kind != "taken_back"
     ]
     return "; ".join([f"{job.reason}: {ended}", *lost])
 

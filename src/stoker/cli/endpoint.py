@@ -36,6 +36,18 @@ def _read_env(_context: click.Context, _option: click.Parameter, given: tuple[st
     return dict(word.split("=", 1) for word in given) or None
 
 
+def _most(name: str) -> int:
+    return LIMITS[name].most
+
+
+def _read_ahead(_context: click.Context, _option: click.Parameter, given: str | None) -> str | int | None:
+    if given is None or given in ("auto", "off"):
+        return given
+    if not given.isdecimal():
+        raise click.BadParameter(f"'{given}' is neither auto nor off nor a number")
+    return int(given)
+
+
 def _resolve_image(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
     """A `dir:` image with an absolute path: the server's current directory is not the user's."""
     if given is None or not given.startswith("dir:"):
@@ -104,6 +116,12 @@ _SETTINGS: Final = (
         metavar="SECONDS",
         type=int,
         help=f"How long results are kept, {_range('retention_s')}.",
+    ),
+    click.option(
+        "--deliver-ahead",
+        metavar="auto|off|N",
+        callback=_read_ahead,
+        help=f"Jobs that a worker may get besides those that it can begin at once: auto, off, or 1 to {_most('deliver_ahead')}.",
     ),
 )
 
@@ -214,7 +232,7 @@ def _workers(each: EndpointJson) -> str:
 
 def _counts(each: EndpointJson) -> tuple[int, int, int, int]:
     jobs = each["jobs"]
-    return jobs["queued"] + jobs["queued_low"], jobs["running"], jobs["completed"], jobs["failed"]
+    return jobs["queued"] + jobs["queued_low"] + jobs["ahead"], jobs["running"], jobs["completed"], jobs["failed"]
 
 
 def _decided(each: EndpointJson) -> str:
@@ -240,6 +258,7 @@ def _show(each: EndpointJson) -> None:
             "time to live": output.span(each["ttl_ms"]),
             "retries": each["retries"],
             "retention": output.span(each["retention_s"] * 1000),
+            "delivered ahead": each["deliver_ahead"],
             "workers now": _nonzero(each["workers"]),
             "jobs": _nonzero(each["jobs"]),
             "autoscaler": _decided(each),

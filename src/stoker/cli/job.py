@@ -12,7 +12,7 @@ import click
 from stoker.cli import output, watch
 from stoker.cli.connection import check_header, with_client
 from stoker.client import Client, JobJson, JobsJson, JobWhyJson
-from stoker.job import JobState
+from stoker.job import SHOWN
 
 
 @click.group()
@@ -150,7 +150,7 @@ def status(client: Client, job_id: str) -> None:
 
 @job.command("ls")
 @click.argument("endpoint")
-@click.option("--state", type=click.Choice([state.value for state in JobState]), help="Only jobs in this state.")
+@click.option("--state", type=click.Choice([state.value for state in SHOWN]), help="Only jobs in this state.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many, newest first.")
 @output.json_option
 @with_client

@@ -215,7 +215,7 @@ class JobRoutes:
                     "completed": counts.completed,
                     "failed": counts.failed + counts.timed_out,
                     "inProgress": counts.running,
-                    "inQueue": counts.queued + counts.queued_low,
+                    "inQueue": counts.waiting,
                     "retried": counts.retried,
                 },
                 "workers": _health_of(workers),
@@ -232,12 +232,12 @@ class JobRoutes:
             _Status(
                 id=job.id,
                 status=self._words.states[job.state],
-                delayTime=job.delay_ms if job.state is not JobState.QUEUED else None,
+                delayTime=job.delay_ms if job.state.shown is not JobState.QUEUED else None,
                 executionTime=job.execution_ms if job.state is not JobState.CANCELLED else None,
                 output=None if result.output is None else msgspec.Raw(result.output),
                 error=result.error,
                 retries=max(0, job.attempt - 1) or None,
-                workerId=job.worker,
+                workerId=job.worker if job.state is not JobState.AHEAD else None,
                 detail=detail,
             )
         )

@@ -20,6 +20,7 @@ NOVITA: Final = Dialect(
     vendor="Novita",
     states={
         JobState.QUEUED: "PENDING",
+        JobState.AHEAD: "PENDING",
         JobState.RUNNING: "IN_PROGRESS",
         JobState.COMPLETED: "COMPLETED",
         JobState.FAILED: "FAILED",
@@ -48,7 +49,7 @@ class NovitaJobs(JobRoutes):
                 "busy_workers": sum(one.held > 0 for one in workers),
                 "endpoint": call.parameters["endpoint"],
                 "in_progress": counts.running,
-                "pending": counts.queued + counts.queued_low,
+                "pending": counts.waiting,
                 "total_workers": len(workers),
             }
         )

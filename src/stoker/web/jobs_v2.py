@@ -12,6 +12,7 @@ RUNPOD: Final = Dialect(
     vendor="Runpod",
     states={
         JobState.QUEUED: "IN_QUEUE",
+        JobState.AHEAD: "IN_QUEUE",
         JobState.RUNNING: "IN_PROGRESS",
         JobState.COMPLETED: "COMPLETED",
         JobState.FAILED: "FAILED",

@@ -33,6 +33,8 @@ from stoker.web.wire import story_line
 from stoker.worker import Worker, WorkerState
 
 JsonObject = dict[str, Any]
+ShownState = Literal["queued", "running", "completed", "failed", "cancelled", "timed_out"]
+_AHEAD_WORDS: dict[int | None, str] = {None: "auto", 0: "off"}
 
 
 class PolicyBody(BaseModel):
@@ -64,10 +66,16 @@ class EndpointBody(BaseModel):
     ttl_ms: StrictInt | None = None
     retries: StrictInt | None = None
     retention_s: StrictInt | None = None
+    deliver_ahead: Literal["auto", "off"] | StrictInt | None = Field(
+        None, description="Jobs that a worker may get besides those that it can begin at once."
+    )
 
     def fields(self, policy: Policy) -> JsonObject:
         """The fields that were given, as `catalog` takes them; `policy` completes half a policy."""
         given = {name: value for name, value in self.model_dump(exclude_unset=True).items() if value is not None}
+        for meaning, word in _AHEAD_WORDS.items():
+            if given.get("deliver_ahead") == word:
+                given["deliver_ahead"] = meaning
         if self.policy is not None:
             kind, value = self.policy.type, self.policy.value
             given["policy"] = Policy(
@@ -276,7 +284,7 @@ class ManageRoutes:
         @router.get("/endpoints/{endpoint}/jobs")
         async def list_jobs(
             endpoint: str,
-            state: JobState | None = None,
+            state: ShownState | None = None,
             limit: Annotated[int, Query(ge=1, le=1000)] = 50,
             before: Annotated[str | None, Query(max_length=100)] = None,
             key: ApiKey = read,
@@ -284,7 +292,9 @@ class ManageRoutes:
             """Jobs of an endpoint, newest first; `before` is the last id of the page before."""
             found = await self._catalog.find(key.team, endpoint)
             page = Page(limit=limit, before=before)
-            jobs = await self._queue.list(key.team, found.id, state=state, page=page)
+            jobs = await self._queue.list(
+                key.team, found.id, state=None if state is None else JobState(state), page=page
+            )
             return {"jobs": [_job(one, found.name) for one in jobs]}
 
         @router.get("/jobs/{job}")
@@ -302,7 +312,7 @@ class ManageRoutes:
             """Why the job is as it is, in one sentence."""
             result = await self._queue.status(key.team, None, JobId(job))
             why = await self._queue.why(result)
-            return {"reason": why.reason, "text": why.text, "state": result.job.state}
+            return {"reason": why.reason, "text": why.text, "state": result.job.state.shown}
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
         async def job_logs(job: str, key: ApiKey = read) -> StreamingResponse:
@@ -422,6 +432,7 @@ def _endpoint(deployed: Deployed) -> JsonObject:
         "ttl_ms": endpoint.ttl_ms,
         "retries": endpoint.retries,
         "retention_s": endpoint.retention_s,
+        "deliver_ahead": _AHEAD_WORDS.get(endpoint.deliver_ahead, endpoint.deliver_ahead),
         "created_ms": endpoint.created_ms,
     }
 
@@ -486,7 +497,7 @@ def _job(job: Job, endpoint_name: str) -> JsonObject:
     return {
         "id": job.id,
         "endpoint": {"id": job.endpoint, "name": endpoint_name},
-        "state": job.state,
+        "state": job.state.shown,
         "reason": job.reason,
         "low_priority": job.low_priority,
         "attempt": job.attempt,

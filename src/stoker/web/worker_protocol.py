@@ -92,6 +92,8 @@ class WorkerRoutes:
         claims = await self._take(call, 1)
         if isinstance(claims, Answer):
             return claims
+        if len(claims) > 1:  # jobs delivered ahead: accepted on this URL too (protocol §5.1)
+            return answer([_render(claim) for claim in claims])
         return answer(_render(claims[0])) if claims else Answer(204)
 
     async def take_batch(self, call: Call) -> Answer:
