@@ -174,15 +174,16 @@ def _jobs() -> list[job.Job]:
         retention_ms=1_000,
         retry_limit=1,
     )
+    ahead = job.advance(queued, job.DeliveredAhead(at_ms=0, worker=_OURS, lease_until_ms=1_000)).job
     running = job.advance(queued, job.Claimed(at_ms=0, worker=_OURS, lease_until_ms=None)).job
     leased = replace(running, lease_until_ms=1_000)
     confirmed = replace(leased, confirmed_ms=1)
     ended = [
         replace(running, state=state, finished_ms=1)
         for state in job.JobState
-        if state not in (queued.state, running.state)
+        if state not in (queued.state, ahead.state, running.state)
     ]
-    return [queued, running, leased, confirmed, replace(leased, retry_limit=0), *ended]
+    return [queued, ahead, running, leased, confirmed, replace(leased, retry_limit=0), *ended]
 
 
 JOB = Machine(
@@ -194,6 +195,8 @@ JOB = Machine(
     samples=_jobs(),
     happenings=[
         *(job.Claimed(at_ms=at_ms, worker=_OURS, lease_until_ms=None) for at_ms in (0, 3_000)),
+        *(job.DeliveredAhead(at_ms=at_ms, worker=_OURS, lease_until_ms=None) for at_ms in (0, 3_000)),
+        *(job.TurnCame(at_ms=at_ms) for at_ms in (0, 3_000, 1_000)),
         *(job.Confirmed(at_ms=0, worker=worker, lease_until_ms=None) for worker in (_OURS, _OTHER)),
         *(job.Finished(at_ms=0, worker=_OURS, failed=failed) for failed in (False, True)),
         job.Finished(at_ms=0, worker=_OTHER, failed=False),

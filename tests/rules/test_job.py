@@ -20,6 +20,7 @@ from stoker.job import (
     Cancelled,
     Claimed,
     Confirmed,
+    DeliveredAhead,
     DropUnreadStream,
     Finished,
     FreeSlot,
@@ -34,6 +35,7 @@ from stoker.job import (
     Retried,
     StopOnWorker,
     TimePassed,
+    TurnCame,
     advance,
 )
 
@@ -94,6 +96,7 @@ def running_job(*, retry_limit: int = 1, lease_until_ms: int | None = None) -> J
 
 JOBS = {
     JobState.QUEUED: queued_job(),
+    JobState.AHEAD: after(queued_job(), DeliveredAhead(at_ms=T0, worker=OURS, lease_until_ms=None)),
     JobState.RUNNING: running_job(),
     JobState.COMPLETED: after(running_job(), finished()),
     JobState.FAILED: after(running_job(), finished(failed=True)),
@@ -105,18 +108,20 @@ JOBS = {
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TABLE_AS_STATED = """
-                queued     running    completed  failed     cancelled  timed_out
-Claimed         running    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL
-Confirmed       same       kept       same       same       same       same
-Finished        same       completed  same       same       same       same
-FinishedFailed  same       failed     same       same       same       same
-OutputRefused   same       failed     same       same       same       same
-AttemptLost     same       queued     same       same       same       same
-Cancelled       cancelled  cancelled  same       same       same       same
-Purged          cancelled  same       same       same       same       same
-Retried         ILLEGAL    ILLEGAL    ILLEGAL    queued     ILLEGAL    queued
-TimePassed      same       same       same       same       same       same
-DeadlinePassed  timed_out  timed_out  same       same       same       same
+                queued     ahead      running    completed  failed     cancelled  timed_out
+Claimed         running    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL
+DeliveredAhead  ahead      ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL
+TurnCame        ILLEGAL    running    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL
+Confirmed       same       kept       kept       same       same       same       same
+Finished        same       completed  completed  same       same       same       same
+FinishedFailed  same       failed     failed     same       same       same       same
+OutputRefused   same       failed     failed     same       same       same       same
+AttemptLost     same       queued     queued     same       same       same       same
+Cancelled       cancelled  cancelled  cancelled  same       same       same       same
+Purged          cancelled  cancelled  same       same       same       same       same
+Retried         ILLEGAL    ILLEGAL    ILLEGAL    ILLEGAL    queued     ILLEGAL    queued
+TimePassed      same       same       same       same       same       same       same
+DeadlinePassed  timed_out  timed_out  timed_out  same       same       same       same
 """
 """What each event does in each state: the next state, `kept` (a change within it), `same` (no change), or ILLEGAL.
 
@@ -125,6 +130,8 @@ Reports come from the worker that has the job. Rows that are no class of events 
 
 EVENTS: dict[str, JobEvent] = {
     "Claimed": claimed(),
+    "DeliveredAhead": DeliveredAhead(at_ms=T0, worker=OURS, lease_until_ms=None),
+    "TurnCame": TurnCame(at_ms=T0),
     "Confirmed": Confirmed(at_ms=T0, worker=OURS, lease_until_ms=None),
     "Finished": finished(),
     "FinishedFailed": finished(failed=True),
@@ -200,6 +207,14 @@ CHANGES: list[tuple[JobState, JobEvent, JobState, JobReason, tuple[JobEffect, ..
     (JobState.QUEUED, EVENTS["Cancelled"], JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, ()),
     (JobState.QUEUED, EVENTS["Purged"], JobState.CANCELLED, JobReason.PURGED, ()),
     (JobState.QUEUED, TimePassed(at_ms=T0 + 10_000), JobState.TIMED_OUT, JobReason.TTL_PASSED, ()),
+    (JobState.QUEUED, EVENTS["DeliveredAhead"], JobState.AHEAD, JobReason.DELIVERED_AHEAD, ()),
+    (JobState.AHEAD, EVENTS["TurnCame"], JobState.RUNNING, JobReason.CLAIMED, ()),
+    (JobState.AHEAD, finished(), JobState.COMPLETED, JobReason.HANDLER_RETURNED, (FREED,)),
+    (JobState.AHEAD, EVENTS["OutputRefused"], JobState.FAILED, JobReason.OUTPUT_TOO_LARGE, (FREED,)),
+    (JobState.AHEAD, EVENTS["Cancelled"], JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, (FREED,)),
+    (JobState.AHEAD, EVENTS["Purged"], JobState.CANCELLED, JobReason.PURGED, (FREED,)),
+    (JobState.AHEAD, TimePassed(at_ms=T0 + 10_000), JobState.TIMED_OUT, JobReason.TTL_PASSED, (FREED,)),
+    *((JobState.AHEAD, lost(reason), JobState.QUEUED, JobReason.TAKEN_BACK, (FREED,)) for reason in LOSSES),
     (JobState.RUNNING, EVENTS["Confirmed"], JobState.RUNNING, JobReason.CONFIRMED, ()),
     (JobState.RUNNING, finished(), JobState.COMPLETED, JobReason.HANDLER_RETURNED, (FREED,)),
     (JobState.RUNNING, finished(failed=True), JobState.FAILED, JobReason.HANDLER_ERROR, (FREED,)),
@@ -477,3 +492,46 @@ def test_every_attempt_comes_to_an_end(history: tuple[Job, list[JobEvent]]) -> N
         if job.deadline_ms is not None:
             job = advance(job, TimePassed(at_ms=job.deadline_ms)).job
     assert job.state.final
+
+
+# ── delivered ahead ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ahead_job(lease_until_ms: int | None = T0 + 1_000) -> Job:
+    """A job that was delivered to `OURS` half a second after its submission, behind others."""
+    return after(queued_job(), DeliveredAhead(at_ms=T0 + 500, worker=OURS, lease_until_ms=lease_until_ms))
+
+
+def test_a_job_ahead_is_queued_to_everybody_outside() -> None:
+    """It is shown as queued, without a delay and without an attempt."""
+    job = ahead_job()
+    assert (job.state.shown, job.attempt, job.delay_ms, job.state.final) == (JobState.QUEUED, 0, None, False)
+    assert job.deadline_ms == T0 + 1_000
+
+
+def test_taken_back_costs_nothing() -> None:
+    """A job that is taken back before its turn is as it was before it was delivered, but for the reason."""
+    for event in (lost(), TimePassed(at_ms=T0 + 1_000)):
+        assert after(ahead_job(), event) == replace(queued_job(), reason=JobReason.TAKEN_BACK)
+
+
+def test_the_attempt_begins_with_the_turn() -> None:
+    """Delay, attempt and execution limit count from the turn; lease and confirmation are those of the delivery."""
+    job = after(
+        ahead_job(),
+        Confirmed(at_ms=T0 + 600, worker=OURS, lease_until_ms=T0 + 9_000),
+        TurnCame(at_ms=T0 + 3_000),
+    )
+    assert (job.state, job.attempt, job.delay_ms, job.claimed_ms) == (JobState.RUNNING, 1, 3_000, T0 + 3_000)
+    assert (job.confirmed_ms, job.lease_until_ms, job.deadline_ms) == (T0 + 600, T0 + 9_000, T0 + 8_000)
+
+
+def test_no_turn_for_a_job_that_its_worker_may_not_have() -> None:
+    """When its lease has lapsed by its turn the job goes back instead, uncounted."""
+    assert after(ahead_job(), TurnCame(at_ms=T0 + 1_000)) == replace(queued_job(), reason=JobReason.TAKEN_BACK)
+
+
+def test_nothing_is_delivered_ahead_after_its_life() -> None:
+    """As with a claim, an overdue job is ended instead."""
+    job = after(queued_job(), DeliveredAhead(at_ms=T0 + 10_000, worker=OURS, lease_until_ms=None))
+    assert (job.state, job.reason) == (JobState.TIMED_OUT, JobReason.TTL_PASSED)

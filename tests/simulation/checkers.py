@@ -96,12 +96,15 @@ class Checker:
         running = self._world.running(endpoint.id)
         assert len(running) <= endpoint.max_workers, f"the machine runs {len(running)} of {endpoint.max_workers}"
         for held in alive:
-            assert held.held <= endpoint.slots, f"{held.held} jobs in {endpoint.slots} slots: {held}"
+            assert held.in_slots <= endpoint.slots, f"{held.in_slots} jobs in {endpoint.slots} slots: {held}"
         queued = await self._jobs(endpoint, JobState.QUEUED)
         now_running = await self._jobs(endpoint, JobState.RUNNING)
+        ahead = [job for job in queued if job.state is JobState.AHEAD]
+        queued = [job for job in queued if job.state is JobState.QUEUED]
         low = sum(job.low_priority for job in queued)
         counts = await self._world.view.jobs.counts(endpoint.id)
         assert (counts.queued, counts.queued_low, counts.running) == (len(queued) - low, low, len(now_running))
+        assert counts.ahead == len(ahead) == sum(held.ahead for held in alive)
         for job in now_running:
             self._check_running(job, alive)
         if queued:

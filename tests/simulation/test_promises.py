@@ -484,3 +484,86 @@ def test_jobs_that_no_worker_survives_end() -> None:
         assert (ended.attempt, len(world.workers)) == (3, 3)
 
     play(CALM, story)
+
+
+# ── delivered ahead ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _some_ahead(world: World, endpoint: Endpoint) -> None:
+    async def any_ahead() -> bool:
+        return any(held.ahead for held in await alive(world, endpoint))
+
+    await world.until(any_ahead, within_s=60, what="jobs delivered ahead")
+
+
+def test_jobs_ahead_keep_their_order_and_cost_no_attempt() -> None:
+    """A worker that has jobs ahead runs them in the order of submission, each in its first attempt."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1, deliver_ahead=10)
+        jobs = [await world.submit(endpoint) for _ in range(30)]
+        await _some_ahead(world, endpoint)
+        ends = [await done(world, job, within_s=300) for job in jobs]
+        assert {(end.job.state, end.job.attempt, end.job.losses) for end in ends} == {(JobState.COMPLETED, 1, 0)}
+        (worker,) = world.workers.values()
+        assert worker.begun == jobs
+
+    play(CALM, story)
+
+
+def test_jobs_ahead_of_a_killed_worker_wait_again_uncounted() -> None:
+    """When a worker dies only the job that it ran has lost an attempt; the others run elsewhere in their first."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1, deliver_ahead=10, retries=1)
+        jobs = [await world.submit(endpoint, {"work_s": 3.0}) for _ in range(12)]
+        await _some_ahead(world, endpoint)
+        (held,) = await alive(world, endpoint)
+        world.machine.kill(held.worker.id)
+        ends = [await done(world, job, within_s=600) for job in jobs]
+        assert {end.job.state for end in ends} == {JobState.COMPLETED}
+        assert sorted(end.job.attempt for end in ends) == [1] * 11 + [2]
+
+    play(CALM, story)
+
+
+def test_a_job_ahead_can_be_cancelled() -> None:
+    """It is cancelled at once, no worker is told to stop it, and its worker goes on with the others."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=1, deliver_ahead=10)
+        jobs = [await world.submit(endpoint, {"work_s": 3.0}) for _ in range(6)]
+        await _some_ahead(world, endpoint)
+        third = await result(world, jobs[2])
+        assert third.job.state is JobState.AHEAD
+        await world.request(lambda server: server.queue.cancel(world.team, endpoint.id, third.job.id))
+        ends = [await done(world, job, within_s=300) for job in jobs]
+        assert [end.job.state for end in ends].count(JobState.COMPLETED) == 5
+        assert ends[2].job.state is JobState.CANCELLED
+        assert ends[2].job.worker is None
+        assert len(world.workers) == 1
+
+    play(CALM, story)
+
+
+def test_jobs_ahead_leave_their_share_to_others() -> None:
+    """While the queue has any job no ready worker is without one."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(max_workers=3, deliver_ahead=250)
+        jobs = [await world.submit(endpoint) for _ in range(120)]
+
+        async def over() -> bool:
+            counts = await world.view.jobs.counts(endpoint.id)
+            workers = await alive(world, endpoint)
+            idle = [
+                one for one in workers if one.worker.takes_jobs and one.held == 0 and one.worker.idle_ms is not None
+            ]
+            now_ms = world.clock.now_ms()
+            assert not counts.queued or all(now_ms - (one.worker.idle_ms or 0) < 6_000 for one in idle), (counts, idle)
+            return counts.completed == len(jobs)
+
+        await world.until(over, within_s=600, what="the end of all jobs")
+        assert len([worker for worker in world.workers.values() if worker.begun]) == 3
+
+    play(CALM, story)

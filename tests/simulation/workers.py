@@ -81,6 +81,9 @@ class SdkWorker:
         self._pinging = not self._has["sends_no_pings"]
         self._caller: Caller | None = None
         self._freed = asyncio.Event()
+        self._turns = asyncio.Semaphore(self._slots)
+        self.begun: list[JobId] = []
+        """Jobs in the order in which their handlers began."""
         self._crash: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     # ── its life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,8 +201,9 @@ class SdkWorker:
     # ── what it does ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, claim: Claim) -> None:
-        if not self._vice("loses_delivery"):
-            self.jobs[claim.job.id, claim.job.attempt] = asyncio.create_task(self._work(claim))
+        key = (claim.job.id, claim.job.attempt)
+        if not self._vice("loses_delivery") and key not in self.jobs:
+            self.jobs[key] = asyncio.create_task(self._work(claim))
 
     def _vice(self, name: str) -> bool:
         return self._chance.random() < float(getattr(self._world.vices, name))
@@ -210,7 +214,9 @@ class SdkWorker:
 
     async def _work(self, claim: Claim) -> None:
         try:
-            await self._handle(claim)
+            async with self._turns:  # those delivered ahead begin in their order, as slots become free
+                self.begun.append(claim.job.id)
+                await self._handle(claim)
         finally:
             if self.fake.exit is None:
                 del self.jobs[claim.job.id, claim.job.attempt]
