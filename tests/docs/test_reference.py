@@ -16,7 +16,7 @@ from stoker.cli import exits
 from stoker.errors import StokerError
 from stoker.fleet import FleetTerms
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
-from stoker.job import JobReason, JobState
+from stoker.job import SHOWN, JobReason
 from stoker.web.app import STATUS
 from stoker.web.jobs_v1 import NOVITA
 from stoker.web.jobs_v2 import RUNPOD
@@ -137,7 +137,7 @@ def test_statuses_are_used() -> None:
 def test_states_of_the_dialects() -> None:
     """The table of states says what each dialect answers."""
     rows = pages.table_after("docs/reference/dialects.md", "<!-- states -->")
-    assert [row[:3] for row in rows] == [[state, RUNPOD.states[state], NOVITA.states[state]] for state in JobState]
+    assert [row[:3] for row in rows] == [[state, RUNPOD.states[state], NOVITA.states[state]] for state in SHOWN]
 
 
 def test_operations_of_the_dialects() -> None:
@@ -181,7 +181,7 @@ def test_reasons(mark: str, reasons: type[scaling.Reason] | type[JobReason] | ty
 def test_states_of_job_reasons() -> None:
     """The state beside a job's reason is a state."""
     told = pages.column(pages.table_after(WAITS, "<!-- reasons: job -->"), 1)
-    assert {state.removesuffix(" again") for state in told} == {state.value for state in JobState}
+    assert {state.removesuffix(" again") for state in told} == {state.value for state in SHOWN}
 
 
 def test_environment_of_a_worker() -> None:
