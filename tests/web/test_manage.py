@@ -131,11 +131,19 @@ def test_ranges(api: httpx.Client, idle: str, field: str) -> None:
 
 @pytest.mark.parametrize("field", sorted(LIMITS.keys() - {"gpus_per_worker", "min_workers"}))
 def test_ends_of_ranges_are_inside(api: httpx.Client, idle: str, field: str) -> None:
-    """The least and the greatest value are accepted and shown as they were given."""
+    """The least and the greatest value are accepted and shown as they were given; no job ahead is shown by its word."""
     top, _, inner = field.partition(".")
     for value in (LIMITS[field].most, LIMITS[field].least):
         shown = api.patch(f"/api/endpoints/{idle}", json={top: {inner: value} if inner else value}).json()
-        assert (shown[top][inner] if inner else shown[top]) == value
+        assert (shown[top][inner] if inner else shown[top]) == (
+            "off" if (field, value) == ("deliver_ahead", 0) else value
+        )
+
+
+@pytest.mark.parametrize("word", ["auto", "off", 7])
+def test_words_for_delivering_ahead(api: httpx.Client, idle: str, word: str | int) -> None:
+    """The setting is a word or a number, and is shown as it was given."""
+    assert api.patch(f"/api/endpoints/{idle}", json={"deliver_ahead": word}).json()["deliver_ahead"] == word
 
 
 @pytest.mark.parametrize(
