@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable
+from random import Random
 from typing import Final
 
 import msgspec
 import uvloop
 
-from benchmarks.figures import Spread
 from benchmarks.load import Caller, Connection
 from benchmarks.peers.speech import TEXT, Speech, Stage
 
@@ -40,7 +41,8 @@ class Order(msgspec.Struct, kw_only=True):
     poll_s: float = 0.005
     """Between two questions for the same job; the first follows the submit at once."""
     pause_s: float = 0.0
-    """Between the jobs of one client."""
+    """Between the jobs of one client: anything up to this, so that they do not march in step with a worker that polls."""
+    seed: int = 1
     jobs: list[str] = []
     """For `missing`."""
 
@@ -51,8 +53,8 @@ class Seen(msgspec.Struct, kw_only=True):
     jobs: int = 0
     seconds: float = 1.0
     own_cpu_s: float = 0.0
-    total_ms: Spread = Spread()
-    """From sending the submit to having the output."""
+    total_s: list[float] = []
+    """Of every job, from sending the submit to having the output."""
     polls: int = 0
     """Questions that came too early."""
     refused: int = 0
@@ -74,6 +76,7 @@ class Traffic:
         self.finished: list[str] = []
         self.unfinished: set[str] = set()
         self.polls = self.refused = 0
+        self.chance = Random(order.seed)
         self.active = order.clients
         self.stopping = False
         self.quiet = asyncio.Event()
@@ -156,10 +159,9 @@ class Client(Connection):
         self._traffic.seconds.append(time.perf_counter() - self._began_s)
         self._traffic.unfinished.discard(self._job)
         self._traffic.finished.append(self._job)
-        self._later(self._traffic.order.pause_s, self.start)
+        self._later(self._traffic.order.pause_s * self._traffic.chance.random(), self.start)
 
-    def _later(self, seconds: float, call: object) -> None:
-        assert callable(call)
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
         if seconds:
             asyncio.get_running_loop().call_later(seconds, call)
         else:
@@ -197,7 +199,7 @@ async def load(order: Order) -> Seen:
         jobs=len(traffic.seconds),
         seconds=time.perf_counter() - began_s,
         own_cpu_s=time.process_time() - own_s,
-        total_ms=Spread.of(traffic.seconds),
+        total_s=traffic.seconds.copy(),
         polls=traffic.polls,
         refused=traffic.refused,
     )

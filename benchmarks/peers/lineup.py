@@ -44,6 +44,8 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     """Run to its end before the first start."""
     environment: dict[str, str] = {}
     speech: Speech = Speech()
+    heavy: bool = False
+    """It takes half a minute to start: one round, and none when the run is quick."""
     worker: str = ""
     """For Stoker: the command of its endpoint's worker."""
 
@@ -151,7 +153,7 @@ ALL: Final[tuple[Contestant, ...]] = (
     Contestant(
         name="bentoml",
         label="BentoML task",
-        kept="SQLite, on the disk",
+        kept="SQLite, removed at start",
         home=_peer("bentoml"),
         packages=("bentoml", "uvicorn"),
         commands=(("{bin}/bentoml", "serve", "on_bentoml:Echo", "--port", "{port}"),),
@@ -173,7 +175,13 @@ ALL: Final[tuple[Contestant, ...]] = (
         packages=("ray", "celery", "redis", "fastapi", "uvicorn"),
         broker=Broker.REDIS,
         commands=(("{bin}/python", "on_ray.py", "{port}"),),
-        environment={"REDIS_URL": "{broker}", "RAY_USAGE_STATS_ENABLED": "0"},
+        environment={
+            "REDIS_URL": "{broker}",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": "{data}",  # sockets are below it, whose paths must stay under 108 characters
+            "HOME": "{data}",
+        },
+        heavy=True,
     ),
 )  # fmt: skip
 

@@ -15,7 +15,6 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from benchmarks.peers import brokers, processes
-from benchmarks.peers.brokers import Broker
 from benchmarks.peers.client import Order, Seen
 from benchmarks.peers.lineup import APPS, OURS, ROOT, SDK, Contestant, deploy
 
@@ -136,8 +135,8 @@ class Show:
         return self._ask(self._order("load", clients=clients, seconds=seconds), Seen)
 
     def idle(self, *, seconds: float) -> Seen:
-        """One client that leaves 20 ms between its jobs and polls every millisecond."""
-        return self._ask(self._order("load", seconds=seconds, pause_s=0.02, poll_s=0.001), Seen)
+        """One client that leaves up to 60 ms between its jobs and polls every millisecond."""
+        return self._ask(self._order("load", seconds=seconds, pause_s=0.06, poll_s=0.001), Seen)
 
     def pss_bytes(self) -> int:
         """Memory of the applications and the broker."""
@@ -233,8 +232,3 @@ def crash(contestant: Contestant, plan: Plan, folder: Path, chance: Random) -> C
     """One crash of one contestant, at a random moment of its load. Raises what `turn` raises."""
     with Show(contestant, folder) as show:
         return show.crash(clients=plan.clients, after_s=1.0 + chance.random(), patience_s=plan.patience_s)
-
-
-def needs_broker(contestant: Contestant) -> bool:
-    """Whether something lives on when its applications are killed."""
-    return contestant.broker is not Broker.NONE

@@ -1,4 +1,7 @@
-"""The table of the contest: one row each, the middle of its rounds, or why there is none."""
+"""The table of the contest: one row each, or why there is none.
+
+Rates, memory and the generator's share are the middle of the rounds; latencies are of the jobs of all rounds together.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.figures import Spread
 from benchmarks.peers.measure import Crash, Turn
 
 MIB: Final = 2**20
@@ -54,12 +58,13 @@ def _cells(record: Record) -> tuple[str, ...]:
     def middle(read: Callable[[Turn], float]) -> float:
         return median(read(turn) for turn in turns)
 
+    idle = Spread.of([seconds for turn in turns for seconds in turn.idle.total_s])
     return (
         record.label,
         record.kept,
         f"{middle(lambda turn: turn.load.jobs / turn.load.seconds):,.0f}",
-        _ms(middle(lambda turn: turn.idle.total_ms.p50)),
-        _ms(middle(lambda turn: turn.idle.total_ms.p99)),
+        _ms(idle.p50),
+        _ms(idle.p99),
         f"{middle(lambda turn: turn.pss_bytes) / MIB:,.0f} MiB",
         *_lost(record.crash),
         f"{middle(lambda turn: turn.load.own_cpu_s / turn.load.seconds):.0%}",
