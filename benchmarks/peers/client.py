@@ -78,6 +78,7 @@ class Traffic:
         self.polls = self.refused = 0
         self.chance = Random(order.seed)
         self.active = order.clients
+        self.clients: list[Client] = []
         self.stopping = False
         self.quiet = asyncio.Event()
         """Set when all clients have left."""
@@ -90,6 +91,11 @@ class Traffic:
         self.active -= 1
         if self.active == 0:
             self.quiet.set()
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        for client in self.clients:
+            client.close()
 
     def fail(self, reason: str) -> None:
         """Something that no contestant should do; ends the measurement."""
@@ -173,10 +179,12 @@ class Client(Connection):
 
 
 async def _open(order: Order) -> Traffic:
+    """The clients, at work."""
     traffic = Traffic(order)
     loop = asyncio.get_running_loop()
     for _ in range(order.clients):
-        await loop.create_connection(lambda: Client(traffic), "127.0.0.1", order.port)
+        _, client = await loop.create_connection(lambda: Client(traffic), "127.0.0.1", order.port)
+        traffic.clients.append(client)
     return traffic
 
 
@@ -190,6 +198,13 @@ async def _unless_trouble(traffic: Traffic, seconds: float) -> None:
 async def load(order: Order) -> Seen:
     """Jobs for `seconds`, after `warm_s` that are not counted; then the jobs under way end."""
     traffic = await _open(order)
+    try:
+        return await _measured(traffic, order)
+    finally:
+        traffic.close()
+
+
+async def _measured(traffic: Traffic, order: Order) -> Seen:
     await _unless_trouble(traffic, order.warm_s)
     traffic.seconds.clear()
     traffic.polls = traffic.refused = 0
@@ -213,7 +228,6 @@ async def crash(order: Order) -> Seen:
     traffic = await _open(order)
     await asyncio.wait([traffic.trouble], timeout=order.seconds)
     assert traffic.trouble.done(), "the server was not killed"
-    traffic.trouble.exception()
     return Seen(finished=traffic.finished, unfinished=sorted(traffic.unfinished))
 
 
@@ -256,20 +270,22 @@ async def missing(order: Order) -> list[str]:
     waiting = order.jobs
     deadline_s = time.perf_counter() + order.seconds
     _, caller = await asyncio.get_running_loop().create_connection(Caller, "127.0.0.1", order.port)
-    while waiting:
-        still = []
-        for job in waiting:
-            status, body = await asyncio.wait_for(caller.ask(order.speech.question(job)), ANSWER_S)
-            stage = order.speech.stage_of(status, body)
-            if stage is Stage.UNKNOWN:
-                lost.append(job)
-            elif stage is Stage.WAITING:
-                still.append(job)
-        waiting = still
-        if time.perf_counter() > deadline_s:
-            break
-        await asyncio.sleep(TRY_AGAIN_S if waiting else 0)
+    try:
+        while waiting:
+            stages = [(job, await _stage(caller, order, job)) for job in waiting]
+            lost += [job for job, stage in stages if stage is Stage.UNKNOWN]
+            waiting = [job for job, stage in stages if stage is Stage.WAITING]
+            if time.perf_counter() > deadline_s:
+                break
+            await asyncio.sleep(TRY_AGAIN_S if waiting else 0)
+    finally:
+        caller.close()
     return lost + waiting
+
+
+async def _stage(caller: Caller, order: Order, job: str) -> Stage:
+    status, body = await asyncio.wait_for(caller.ask(order.speech.question(job)), ANSWER_S)
+    return order.speech.stage_of(status, body)
 
 
 WORK: Final = {work.__name__: work for work in (load, crash, ready, missing)}

@@ -42,7 +42,8 @@ class Jobs:
     @web.get("/status/{job}")
     def status(self, job: str):
         task = self.tasks.get_task_status_sync(job)
-        if task.status == "SUCCESS":
+        # the adapter reads the result before the status: of a job that ends in between, it has only the status
+        if task.status == "SUCCESS" and task.result is not None:
             return {"id": job, "status": "COMPLETED", "output": task.result}
         return {"id": job, "status": "FAILED" if task.status == "FAILURE" else "IN_QUEUE"}
 
