@@ -45,7 +45,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     speech: Speech = Speech()
     heavy: bool = False
-    """It takes half a minute to start: one round, and none when the run is quick."""
+    """It takes half a minute to start: it is asked for, and gets one round."""
     worker: str = ""
     """For Stoker: the command of its endpoint's worker."""
 
@@ -70,7 +70,7 @@ def _stoker(name: str, label: str, *, worker: str = _LIGHT, postgres: bool = Fal
         label=label,
         kept="PostgreSQL, committed" if postgres else "SQLite, on the disk",
         home=OURS,
-        packages=("stoker",),
+        packages=("stoker", "asyncpg") if postgres else ("stoker",),
         broker=Broker.POSTGRES if postgres else Broker.NONE,
         commands=(("{bin}/stoker", "serve", "--port", "{port}", "--data-dir", "{data}", *database),),
         environment={"STOKER_BOOTSTRAP_KEY": KEY, "STOKER_RUNTIME": "process"},

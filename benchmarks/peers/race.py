@@ -9,6 +9,7 @@ import argparse
 import datetime
 import os
 import platform
+import signal
 import sys
 import tempfile
 import traceback
@@ -26,7 +27,7 @@ from benchmarks.peers.processes import adopt_orphans
 from benchmarks.peers.table import Record, render
 from benchmarks.peers.versions import versions
 
-FULL: Final = Plan(rounds=3, load_s=3.0, idle_s=3.0, clients=32, patience_s=40.0)
+FULL: Final = Plan(rounds=3, load_s=3.0, idle_s=2.0, clients=32, patience_s=40.0)
 QUICK: Final = Plan(rounds=1, load_s=2.0, idle_s=1.5, clients=32, patience_s=10.0)
 
 Result = TypeVar("Result")
@@ -124,11 +125,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round and little patience: for a look")
     parser.add_argument("--seed", type=int, default=1, help="of the order and the moments of the kills")
     parser.add_argument("--only", default="", help="names with commas between them (default: all)")
+    parser.add_argument("--heavy", action="store_true", help="also those that take half a minute to start")
     parser.add_argument("--dir", type=Path, help="where to work: on the disk that matters (default: temporary)")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
-    contestants = named(given.only) if given.only else tuple(one for one in ALL if not (given.quick and one.heavy))
+    contestants = named(given.only) if given.only else tuple(one for one in ALL if given.heavy or not one.heavy)
     adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the way out kills what was started
     with tempfile.TemporaryDirectory(prefix="peers-", dir=given.dir, ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL runs as somebody else
         race = Race(contestants, plan, Path(folder), Random(given.seed))

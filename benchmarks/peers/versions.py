@@ -10,9 +10,13 @@ from benchmarks.peers import brokers
 from benchmarks.peers.brokers import Absent
 from benchmarks.peers.lineup import Contestant
 
-ASK: Final = (
-    "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
-)
+ASK: Final = """
+import sys
+from importlib.metadata import distributions
+found = {one.name.lower(): one.version for one in distributions()}
+print(", ".join(f"{name} {found[name]}" for name in sys.argv[1:] if name in found))
+"""
+"""What is not installed is left out: its row says so."""
 
 
 def versions(contestants: Iterable[Contestant]) -> str:
