@@ -126,7 +126,13 @@ ALL: Final[tuple[Contestant, ...]] = (
         speech=Speech(status_method="POST"),
     ),
     _celery("celery", "FastAPI + Celery + Redis", kept=_IN_REDIS, broker=Broker.REDIS),
-    _celery("celery-late", "Celery with `acks_late`, Redis AOF always", kept=_ON_DISK, broker=Broker.REDIS_ALWAYS, ACKS_LATE="1"),
+    _celery(
+        "celery-late",
+        "Celery with `acks_late`, Redis AOF always",
+        kept=_ON_DISK,
+        broker=Broker.REDIS_ALWAYS,
+        ACKS_LATE="1",
+    ),
     _arq("arq", "FastAPI + arq + Redis", kept=_IN_REDIS, broker=Broker.REDIS),
     _arq("arq-fast", "arq with `poll_delay` 10 ms", kept=_IN_REDIS, broker=Broker.REDIS, POLL_DELAY_S="0.01"),
     _arq(
@@ -157,7 +163,11 @@ ALL: Final[tuple[Contestant, ...]] = (
         home=_peer("bentoml"),
         packages=("bentoml", "uvicorn"),
         commands=(("{bin}/bentoml", "serve", "on_bentoml:Echo", "--port", "{port}"),),
-        environment={"BENTOML_HOME": "{data}", "BENTOML_DO_NOT_TRACK": "True", "BENTOML_RESULT_STORE": "{data}/results.db"},
+        environment={
+            "BENTOML_HOME": "{data}",
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_RESULT_STORE": "{data}/results.db",
+        },
         speech=Speech(
             submit="/echo/submit",
             status="/echo/status?task_id=",
@@ -183,7 +193,7 @@ ALL: Final[tuple[Contestant, ...]] = (
         },
         heavy=True,
     ),
-)  # fmt: skip
+)
 
 
 def named(names: str) -> tuple[Contestant, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import string
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -133,6 +135,32 @@ async def test_missing_jobs_are_those_that_never_complete() -> None:
     server = Echo(TEXT)
     assert await generate(server, "missing", jobs=["a", "b"], seconds=5.0) == []
     assert server.asked == {"a", "b"}
+
+
+# ── their processes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+ORPHANAGE = """
+import subprocess
+from benchmarks.peers import processes
+
+processes.adopt_orphans()
+broker = subprocess.Popen(["sleep", "1000"])
+parent = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & exec true"])
+parent.wait()
+before = {one.pid for one in processes.descendants()}
+processes.kill(but=[broker.pid])
+after = {one.pid for one in processes.descendants()}
+processes.kill()
+print(len(before), after == {broker.pid}, len(processes.descendants()))
+"""
+
+
+@pytest.mark.slow
+def test_everything_but_the_broker_is_killed() -> None:
+    """A process whose parent has ended is found and killed; what is spared lives until its own turn."""
+    root = lineup.ROOT
+    done = subprocess.run([sys.executable, "-c", ORPHANAGE], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["2", "True", "0"], done.stderr
 
 
 # ── who takes part ────────────────────────────────────────────────────────────────────────────────────────────────────
