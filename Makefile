@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything is built inside this folder: .venv, .sdks.
+# `make` lists what there is. Everything is built inside this folder: .venv, .sdks, .peers.
 
 PYTHON ?= python3
 JOBS   ?= 2
@@ -7,6 +7,8 @@ ARGS   ?=
 BIN  := .venv/bin
 UV   := $(BIN)/python scripts/uv.py
 SDKS := $(basename $(notdir $(wildcard tests/sdks/*.txt)))
+PINS := benchmarks/peers/pins
+PEERS := $(basename $(notdir $(wildcard $(PINS)/*.txt)))
 # whose types `make check` looks at besides src and tests; examples are what customers write, without types
 ALSO := $(wildcard benchmarks scripts)
 
@@ -15,7 +17,7 @@ ALSO := $(wildcard benchmarks scripts)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: .venv
 .venv: .venv/.ready ## make the development environment
@@ -46,6 +48,15 @@ sdks: $(SDKS:%=.sdks/%/.ready) ## make the environments of the foreign SDKs that
 	$(UV) pip sync --quiet --python .sdks/$*/bin/python tests/sdks/$*.txt
 	@touch $@
 
+# Redis and PostgreSQL come from the system: apt-get install redis-server postgresql
+.PHONY: peers
+peers: .sdks/runpod-1.12.0/.ready $(PEERS:%=.peers/%/.ready) ## make the environments of what bench-peers compares with
+
+.peers/%/.ready: $(PINS)/%.txt | .venv/.ready
+	$(UV) venv --quiet --clear --python $(BIN)/python .peers/$*
+	$(UV) pip sync --quiet --python .peers/$*/bin/python $(PINS)/$*.txt
+	@touch $@
+
 .PHONY: demo
 demo: .venv/.ready ## show it: a server, a worker and a client on this machine
 	$(BIN)/python examples/demo.py
@@ -74,20 +85,30 @@ format: .venv/.ready ## rewrite the sources as `make check` wants them
 bench: .venv/.ready ## measure jobs per second beside the floors
 	$(BIN)/python -m benchmarks.jobs $(ARGS)
 
-# New versions rest a week before we take them.
-LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --exclude-newer '7 days' \
+# Peers that cannot be installed get a row that says so.
+.PHONY: bench-peers
+bench-peers: .venv/.ready ## measure the same job through other queues, about ten minutes
+	$(MAKE) --keep-going peers || true
+	$(BIN)/python -m benchmarks.peers.race $(ARGS)
+
+# New versions rest a week before we take them. The peers' are chosen for one Python: a choice for all would be an older Ray.
+LOCK = $(UV) pip compile --quiet --python-version 3.11 --upgrade --exclude-newer '7 days' \
        --no-annotate --custom-compile-command 'make lock'
 
 .PHONY: lock
 lock: ## choose the newest rested versions and pin them
 	@[ -x $(BIN)/uv ] || $(MAKE) .venv
-	$(LOCK) --extra dev --output-file constraints.txt pyproject.toml
+	$(LOCK) --universal --extra dev --output-file constraints.txt pyproject.toml
 	@set -e; for sdk in $(SDKS); do \
 	  echo "tests/sdks/$$sdk.txt"; \
-	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --output-file tests/sdks/$$sdk.txt -; \
+	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --universal --output-file tests/sdks/$$sdk.txt -; \
+	done
+	@set -e; for peer in $(PEERS); do \
+	  echo "$(PINS)/$$peer.txt"; \
+	  $(LOCK) --output-file $(PINS)/$$peer.txt $(PINS)/$$peer.in; \
 	done
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf .venv .sdks .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
+	rm -rf .venv .sdks .peers .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
