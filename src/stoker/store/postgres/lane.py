@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from stoker.errors import Unavailable
+from stoker.errors import Defect, Unavailable
 from stoker.store.image import Operation
 from stoker.store.postgres.connection import Database, Link, translated
 from stoker.store.postgres.transaction import Function, look, transact
@@ -93,12 +93,23 @@ class Lane:
         try:
             while self._waiting:
                 batch = self._gather()
-                outcomes = await self._write(self._link, [waiting.work for waiting in batch])
+                outcomes = await self._outcomes(batch)
                 for waiting, outcome in zip(batch, outcomes, strict=True):
                     self._room.leave(waiting.size)
                     waiting.resolve(outcome)
         finally:
             self._task = None
+
+    async def _outcomes(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
+        """Of a batch; nobody is left without an answer, whatever becomes of this task."""
+        try:
+            return await self._write(self._link, [waiting.work for waiting in batch])
+        except Exception as error:
+            return [Outcome(error=Defect(f"the batch failed ({type(error).__name__}: {error})")) for _ in batch]
+        except BaseException:
+            for waiting in [*batch, *self._waiting]:
+                waiting.future.cancel()
+            raise
 
     def _gather(self) -> list[_Waiting]:
         """What waits longest, within the bounds of a transaction; at least one."""

@@ -32,9 +32,6 @@ class OutcomeUnknown(Unavailable):
 
     default_code = "outcome_unknown"
 
-    def __init__(self) -> None:
-        super().__init__(next_step="look, or repeat it; submissions are safe to repeat with an Idempotency-Key")
-
 
 async def transact(link: Link, function: Function[T]) -> T:
     """Carry out `function` in one transaction and commit it.
@@ -73,7 +70,9 @@ async def _once(link: Link, connection: Connection, function: Function[T]) -> T:
         link.drop()
         if isinstance(error, asyncpg.PostgresError) and not lost(error):
             raise  # it was answered: the database says that it did not commit
-        raise OutcomeUnknown from None
+        raise OutcomeUnknown(
+            next_step="look, or repeat it; submissions are safe to repeat with an Idempotency-Key"
+        ) from None
     return answer
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 from stoker.errors import Unavailable
-from stoker.store.postgres.connection import PAUSE_MOST_S, Database
+from stoker.store.postgres.connection import PAUSE_LEAST_S, Database
 from stoker.store.postgres.lane import Pool
 
 CHANNEL: Final = "stoker"
@@ -61,7 +61,7 @@ class PostgresWakes:
                 await self._listen(callback, first)
             except (Unavailable, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 first.set()
-                await asyncio.sleep(PAUSE_MOST_S)
+                await asyncio.sleep(PAUSE_LEAST_S)
 
     async def _listen(self, callback: Callback, first: asyncio.Event) -> None:
         """Until the connection is lost, which raises."""

@@ -1,0 +1,142 @@
+"""How statements find their rows: by an index, and at a cost that does not grow with the queue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, save, teams, workers
+from stoker.store.postgres.connection import Connection, Database
+from stoker.store.postgres.save import PARTS
+from tests.store.records import ENDPOINT, WORKER, hire, submit
+
+pytestmark = pytest.mark.postgres
+
+MODULES = (endpoints, jobs, leases, load, parts, teams, workers)
+
+SMALL_TABLES = {
+    "endpoints.ACTIVE": "every endpoint is asked for",
+    "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
+    "leases.HOLDERS": "as many as there are servers",
+}
+"""Statements that walk a whole table, and why."""
+
+FILL = """
+    INSERT INTO jobs SELECT nextval('job_seq'), 'queued-' || n, 'team-one', $1, 'queued', 'submitted', n % 2 = 1, n, n, n + 1000000,
+      1, 1, 1, 0, 0, NULL, NULL, NULL, NULL, NULL, n + 1000000 FROM generate_series(1, $2) AS n"""
+FILL_ENDED = """
+    INSERT INTO ended_jobs SELECT nextval('job_seq'), 'ended-' || n, 'team-one', $1, 'completed', 'handler_returned', false, n, n,
+      n, 1, 1, 1, 1, 0, 'w', n, n, NULL, n, n + 1000000 FROM generate_series(1, $2) AS n"""
+FILL_INPUTS = "INSERT INTO inputs SELECT seq, '1' FROM all_jobs ON CONFLICT DO NOTHING"
+
+
+def statements() -> dict[str, str]:
+    """Every statement of the adapter, by module and name."""
+    found = {
+        f"{module.__name__.rpartition('.')[2]}.{name}": value
+        for module in MODULES
+        for name, value in vars(module).items()
+        if isinstance(value, str)
+        and re.match(r"\s*\(?(SELECT|INSERT|UPDATE|DELETE|WITH)\b", value)
+        and not name.startswith("_")
+    }
+    found |= {f"jobs.LISTS[{state}]": sql for state, sql in jobs.LISTS.items()}
+    return found | {f"save.{part.clauses[-1][0]}": save._statement((part,)) for part in PARTS}
+
+
+@pytest.fixture
+async def connection(postgres_url: str) -> AsyncIterator[Connection]:
+    """A connection as the store makes it, which keeps plans that suit any values."""
+    connection = await Database(Terms(url=postgres_url)).connect()
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    yield connection
+    await connection.close()
+
+
+async def fill(connection: Connection, count: int) -> None:
+    """So many more waiting jobs, and as many that are over."""
+    for sql in (FILL, FILL_ENDED):
+        await connection.execute(
+            sql.replace("'queued-'", f"'q{count}-'").replace("'ended-'", f"'e{count}-'"), ENDPOINT, count
+        )
+    await connection.execute(FILL_INPUTS)
+    await connection.execute("ANALYZE")
+
+
+async def plan(connection: Connection, sql: str, *, analyze: bool = False, values: tuple[str, ...] = ()) -> str:
+    """How PostgreSQL would go about it."""
+    count = max([0, *map(int, re.findall(r"\$(\d+)", sql))])
+    given = ", ".join(values or ["NULL"] * count)
+    await connection.execute(f"PREPARE one AS {sql}")
+    how = "(ANALYZE, BUFFERS, TIMING OFF)" if analyze else ""
+    rows = await connection.fetch(f"EXPLAIN {how} EXECUTE one{f'({given})' if count else ''}")
+    await connection.execute("DEALLOCATE one")
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_rows_are_found_by_an_index(direct: PostgresStore, connection: Connection) -> None:
+    """No statement walks a whole table, except those that are known to be small: planned while empty, and when full."""
+    await hire(direct)
+    for count in (0, 5_000):
+        await fill(connection, count)
+        walked = {name for name, sql in statements().items() if "Seq Scan" in await plan(connection, sql)}
+        assert walked == set(SMALL_TABLES)
+
+
+async def test_plans_of_an_empty_queue_serve_a_full_one(direct: PostgresStore, connection: Connection) -> None:
+    """The plan of a claim reads the queue's index in its own order, though it was made before anything waited."""
+    text = await plan(connection, load.HEADS)
+    assert "Index Scan using jobs_queued on jobs" in text
+    assert re.search(r"Limit.*\n.*LockRows.*\n.*Index Scan using jobs_queued", text)
+
+
+async def pages(connection: Connection, sql: str, *values: str) -> int:
+    """How many pages a statement looks at."""
+    text = await plan(connection, sql, analyze=True, values=values)
+    found = re.search(r"Buffers: shared hit=(\d+)(?: read=(\d+))?", text)
+    assert found is not None, text
+    return int(found[1]) + int(found[2] or 0)
+
+
+STEADY = {
+    "heads": (load.HEADS, ("array['endpointone']", "array[3]")),
+    "job": (load.JOBS, ("array['q200-7']",)),
+    "ended": (load.ENDED, ("array['e200-7']",)),
+    "counts": (jobs.COUNTS, ("'endpointone'",)),
+    "oldest": (jobs.OLDEST_QUEUED, ("'endpointone'",)),
+    "due": (jobs.DUE, ("5", "10")),
+    "list": (jobs.LIST_ALL, ("'endpointone'", "'team-one'", "4611686018427387904", "5")),
+    "result": (jobs.RESULT, ("'e200-7'", "'team-one'")),
+}
+
+
+@pytest.mark.parametrize("name", STEADY)
+async def test_cost_does_not_grow_with_the_queue(direct: PostgresStore, connection: Connection, name: str) -> None:
+    """With fifty times as many jobs waiting and ended a statement looks at a few more pages of its indexes at most."""
+    sql, values = STEADY[name]
+    await fill(connection, 200)
+    few = await pages(connection, sql, *values)
+    await fill(connection, 10_000)
+    await connection.execute("ANALYZE")
+    assert await pages(connection, sql, *values) <= few + 12
+
+
+async def test_a_renewed_lease_touches_no_index(direct: PostgresStore, postgres_url: str) -> None:
+    """A ping finds room on the page of the job, and leaves the indexes alone."""
+    await hire(direct)
+    await submit(direct)
+    await direct.jobs.claim(WORKER, limit=1, at_ms=1, lease_ms=10, sdk="")
+    connection = await asyncpg.connect(postgres_url)
+    for at_ms in range(2, 12):
+        await direct.jobs.confirm(WORKER, None, at_ms=at_ms, lease_ms=10)
+    await direct.close()
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    updated, hot = await connection.fetchrow(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'"
+    )
+    await connection.close()
+    assert updated >= 10
+    assert hot >= updated - 1
