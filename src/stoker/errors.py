@@ -96,6 +96,12 @@ class Unavailable(StokerError):
     default_code = "unavailable"
 
 
+class OutcomeUnknown(Unavailable):
+    """The database went away while it committed: the change may or may not have been made."""
+
+    default_code = "outcome_unknown"
+
+
 class Defect(StokerError):
     """An internal error."""
 

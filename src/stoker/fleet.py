@@ -100,7 +100,7 @@ class Fleet:
             idle_timeout_s=endpoint.idle_timeout_s,
             slots=endpoint.slots,
             policy=endpoint.policy,
-            deleted=endpoint.deleted_ms is not None or self._closing,
+            deleted=endpoint.deleted_ms is not None,
             queued=counts.queued,
             queued_low=counts.queued_low,
             oldest_queued_ms=await self._store.jobs.oldest_queued_ms(endpoint.id),
@@ -116,12 +116,14 @@ class Fleet:
 
     async def carry_out(self, endpoint: Endpoint, plan: Plan) -> None:
         """Do what the plan says, line by line; a line that the world has overtaken is skipped."""
+        if self._closing:
+            return  # what it says is about a server that goes on
         await self._record(endpoint, plan)
         if endpoint.deleted_ms is not None:  # jobs that its last workers lost: nobody will ever run them
             await self._store.jobs.purge_queue(endpoint.id, self._clock.now_ms())
         for line in plan.drain:
             await self._drain(line.worker, line.reason, line.text)
-        if plan.launch is not None and not self._closing:
+        if plan.launch is not None:
             release = await self._release(endpoint)
             for _ in range(plan.launch.count):
                 await self._launch(endpoint, release, plan.launch.text)
@@ -343,7 +345,10 @@ class Fleet:
                 await self._advance(worker, Stopped(at_ms=now_ms, reason=WorkerReason.JOB_NOT_STOPPED, detail=text))
 
     async def welcome_back(self) -> None:
-        """After a restart: nobody heard the workers meanwhile, so their leases begin anew. The next look sees who died."""
+        """After a restart, or after another server: nobody heard the workers meanwhile, so their leases begin anew, and what was
+        decided last may be another's. The next look sees who died."""
+        self._decided.clear()
+        self._since_ms = self._clock.now_ms()
         now_ms, lease_ms = self._clock.now_ms(), int(self._terms.lease_s * 1000)
         for held in await self._store.workers.alive():
             if held.worker.pinged_ms is not None:

@@ -4,6 +4,9 @@ Start: store, first team, HTTP, loops. Stop (SIGTERM or SIGINT): nothing new is 
 `shutdown_grace_s` while HTTP still answers them, then they are stopped and their jobs go back to the queue; then HTTP, then the
 store. A second signal skips the grace. Being killed at any moment loses nothing: whatever was answered with 200 is on disk, and
 workers that are still there are found again.
+
+Several servers may share a PostgreSQL database (D14): each answers any request, one of them runs the loops (`loops/duty.py`),
+and one that stops while another is there leaves the workers to it.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -23,15 +27,18 @@ import uvicorn
 from fastapi import APIRouter
 
 from stoker.catalog import Catalog, Defaults
-from stoker.clock import SystemClock
+from stoker.clock import Clock, SystemClock
 from stoker.config import Settings
 from stoker.errors import Conflict, Unavailable
 from stoker.fleet import Fleet, FleetTerms
 from stoker.leases import Leases
+from stoker.loops import keep_going
 from stoker.loops.autoscaler import Autoscaler
+from stoker.loops.duty import SKEW_MOST_MS, Duty
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.queue import Queue
+from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.runtimes.process import ProcessRuntime
 from stoker.signals import Signals
@@ -50,6 +57,8 @@ from stoker.web.worker_protocol import WorkerRoutes
 log = structlog.get_logger()
 
 KEEP_ALIVE_S = 75
+CLOCK_EVERY_S = 30.0
+"""How often the clock is compared with the database's."""
 HTTP_STOP_S = 5
 """How long open requests may take to end after the workers are gone."""
 
@@ -75,7 +84,7 @@ class _Http(uvicorn.Server):
 class Server:
     """A running server."""
 
-    def __init__(self, settings: Settings, store: Store, listener: socket.socket, lock: TextIO) -> None:
+    def __init__(self, settings: Settings, store: Store, listener: socket.socket, lock: TextIO | None) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
         """Set on the first start, when a key was made and not chosen by the settings."""
@@ -84,13 +93,20 @@ class Server:
         self._lock = lock
         self._signals = Signals()
         self._clock = SystemClock()
+        self._shared = bool(settings.database)
+        self._name = secrets.token_hex(8) if self._shared else "the only one"  # which a restart goes on being
         self._runtime = _runtime(settings, self._signals)
         self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms())
         self._catalog = Catalog(
             store, self._clock, self._signals, self._runtime, Defaults(retention_s=settings.retention_s)
         )
+        kind = "none" if isinstance(self._runtime, AbsentRuntime) else "runtime"
+        self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
+        self._duty = Duty("loops", self._name, store.leases, self._clock, loops=self._loops, wanted=self._fit_for_duty)
         self._http = _Http(self._http_config())
         self._tasks: list[asyncio.Task[Any]] = []
+        self._duties: list[asyncio.Task[None]] = []
+        self._skewed = False
         self._accepting = False
 
     @classmethod
@@ -98,6 +114,7 @@ class Server:
         """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
         lock, listener = await asyncio.to_thread(_settle, settings)
         store = await _open_store(settings)
+        await _check_clock(store, SystemClock())
         server = cls(settings, store, listener, lock)
         chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
         made = await server._catalog.bootstrap(chosen)
@@ -106,17 +123,59 @@ class Server:
         return server
 
     async def _start_tasks(self) -> None:
-        lifeline = Lifeline(self._store, self._clock, self._signals, self._fleet, every_s=self.settings.observe_every_s)
         self._accepting = True
-        self._tasks = [
-            asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http"),
-            asyncio.create_task(lifeline.run(), name="lifeline"),
-            asyncio.create_task(Pruner(self._store, self._clock, self._fleet).run(), name="pruner"),
-            asyncio.create_task(
-                Autoscaler(self._store, self._clock, self._signals, self._fleet).run(), name="autoscaler"
-            ),
+        self._signals.on_duty = not self._shared
+        self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
+        if self._shared:
+            self._tasks += [
+                asyncio.create_task(Relay(self._store.wakes, self._signals).run(), name="relay"),
+                asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"),
+            ]
+        await self._presence.hold()
+        await self._duty.hold()
+        self._duties = [
+            asyncio.create_task(self._duty.run(), name="duty"),
+            asyncio.create_task(self._presence.run(), name="presence"),
         ]
         await self._http.listening.wait()
+        log.info("server_started", url=self.url, loops=self._duty.held)
+
+    def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs while this server is on duty."""
+        store, clock, signals, fleet = self._store, self._clock, self._signals, self._fleet
+        return (
+            self._be_on_duty(),
+            Lifeline(store, clock, signals, fleet, every_s=self.settings.observe_every_s).run(),
+            Pruner(store, clock, fleet).run(),
+            Autoscaler(store, clock, signals, fleet).run(),
+        )
+
+    async def _be_on_duty(self) -> None:
+        """Hear what is for the loops, for as long as they run here."""
+        self._signals.on_duty = True
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._signals.on_duty = not self._shared
+
+    async def _fit_for_duty(self) -> bool:
+        """A server that can start no workers leaves the loops to those that can, if there are any."""
+        if self._skewed:
+            return False
+        return not isinstance(self._runtime, AbsentRuntime) or not await self._others()
+
+    async def _others(self) -> bool:
+        """Whether other servers are there that can start workers."""
+        present = await self._store.leases.holders("server/runtime/", self._clock.now_ms())
+        return any(holder != self._name for holder in present.values())
+
+    async def _watch_clock(self) -> None:
+        """A server whose clock has gone astray answers no more: its leases and deadlines would be wrong."""
+        await asyncio.sleep(CLOCK_EVERY_S)
+        skew_ms = await self._store.skew_ms(self._clock.now_ms())
+        if (abs(skew_ms) > SKEW_MOST_MS) is not self._skewed:
+            self._skewed = not self._skewed
+            log.error("clock_skew", skew_ms=skew_ms, most_ms=SKEW_MOST_MS, serving=not self._skewed)
 
     @property
     def url(self) -> str:
@@ -138,24 +197,34 @@ class Server:
         self._fleet.hurry()
 
     async def stop(self) -> None:
-        """Stop in order. Jobs that are not finished stay queued for the next start."""
+        """Stop in order. Jobs that are not finished stay queued for the next start, or for the servers that stay."""
         log.info("server_stopping")
         self._accepting = False
-        *rest, autoscaler = self._tasks
-        http, *loops = rest
-        await _cancel([autoscaler, *loops])
-        await self._fleet.close(grace_s=self.settings.shutdown_grace_s)
+        await _cancel(self._duties)
+        if await self._is_last():
+            self._signals.on_duty = True
+            await self._fleet.close(grace_s=self.settings.shutdown_grace_s)
         self._signals.close()
         self._http.should_exit = True
+        http, *rest = self._tasks
         await asyncio.wait([http])
+        await _cancel(rest)
         self._runtime.close()
         await self._store.close()
         self._listener.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
         log.info("server_stopped")
 
+    async def _is_last(self) -> bool:
+        """Whether nobody stays who could look after the workers. Nobody who cannot be asked is relied on."""
+        try:
+            return not self._shared or not await self._others()
+        except Unavailable:
+            return False
+
     async def _ready(self) -> bool:
-        return self._accepting
+        return self._accepting and not self._skewed
 
     def _http_config(self) -> uvicorn.Config:
         clients, workers = self._rooms()
@@ -223,6 +292,19 @@ class Server:
         )
 
 
+async def _check_clock(store: Store, clock: Clock) -> None:
+    """Raises `Conflict` (`clock_skew`) when this machine's clock and the database's are too far apart."""
+    skew_ms = await store.skew_ms(clock.now_ms())
+    if abs(skew_ms) > SKEW_MOST_MS:
+        await store.close()
+        raise Conflict(
+            f"the clock of this machine is {abs(skew_ms)} ms {'ahead of' if skew_ms > 0 else 'behind'} the database's; "
+            f"{SKEW_MOST_MS} ms are allowed",
+            code="clock_skew",
+            next_step="set the clocks right (NTP on both machines), then start again",
+        )
+
+
 async def _open_store(settings: Settings) -> Store:
     """The store, with its schema up to date. Raises `StokerError` with the next step."""
     if not settings.database:
@@ -249,10 +331,11 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _settle(settings: Settings) -> tuple[TextIO, socket.socket]:
-    """The data directory, ours alone, and the port. Blocks."""
+def _settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
+    """The data directory, ours alone if the database is in it, and the port. Blocks."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return _lock(settings.data_dir), _listen(settings.host, settings.port)
+    lock = None if settings.database else _lock(settings.data_dir)
+    return lock, _listen(settings.host, settings.port)
 
 
 def _lock(data_dir: Path) -> TextIO:

@@ -1,15 +1,17 @@
-"""Waking whoever waits in this process: held takes, held statuses, and the loops.
+"""Waking whoever waits: held takes, held statuses, and the loops, here and on other servers.
 
 A signal only saves time (D5, D14). Whoever waits first listens, then looks at the store, then waits, and looks again when
 woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit, never lead it.
 
-Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all).
+Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all). What is rung
+here is told to other servers as a word, the kind and the id (`relay.py` carries it); what they tell is rung by `heard`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -62,7 +64,7 @@ class Ear:
 
     def _pass_on(self, key: Key) -> None:
         if key[0] == "queue":
-            self._signals._ring_next(key)
+            self._signals._ring_next_anywhere(key)
 
     def hear(self, key: Key) -> None:
         """Called by the signals when the key rings."""
@@ -88,6 +90,10 @@ class Ear:
         return self.rung
 
 
+def _to_nobody(_word: str) -> None:
+    """There are no other servers."""
+
+
 class Signals:
     """All ears of this process, and the endpoints that the autoscaler should look at."""
 
@@ -96,6 +102,10 @@ class Signals:
         self._to_scale: dict[EndpointId, None] = {}
         self._scale = asyncio.Event()
         self._lifeline = asyncio.Event()
+        self.tell: Callable[[str], None] = _to_nobody
+        """Tells other servers a word: see `heard`."""
+        self.on_duty = True
+        """Whether the loops run here, so that nobody else needs to hear what is for them."""
         self.closed = False
         """Whether nobody should wait any more: the server is about to stop answering."""
 
@@ -106,36 +116,54 @@ class Signals:
     def close(self) -> None:
         """Wake everybody, and let nobody wait again."""
         self.closed = True
-        for ears in list(self._ears.values()):
-            for ear in ears:
-                ear.wake()
+        self._wake_all()
 
     def job_queued(self, endpoint: EndpointId) -> None:
         """A job waits: wake one held take, and let the autoscaler look."""
-        self._ring_next(queue_key(endpoint))
+        self._ring_next_anywhere(queue_key(endpoint))
         self.scale(endpoint)
 
     def jobs_queued(self, endpoint: EndpointId) -> None:
         """Several jobs may wait: wake every held take of the endpoint."""
-        self._ring_all(queue_key(endpoint))
+        self._ring_everywhere(queue_key(endpoint))
         self.scale(endpoint)
 
     def job_changed(self, job: JobId) -> None:
         """The job's state, progress or stream changed."""
-        self._ring_all(job_key(job))
+        self._ring_everywhere(job_key(job))
 
     def worker_changed(self, worker: WorkerId) -> None:
         """The worker's slots, state or stops changed."""
-        self._ring_all(worker_key(worker))
+        self._ring_everywhere(worker_key(worker))
 
     def scale(self, endpoint: EndpointId) -> None:
         """Something that the scaling decision depends on changed."""
+        if not self.on_duty:
+            self.tell(f"scale {endpoint}")
+            return
         self._to_scale[endpoint] = None
         self._scale.set()
 
     def look_at_workers(self) -> None:
-        """The runtime saw something."""
+        """The runtime saw something, or a worker should go."""
+        if not self.on_duty:
+            self.tell("look ")
         self._lifeline.set()
+
+    def heard(self, words: Sequence[str]) -> None:
+        """What another server told; nothing at all when anything may have been missed."""
+        if not words:
+            self._wake_all()
+        for word in words:
+            kind, _, name = word.partition(" ")
+            if kind == "next":
+                self._ring_next(queue_key(EndpointId(name)))
+            elif kind in ("queue", "job", "worker"):
+                self._ring_all((kind, name))
+            elif self.on_duty and kind == "scale":
+                self.scale(EndpointId(name))
+            elif self.on_duty:
+                self.look_at_workers()
 
     async def endpoints_to_scale(self, timeout_s: float) -> list[EndpointId]:
         """Endpoints named since the last call; waits for one, at most `timeout_s`. For the autoscaler."""
@@ -162,11 +190,27 @@ class Signals:
             if not ears:
                 del self._ears[key]
 
-    def _ring_next(self, key: Key) -> None:
+    def _ring_next_anywhere(self, key: Key) -> None:
+        """Wake a listener here, or one on each other server: one of them gets the job, the others find nothing."""
+        if not self._ring_next(key):
+            self.tell(f"next {key[1]}")
+
+    def _ring_everywhere(self, key: Key) -> None:
+        self._ring_all(key)
+        self.tell(f"{key[0]} {key[1]}")
+
+    def _wake_all(self) -> None:
+        for ears in list(self._ears.values()):
+            for ear in ears:
+                ear.wake()
+
+    def _ring_next(self, key: Key) -> bool:
+        """Whether somebody was woken."""
         for ear in self._ears.get(key, ()):
             if not ear.rung:
                 ear.hear(key)
-                return
+                return True
+        return False
 
     def _ring_all(self, key: Key) -> None:
         for ear in self._ears.get(key, ()):

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import asyncpg
 
-from stoker.errors import StokerError, Unavailable
+from stoker.errors import OutcomeUnknown, StokerError
 from stoker.store.postgres.connection import Connection, Link, lost, raced, translated
 
 T = TypeVar("T")
@@ -25,12 +25,6 @@ Function = Callable[[Connection], Awaitable[T]]
 
 RACES_MOST: Final = 5
 """How often one transaction is run again because others were faster."""
-
-
-class OutcomeUnknown(Unavailable):
-    """The database went away while it committed: the change may or may not have been made."""
-
-    default_code = "outcome_unknown"
 
 
 async def transact(link: Link, function: Function[T]) -> T:
