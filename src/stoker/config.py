@@ -50,6 +50,11 @@ class Settings(BaseModel):
     database_statement_s: float = Field(
         15.0, gt=0, description="How long one statement may take in PostgreSQL, in seconds."
     )
+    database_listen: bool = Field(
+        True,
+        description="Whether servers on one PostgreSQL database wake each other by LISTEN and NOTIFY. Without it, as behind a "
+        "pooler that cannot, they find each other's jobs and changes by looking every few seconds.",
+    )
     worker_url: str = Field(
         "", description="URL under which workers reach this server; empty: derived from host and port."
     )

@@ -127,10 +127,9 @@ class Server:
         self._signals.on_duty = not self._shared
         self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
         if self._shared:
-            self._tasks += [
-                asyncio.create_task(Relay(self._store.wakes, self._signals).run(), name="relay"),
-                asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"),
-            ]
+            self._tasks.append(asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"))
+        if self._shared and self.settings.database_listen:
+            self._tasks.append(asyncio.create_task(Relay(self._store.wakes, self._signals).run(), name="relay"))
         await self._presence.hold()
         await self._duty.hold()
         self._duties = [
