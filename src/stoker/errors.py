@@ -10,6 +10,7 @@
     │   ├── NotFound               it does not exist, or another team owns it
     │   └── Conflict               the state of things forbids it
     ├── Unavailable                try again later; the same call may succeed
+    │   └── OutcomeUnknown         it may have been done: the database went away while it committed
     └── Defect                     our own mistake; outside it is only "internal"
         └── IllegalTransition      an event that a state machine does not allow
 

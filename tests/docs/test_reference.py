@@ -34,7 +34,14 @@ ANSWERED, START, COMMAND = "## What the server answers", "## What keeps", "## Wh
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-AT_START: Final = {"invalid_setting", "data_dir_in_use", "address_in_use", "sqlite_too_old", "database_too_new"}
+AT_START: Final = {
+    "invalid_setting",
+    "clock_skew",
+    "data_dir_in_use",
+    "address_in_use",
+    "sqlite_too_old",
+    "database_too_new",
+}
 """Codes that are raised before the server listens."""
 MISUSE: Final = {"usage", "invalid_setting"}
 """Codes for which the command ends with the status of a wrong command line, whatever their class."""
