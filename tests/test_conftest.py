@@ -54,7 +54,8 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """An empty suite under our pyproject.toml and conftest.py."""
     pytester.makefile(".toml", pyproject=(ROOT / "pyproject.toml").read_text())
     pytester.mkdir("tests")
-    (pytester.path / "tests/conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    for name in ("conftest.py", "blocking.py", "postgres.py"):  # what it stands on
+        (pytester.path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
     monkeypatch.delenv("CI", raising=False)
     return pytester
 
