@@ -72,7 +72,7 @@ class Queue:
             retention_ms=endpoint.retention_s * 1000,
             retry_limit=endpoint.retries,
         )
-        stored = await self._store.jobs.submit(
+        storing = self._store.jobs.submit(
             NewJob(
                 job=job,
                 input=submission.input,
@@ -82,7 +82,14 @@ class Queue:
                 body_hash=submission.body_hash,
             )
         )
-        self._signals.job_queued(endpoint.id)
+        taken = self._signals.job_coming(
+            endpoint.id
+        )  # its take shares the job's transaction, and is not answered before
+        stored = await storing
+        if not taken:
+            self._signals.job_queued(endpoint.id)
+        else:
+            self._signals.scale(endpoint.id)
         return stored
 
     async def status(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result:

@@ -1,7 +1,8 @@
 """Waking whoever waits: held takes, held statuses, and the loops, here and on other servers.
 
 A signal only saves time (D5, D14). Whoever waits first listens, then looks at the store, then waits, and looks again when
-woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit, never lead it.
+woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit; only `job_coming` leads one,
+that of a transaction which whoever it wakes takes part in.
 
 Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all). What is rung
 here is told to other servers as a word, the kind and the id (`relay.py` carries it); what they tell is rung by `heard`.
@@ -122,6 +123,10 @@ class Signals:
         """A job waits: wake one held take, and let the autoscaler look."""
         self._ring_next_anywhere(queue_key(endpoint))
         self.scale(endpoint)
+
+    def job_coming(self, endpoint: EndpointId) -> bool:
+        """A job will wait, and whoever looks from now on finds it: wake one held take; whether there was one here."""
+        return self._ring_next(queue_key(endpoint))
 
     def jobs_queued(self, endpoint: EndpointId) -> None:
         """Several jobs may wait: wake every held take of the endpoint."""

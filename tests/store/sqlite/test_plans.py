@@ -14,7 +14,7 @@ from stoker.store import NewJob, Page
 from stoker.store.claims import Take
 from stoker.store.sqlite import endpoints, jobs, load, parts, save, teams, workers
 from stoker.store.sqlite.connection import MEMORY, connect
-from stoker.store.sqlite.transaction import Work, write
+from stoker.store.sqlite.transaction import Session, Work
 from stoker.store.sqlite.tx import Tx
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AddWorker
@@ -60,7 +60,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def run(connection: sqlite3.Connection, *works: Work) -> None:
     """Carry out what must succeed."""
-    assert [outcome.error for outcome in write(connection, works)] == [None] * len(works)
+    assert [outcome.error for outcome in Session(connection).write(works)] == [None] * len(works)
 
 
 def statements() -> dict[str, str]:

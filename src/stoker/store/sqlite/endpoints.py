@@ -11,6 +11,7 @@ from stoker.ids import EndpointId, ReleaseId, TeamId
 from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of
 from stoker.store.rows import release as release_of
+from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx, insert
 from stoker.store.sqlite.writer import Lane
 
@@ -47,7 +48,7 @@ class SqliteEndpoints:
 
     async def update(self, endpoint: Endpoint, release: Release | None) -> None:
         """Guarded by the version it was made from."""
-        await self._writer.run(lambda tx: _update(tx, endpoint, release))
+        await self._writer.run(Unsettling(lambda tx: _update(tx, endpoint, release)))
 
     async def of_team(self, team: TeamId) -> Sequence[Endpoint]:
         """By name."""
