@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from stoker.backlog import Backlog
 from stoker.clock import Clock
 from stoker.errors import Unauthenticated
@@ -41,8 +43,7 @@ class Caller:
     endpoint: EndpointId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The final result of a job, as the worker posted it."""
 
     output: bytes | None = None

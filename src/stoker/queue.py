@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from stoker import ids
@@ -28,8 +28,7 @@ IDEMPOTENCY_KEY_MOST = 255
 WEBHOOK_MOST = 2_048
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a client asks for."""
 
     input: bytes

@@ -85,9 +85,14 @@ class Ear:
     async def wait(self, timeout_s: float) -> bool:
         """Wait for a signal, at most `timeout_s` seconds; whether one came."""
         if self._rung_by is None and timeout_s > 0 and not self._signals.closed:
-            self._woken = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._woken}, timeout=timeout_s)
-            self._woken = None
+            loop = asyncio.get_running_loop()
+            self._woken = loop.create_future()
+            end = loop.call_later(timeout_s, self.wake)
+            try:
+                await self._woken
+            finally:
+                end.cancel()
+                self._woken = None
         return self.rung
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from stoker.store.sqlite.connection import MEMORY, connect, connect_reader
+from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
@@ -46,20 +46,21 @@ class SqliteStore:
         """
         connection = await asyncio.to_thread(connect, path)
         if inline:
-            reader = Inline(connection, partial(read, connection))
-            return cls(Inline(connection, Session(connection).write), reader, reader)
+            looking = Inline(connection, partial(read, connection))
+            return cls(Inline(connection, Session(connection).write), looking, looking)
         if path == MEMORY:  # nobody else can open a database in memory
             writer = Writer(connection, name="stoker-store-writer")
             return cls(writer, writer, writer)
         try:
-            readers = [await asyncio.to_thread(connect_reader, path) for _ in range(2)]
+            reader, quick = [await asyncio.to_thread(connect_reader, path) for _ in range(2)]
+            beside = await asyncio.to_thread(connect_beside, path)
         except BaseException:
             connection.close()
             raise
         return cls(
-            Writer(connection, name="stoker-store-writer"),
-            Reader(readers[0], name="stoker-store-reader"),
-            Inline(readers[1], partial(read, readers[1])),
+            Writer(connection, name="stoker-store-writer", beside=beside),
+            Reader(reader, name="stoker-store-reader"),
+            Inline(quick, partial(read, quick)),
         )
 
     async def skew_ms(self, now_ms: int) -> int:

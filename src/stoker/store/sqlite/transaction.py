@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from stoker.errors import StokerError
 from stoker.store.image import Image, Needs, Operation
@@ -26,8 +27,7 @@ Function = Callable[[Tx], T]
 Work = Operation[Any] | Function[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a piece of work: its answer, or why there is none."""
 
     value: Any = None

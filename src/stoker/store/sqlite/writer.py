@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
 
 from stoker.errors import Unavailable
 from stoker.store.image import Operation
 from stoker.store.room import Room, size_of
+from stoker.store.sqlite.checkpoints import Checkpoints
 from stoker.store.sqlite.connection import BUSY_TIMEOUT_MS
+from stoker.store.sqlite.hand import Hand
 from stoker.store.sqlite.transaction import Function, Outcome, Session, Work, read
 
 T = TypeVar("T")
@@ -87,37 +89,7 @@ class _Known(Generic[T]):
         return self.answer
 
 
-class _Hand:
-    """A thread that does one thing after the other for the event loop that made it."""
-
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._tasks: SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = SimpleQueue()
-        # A daemon: an event loop that was abandoned without closing the store must not keep the process alive.
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def do(self, task: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Carry out `task`, which raises nothing, in the thread, and `then` in the event loop."""
-        self._tasks.put((task, then))
-
-    async def close(self) -> None:
-        """Once everything is done."""
-        self._tasks.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    def _work(self) -> None:
-        while (given := self._tasks.get()) is not None:
-            task, then = given
-            done = task()
-            try:
-                self._loop.call_soon_threadsafe(then, done)
-            except RuntimeError:
-                return  # the loop was closed without closing the store: nobody is left who could be answered
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     work: Work
     future: asyncio.Future[Any]
     size: int
@@ -128,7 +100,7 @@ class _Shared(ABC):
 
     def __init__(self, connection: sqlite3.Connection, *, name: str) -> None:
         self._connection = connection
-        self._hand = _Hand(name)
+        self._hand = Hand(name)
         self._loop = asyncio.get_running_loop()
         self._room = Room()
         self._waiting: deque[_Waiting] = deque()
@@ -196,10 +168,19 @@ class Writer(_Shared):
     whatever did not go well.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, name: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, name: str, beside: sqlite3.Connection | None = None) -> None:
+        """`beside` is a connection to the same file, for checkpoints."""
         super().__init__(connection, name=name)
         connection.execute("PRAGMA busy_timeout = 0")  # the event loop does not wait for other processes
         self._session = Session(connection)
+        self._checkpoints = None if beside is None else Checkpoints(connection, beside)
+
+    async def close(self) -> None:
+        """Finish what waits and close the connection."""
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
+            self._checkpoints = None
+        await super().close()
 
     def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         works = [waiting.work for waiting in batch]
@@ -209,6 +190,13 @@ class Writer(_Shared):
             self._hand.do(partial(self._write_patiently, works), answer)
         else:
             self._hand.do(partial(self._session.flush, works, outcomes), answer)
+
+    def _next(self) -> None:
+        task = None if self._checkpoints is None else self._checkpoints.due()
+        if task is None:
+            super()._next()
+        else:
+            self._hand.do(task, lambda _: self._next())
 
     def _write_patiently(self, works: Sequence[Work]) -> list[Outcome]:
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
