@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stoker.audit import Actor
 from stoker.catalog import Catalog, Defaults
 from stoker.clock import ManualClock
 from stoker.endpoint import LIMITS
@@ -293,16 +294,17 @@ async def test_change_of_a_change_is_refused() -> None:
 
     store = await SqliteStore.open(MEMORY)
     catalog = Catalog(store, ManualClock(), Signals(), FakeRuntime(program), Defaults(retention_s=60))
-    await catalog.bootstrap("sk_x")
+    await catalog.teams.bootstrap("sk_x")
     first = await store.teams.first()
     assert first is not None
-    seen = await catalog.create(TeamId(first.id), {"image": "fake"})
-    await catalog.update(seen, {"slots": 2})
+    by = Actor(team=first.id)
+    seen = await catalog.create(by, {"image": "fake"})
+    await catalog.update(by, seen, {"slots": 2})
     with pytest.raises(Conflict, match="somebody else") as refusal:
-        await catalog.update(seen, {"retries": 2})
+        await catalog.update(by, seen, {"retries": 2})
     assert refusal.value.code == "version_changed"
     with pytest.raises(Conflict):
-        await catalog.delete(seen)
+        await catalog.delete(by, seen)
     assert (await catalog.find(TeamId(first.id), seen.endpoint.id)).slots == 2
     await store.close()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stoker.catalog import TRUST_MS, Catalog, Defaults
+from stoker.audit import Actor
+from stoker.catalog import TRUST_MS, Catalog, Defaults, NewKey
 from stoker.clock import ManualClock
 from stoker.endpoint import Endpoint
 from stoker.errors import NotFound, StokerError, Unauthenticated
@@ -82,7 +83,7 @@ async def world() -> AsyncIterator[World]:
     """With a first team."""
     store = await SqliteStore.open(MEMORY)
     world = World(store)
-    await world.ours.bootstrap(ADMIN)
+    await world.ours.teams.bootstrap(ADMIN)
     yield world
     await store.close()
 
@@ -90,13 +91,13 @@ async def world() -> AsyncIterator[World]:
 async def new_key(world: World) -> tuple[ApiKey, str]:
     """One more key of the team."""
     admin = await world.ours.authenticate(ADMIN)
-    return await world.ours.create_key(admin.team, "more", frozenset({Scope.RUN}))
+    return await world.ours.teams.create_key(admin, NewKey(name="more", scopes=frozenset({Scope.RUN})))
 
 
 async def new_endpoint(world: World) -> Endpoint:
     """An endpoint of the team."""
     admin = await world.ours.authenticate(ADMIN)
-    return (await world.ours.create(admin.team, {"name": "one", "image": "an/image"})).endpoint
+    return (await world.ours.create(Actor.of(admin), {"name": "one", "image": "an/image"})).endpoint
 
 
 async def refused(call: Callable[[], Awaitable[object]]) -> type[StokerError] | None:
@@ -124,7 +125,7 @@ async def test_revoked_key_opens_nothing_here(world: World) -> None:
     """Once the revocation is answered the key is refused, though it was used a moment before."""
     key, secret = await new_key(world)
     await world.ours.authenticate(secret)
-    await world.ours.revoke_key(key.team, key.id)
+    await world.ours.teams.revoke_key(await world.ours.authenticate(ADMIN), key.id)
     assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
 
 
@@ -134,7 +135,7 @@ async def test_read_that_was_under_way_brings_no_key_back(world: World) -> None:
     world.slow.teams.hold()
     early = asyncio.create_task(world.ours.authenticate(secret))
     await world.slow.teams.read.wait()
-    await world.ours.revoke_key(key.team, key.id)
+    await world.ours.teams.revoke_key(await world.ours.authenticate(ADMIN), key.id)
     world.slow.teams.open.set()
     assert (await early).id == key.id
     assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
@@ -144,7 +145,7 @@ async def test_key_revoked_elsewhere_is_refused_within_the_time(world: World) ->
     """What another server revokes is trusted here for a second at most."""
     key, secret = await new_key(world)
     await world.ours.authenticate(secret)
-    await world.other.revoke_key(key.team, key.id)
+    await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
     world.clock.advance_s((TRUST_MS - 1) / 1000)
     assert await refused(lambda: world.ours.authenticate(secret)) is None
     world.clock.advance_s(1 / 1000)
@@ -157,7 +158,7 @@ async def test_time_of_trust_begins_with_the_question(world: World) -> None:
     world.slow.teams.hold()
     slow = asyncio.create_task(world.ours.authenticate(secret))
     await world.slow.teams.read.wait()
-    await world.other.revoke_key(key.team, key.id)
+    await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
     world.clock.advance_s(TRUST_MS / 1000)
     world.slow.teams.open.set()
     await slow
@@ -167,7 +168,7 @@ async def test_time_of_trust_begins_with_the_question(world: World) -> None:
 async def test_unknown_keys_are_not_remembered(world: World) -> None:
     """A key works from the moment it is made, whoever tried it before, and guesses fill no memory."""
     admin = await world.ours.authenticate(ADMIN)
-    key, secret = await world.other.create_key(admin.team, "more", frozenset({Scope.RUN}))
+    key, secret = await world.other.teams.create_key(admin, NewKey(name="more", scopes=frozenset({Scope.RUN})))
     assert await refused(lambda: world.ours.authenticate(secret + "x")) is Unauthenticated
     assert (await world.ours.authenticate(secret)).id == key.id
 
@@ -178,7 +179,7 @@ async def test_deleted_endpoint_is_gone_here(world: World) -> None:
     world.slow.endpoints.hold()
     early = asyncio.create_task(world.ours.find(endpoint.team, "one"))
     await world.slow.endpoints.read.wait()
-    await world.ours.delete(await world.ours.deployed(endpoint))
+    await world.ours.delete(Actor(team=endpoint.team), await world.ours.deployed(endpoint))
     world.slow.endpoints.open.set()
     assert (await early).id == endpoint.id
     assert await refused(lambda: world.ours.find(endpoint.team, "one")) is NotFound
@@ -188,7 +189,7 @@ async def test_change_of_another_server_is_seen_within_the_time(world: World) ->
     """An endpoint that another server changed is as it was for a second at most."""
     endpoint = await new_endpoint(world)
     assert (await world.ours.find(endpoint.team, "one")).slots == 1
-    await world.other.update(await world.other.deployed(endpoint), {"slots": 7})
+    await world.other.update(Actor(team=endpoint.team), await world.other.deployed(endpoint), {"slots": 7})
     world.clock.advance_s(TRUST_MS / 1000)
     assert (await world.ours.find(endpoint.team, "one")).slots == 7
 
@@ -197,7 +198,7 @@ async def test_name_that_moves_is_found_at_once(world: World) -> None:
     """A name given to another endpoint leads there with the next request."""
     first = await new_endpoint(world)
     await world.ours.find(first.team, "one")
-    await world.ours.update(await world.ours.deployed(first), {"name": "two"})
+    await world.ours.update(Actor(team=first.team), await world.ours.deployed(first), {"name": "two"})
     second = await new_endpoint(world)
     assert (await world.ours.find(first.team, "one")).id == second.id
     assert (await world.ours.find(first.team, "two")).id == first.id

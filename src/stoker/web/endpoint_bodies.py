@@ -1,0 +1,144 @@
+"""What clients say about endpoints and templates: bodies in, fields as the catalog takes them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from stoker.document import AHEAD_WORDS, NewSecret
+from stoker.endpoint import Policy, PolicyType
+from stoker.errors import InvalidInput
+
+JsonObject = dict[str, Any]
+
+
+class PolicyBody(BaseModel):
+    """The elastic policy, or half of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["queue_requests", "queue_delay"] | None = None
+    value: StrictInt | None = None
+
+
+class SecretBody(BaseModel):
+    """The value of a variable that nobody is shown: the value, or `true` for the one that is there."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    secret: StrictBool | str
+
+    def value(self, name: str) -> NewSecret:
+        """As the catalog takes it. Raises `InvalidInput` for `false`."""
+        if self.secret is False:
+            raise InvalidInput(
+                f"the secret variable {name} is false; give its value, or true for the one that is there",
+                field=f"env.{name}",
+            )
+        return NewSecret(None if self.secret is True else str(self.secret))
+
+
+class FieldsBody(BaseModel):
+    """Fields that endpoints and templates have. What is left out keeps its value, or its default."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: Literal["async", "sync"] | None = Field(None, description="`async`; `sync` endpoints are not there yet.")
+    image: str | None = Field(None, examples=["dir:/srv/workers/hello"])
+    credential: str | None = Field(
+        None, description="Name or id of the registry credential for the image; empty for none."
+    )
+    entrypoint: str | None = Field(None, description="Words before those of the command; empty for the image's own.")
+    command: str | None = Field(None, examples=["python -u handler.py"])
+    env: dict[str, str | SecretBody] | None = Field(
+        None, description='Variables of the workers; `{"secret": VALUE}` for one that nobody is shown.'
+    )
+    gpus_per_worker: StrictInt | None = None
+    cuda: str | None = Field(
+        None, description="CUDA versions: empty for any, `12.4, 12.6` for a list, `>=12.4` for a least."
+    )
+    http_port: StrictInt | None = Field(None, description="Port of the worker's own HTTP server; 0 for none.")
+    min_workers: StrictInt | None = None
+    max_workers: StrictInt | None = None
+    idle_timeout_s: StrictInt | None = None
+    slots: StrictInt | None = Field(None, description="Jobs that one worker may hold at once.")
+    policy: PolicyBody | None = None
+    execution_timeout_ms: StrictInt | None = None
+    ttl_ms: StrictInt | None = None
+    retries: StrictInt | None = None
+    retention_s: StrictInt | None = None
+    webhook: str | None = Field(None, description="Webhook of jobs that name none; empty for none.")
+    deliver_ahead: Literal["auto", "off"] | StrictInt | None = Field(
+        None, description="Jobs that a worker may get besides those that it can begin at once."
+    )
+
+    def fields(self, policy: Policy) -> JsonObject:
+        """The fields that were given, as `catalog` takes them; `policy` completes half a policy."""
+        if self.type == "sync":
+            raise InvalidInput(
+                "type is 'sync'; only async endpoints are there yet",
+                code="type_not_supported",
+                field="type",
+                next_step="leave type out",
+            )
+        given = {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
+        given.pop("type", None)
+        for meaning, word in AHEAD_WORDS.items():
+            if given.get("deliver_ahead") == word:
+                given["deliver_ahead"] = meaning
+        for name in ("credential", "http_port"):
+            if name in given:
+                given[name] = given[name] or None
+        if self.env is not None:
+            given["env"] = {
+                name: value if isinstance(value, str) else value.value(name) for name, value in self.env.items()
+            }
+        if self.policy is not None:
+            given["policy"] = _whole(self.policy, policy)
+        return given
+
+
+class EndpointBody(FieldsBody):
+    """What can be said about an endpoint."""
+
+    name: str | None = Field(None, description="Part of the URL; 16 random hexadecimal characters if left out.")
+    app_name: str | None = None
+
+
+class NewEndpointBody(EndpointBody):
+    """The same, and a template to begin with."""
+
+    template: str | None = Field(None, description="Name or id of a template, whose fields hold where none are given.")
+
+    def fields(self, policy: Policy) -> JsonObject:
+        """Without the template's."""
+        given = super().fields(policy)
+        given.pop("template", None)
+        return given
+
+
+class AppliedBody(EndpointBody):
+    """An endpoint as it shall be, by name."""
+
+    name: str
+
+
+class TemplateBody(BaseModel):
+    """A template: fields, or an endpoint whose fields are taken."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: str
+    fields: FieldsBody | None = None
+    endpoint: str | None = Field(None, description="Name or id of an endpoint to take the fields from.")
+
+
+def _whole(given: PolicyBody, present: Policy) -> Policy:
+    return Policy(
+        type=present.type if given.type is None else PolicyType(given.type),
+        value=present.value if given.value is None else given.value,
+    )
+
+
+__all__ = ["AppliedBody", "EndpointBody", "FieldsBody", "NewEndpointBody", "PolicyBody", "TemplateBody"]
