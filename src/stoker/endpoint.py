@@ -65,8 +65,8 @@ class Release:
     gpus_per_worker: int = 0
     cuda: str = ""
     """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
-    http_port: int | None = None
-    """Where the worker's own HTTP server listens."""
+    http_port: int = 0
+    """Where the worker's own HTTP server listens; 0 when it has none."""
     made_by: MemberId | None = None
     """None for what was made before there were members."""
     created_ms: int
@@ -146,9 +146,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
     "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
-    "http_port": Range(
-        1, 65_535, "port", "TCP; 2222 to 2224 are taken on Novita's workers, so nobody should rely on them"
-    ),
+    "http_port": Range(0, 65_535, "port", "0 is none; 2222 to 2224 are taken, as on Novita"),
     "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
 }
 
@@ -269,9 +267,7 @@ def _check_cuda(cuda: str) -> None:
         )
 
 
-def _check_port(port: int | None) -> None:
-    if port is None:
-        return
+def _check_port(port: int) -> None:
     check_range("http_port", port)
     if port in PORTS_TAKEN:
         raise InvalidInput(

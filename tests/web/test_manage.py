@@ -168,7 +168,7 @@ def test_words_for_delivering_ahead(api: httpx.Client, idle: str, word: str | in
         ({"command": "no-such-program-here"}, "command"),
         ({"env": {"1A": "x"}}, "env.1A"),
         ({"env": {"RUNPOD_POD_ID": "x"}}, "env.RUNPOD_POD_ID"),
-        ({"env": {"A": "\0"}}, "env value"),
+        ({"env": {"A": "\0"}}, "env.A"),
     ],
 )
 def test_wrong_values(api: httpx.Client, change: Json, field: str) -> None:
@@ -561,9 +561,11 @@ def test_keys(live: LiveServer, api: httpx.Client) -> None:
     assert revoked[0] == revoked[1] > 0
     refused(httpx.get(f"{live.url}/api/me", headers=headers), 401, "unauthenticated")
     (listed,) = [key for key in api.get("/api/keys").json()["keys"] if key["id"] == made["id"]]
-    assert listed == {field: made[field] for field in ("id", "name", "scopes", "created_ms")} | {
-        "revoked_ms": revoked[0]
+    assert listed == {name: value for name, value in made.items() if name != "secret"} | {
+        "revoked_ms": revoked[0],
+        "used_ms": listed["used_ms"],
     }
+    assert listed["used_ms"] > 0
 
 
 def test_scopes_of_a_new_key(api: httpx.Client) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
 
 from stoker.document import AHEAD_WORDS, NewSecret
 from stoker.endpoint import Policy, PolicyType
@@ -22,21 +22,35 @@ class PolicyBody(BaseModel):
     value: StrictInt | None = None
 
 
-class SecretBody(BaseModel):
-    """The value of a variable that nobody is shown: the value, or `true` for the one that is there."""
+def _env_value(given: object) -> str | NewSecret:
+    """A string, or `{"secret": VALUE}`, where `true` stands for the value that is there."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, dict) and given.keys() == {"secret"}:
+        secret = given["secret"]
+        if secret is True or isinstance(secret, str):
+            return NewSecret(None if secret is True else secret)
+    raise ValueError('it must be a string, or {"secret": VALUE}')
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    secret: StrictBool | str
-
-    def value(self, name: str) -> NewSecret:
-        """As the catalog takes it. Raises `InvalidInput` for `false`."""
-        if self.secret is False:
-            raise InvalidInput(
-                f"the secret variable {name} is false; give its value, or true for the one that is there",
-                field=f"env.{name}",
-            )
-        return NewSecret(None if self.secret is True else str(self.secret))
+EnvValue = Annotated[
+    str | NewSecret,
+    PlainValidator(_env_value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"secret": {"anyOf": [{"type": "string"}, {"const": True}]}},
+                    "required": ["secret"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+"""The value of an environment variable."""
 
 
 class FieldsBody(BaseModel):
@@ -51,7 +65,7 @@ class FieldsBody(BaseModel):
     )
     entrypoint: str | None = Field(None, description="Words before those of the command; empty for the image's own.")
     command: str | None = Field(None, examples=["python -u handler.py"])
-    env: dict[str, str | SecretBody] | None = Field(
+    env: dict[str, EnvValue] | None = Field(
         None, description='Variables of the workers; `{"secret": VALUE}` for one that nobody is shown.'
     )
     gpus_per_worker: StrictInt | None = None
@@ -87,13 +101,8 @@ class FieldsBody(BaseModel):
         for meaning, word in AHEAD_WORDS.items():
             if given.get("deliver_ahead") == word:
                 given["deliver_ahead"] = meaning
-        for name in ("credential", "http_port"):
-            if name in given:
-                given[name] = given[name] or None
-        if self.env is not None:
-            given["env"] = {
-                name: value if isinstance(value, str) else value.value(name) for name, value in self.env.items()
-            }
+        if "credential" in given:
+            given["credential"] = given["credential"] or None
         if self.policy is not None:
             given["policy"] = _whole(self.policy, policy)
         return given

@@ -213,6 +213,7 @@ class ManageRoutes:
             response_model=None,
             route_class_override=RawRoute,
             openapi_extra={
+                "x-scope": Scope.RUN.value,
                 "parameters": [{"name": "endpoint", "in": "path", "required": True, "schema": {"type": "string"}}],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": RUN_SCHEMA}}},
             },

@@ -75,6 +75,6 @@ ALTER TABLE endpoints ADD COLUMN paused_ms bigint;
 ALTER TABLE releases ADD COLUMN credential text;
 ALTER TABLE releases ADD COLUMN entrypoint text NOT NULL DEFAULT '';
 ALTER TABLE releases ADD COLUMN cuda text NOT NULL DEFAULT '';
-ALTER TABLE releases ADD COLUMN http_port bigint;
+ALTER TABLE releases ADD COLUMN http_port bigint NOT NULL DEFAULT 0;
 ALTER TABLE releases ADD COLUMN made_by text;
 CREATE INDEX releases_by_credential ON releases (credential) WHERE credential IS NOT NULL;

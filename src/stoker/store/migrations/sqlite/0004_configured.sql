@@ -75,6 +75,6 @@ ALTER TABLE endpoints ADD COLUMN paused_ms INTEGER;
 ALTER TABLE releases ADD COLUMN credential TEXT;
 ALTER TABLE releases ADD COLUMN entrypoint TEXT NOT NULL DEFAULT '';
 ALTER TABLE releases ADD COLUMN cuda TEXT NOT NULL DEFAULT '';
-ALTER TABLE releases ADD COLUMN http_port INTEGER;
+ALTER TABLE releases ADD COLUMN http_port INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE releases ADD COLUMN made_by TEXT;
 CREATE INDEX releases_by_credential ON releases (credential) WHERE credential IS NOT NULL;
