@@ -22,11 +22,11 @@ UPDATE: Final = """
     UPDATE credentials SET name = $1, registry = $2, username = $3, password = $4, updated_ms = $5
     WHERE team = $6 AND id = $7"""
 USERS: Final = """
-    SELECT endpoints.name FROM releases JOIN endpoints ON endpoints.release = releases.id
+    SELECT endpoints.name FROM releases JOIN endpoints ON endpoints.id = releases.endpoint AND endpoints.release = releases.id
     WHERE releases.credential = $1 AND endpoints.deleted_ms IS NULL ORDER BY endpoints.name"""
 NOT_USED: Final = """
     UPDATE credentials SET name = name WHERE team = $1 AND id = $2 AND NOT EXISTS (
-      SELECT 1 FROM releases JOIN endpoints ON endpoints.release = releases.id
+      SELECT 1 FROM releases JOIN endpoints ON endpoints.id = releases.endpoint AND endpoints.release = releases.id
       WHERE releases.credential = $2 AND endpoints.deleted_ms IS NULL)"""
 STAYS: Final = "UPDATE credentials SET name = name WHERE team = $1 AND id = $2"
 DELETE: Final = "DELETE FROM credentials WHERE team = $1 AND id = $2"

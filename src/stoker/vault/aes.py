@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -166,7 +167,7 @@ class AesVault:
 def write_keys(file: Path, text: str) -> None:
     """Replace the file, for its owner's eyes only; whoever reads meanwhile sees the old or the new. Blocks."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(handle, text.encode())
@@ -179,7 +180,7 @@ def write_keys(file: Path, text: str) -> None:
 def make_keys(file: Path) -> None:
     """A file with a new key, unless there is one: of several that try, one makes it. Blocks."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     write_keys(fresh, new_key() + "\n")
     try:
         os.link(fresh, file)
