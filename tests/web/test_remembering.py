@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from stoker.errors import NotFound, StokerError, Unauthenticated
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
 from stoker.store import Store
+from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import MEMORY, SqliteStore
-from stoker.team import ApiKey, Scope
+from stoker.team import ApiKey, Role, Scope
 
 ADMIN = "sk_test_admin"
 
@@ -202,3 +204,99 @@ async def test_name_that_moves_is_found_at_once(world: World) -> None:
     second = await new_endpoint(world)
     assert (await world.ours.find(first.team, "one")).id == second.id
     assert (await world.ours.find(first.team, "two")).id == first.id
+
+
+# ── keys that change while they are used ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_many_requests_at_the_moment_of_revocation(world: World) -> None:
+    """Of requests that come before, during and after a revocation none that began after its answer passes."""
+    key, secret = await new_key(world)
+    admin = await world.ours.authenticate(ADMIN)
+    answered = asyncio.Event()
+    late: list[bool] = []
+
+    async def ask() -> None:
+        for _ in range(50):
+            began_after = answered.is_set()
+            passed = await refused(lambda: world.ours.authenticate(secret)) is None
+            late.append(began_after and passed)
+            await asyncio.sleep(0)
+
+    async def revoke() -> None:
+        await asyncio.sleep(0)
+        await world.ours.teams.revoke_key(admin, key.id)
+        answered.set()
+
+    await asyncio.gather(*(ask() for _ in range(8)), revoke())
+    assert not any(late)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_role_that_is_taken_counts_at_once(world: World) -> None:
+    """What a member may do no more, no key of theirs does here, though it was used a moment before."""
+    admin = await world.ours.authenticate(ADMIN)
+    member = await world.ours.teams.add_member(admin, "more", Role.ADMIN)
+    wish = NewKey(name="more", scopes=frozenset({Scope.ADMIN}), member=member.id)
+    _key, secret = await world.ours.teams.create_key(admin, wish)
+    assert (await world.ours.authenticate(secret)).allows(Scope.ADMIN)
+    await world.ours.teams.update_member(admin, member.id, name=None, role=Role.READER)
+    assert not (await world.ours.authenticate(secret)).allows(Scope.RUN)
+    await world.ours.teams.remove_member(admin, member.id)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_remembered_key_expires_on_time(world: World) -> None:
+    """That a key is remembered does not let it live longer, nor the secret before a rotation."""
+    admin = await world.ours.authenticate(ADMIN)
+    wish = NewKey(name="short", scopes=frozenset({Scope.READ}), life_ms=2_000)
+    key, secret = await world.ours.teams.create_key(admin, wish)
+    world.clock.advance_s(1.5)
+    await world.ours.authenticate(secret)
+    world.clock.advance_s(0.5)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+    key, secret = await new_key(world)
+    _after, new = await world.ours.teams.rotate_key(admin, key.id, grace_ms=300)
+    assert (await world.ours.authenticate(secret)).id == (await world.ours.authenticate(new)).id == key.id
+    world.clock.advance_s(0.3)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+    assert await refused(lambda: world.ours.authenticate(new)) is None
+
+
+async def test_last_use_is_written_once_in_a_while(world: World) -> None:
+    """A key's last use is written at most once a minute, whoever it is used at, and nobody waits for it to be possible."""
+    key, secret = await new_key(world)
+    noted: list[int] = []
+    for _ in range(150):
+        for server in (world.ours, world.other):
+            await server.authenticate(secret)
+        (stored,) = [one for one in await world.ours.teams.keys(key.team) if one.id == key.id]
+        noted.append(stored.used_ms or 0)
+        world.clock.advance_s(1)
+    assert len(set(noted)) == 3
+    assert world.clock.now_ms() - noted[-1] <= 61_000
+
+
+@pytest.mark.postgres
+async def test_servers_on_one_database_agree(postgres_url: str) -> None:
+    """On PostgreSQL a key that one server revokes, rotates or gives another role is as it should be at every other one within the
+    time of trust, and at the one that changed it at once."""
+    stores = [await PostgresStore.open(Terms(url=postgres_url)) for _ in range(3)]
+    world = World(stores[0])
+    here, *others = [world._catalog(store) for store in stores]
+    await here.teams.bootstrap(ADMIN)
+    admin = await here.authenticate(ADMIN)
+    made = [
+        await here.teams.create_key(admin, NewKey(name=f"{number}", scopes=frozenset({Scope.READ})))
+        for number in range(20)
+    ]
+    for server in (here, *others):
+        await asyncio.gather(*(server.authenticate(secret) for _key, secret in made))
+    await asyncio.gather(*(here.teams.revoke_key(admin, key.id) for key, _secret in made))
+    assert {await refused(partial(here.authenticate, secret)) for _key, secret in made} == {Unauthenticated}
+    world.clock.advance_s(TRUST_MS / 1000)
+    for server in others:
+        seen = await asyncio.gather(*(refused(partial(server.authenticate, secret)) for _key, secret in made))
+        assert set(seen) == {Unauthenticated}
+    for store in stores:
+        await store.close()
