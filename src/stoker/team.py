@@ -20,6 +20,7 @@ KEY_LIFE_MOST_MS: Final = 10 * 366 * 86_400_000
 """Ten years: whoever wants longer wants a key that does not expire."""
 GRACE_MOST_MS: Final = 30 * 86_400_000
 """A month, for which the secret before a rotation may go on working."""
+_SEND: Final = "send a valid key: Authorization: Bearer sk_…"
 
 
 class Scope(StrEnum):
@@ -157,15 +158,15 @@ class ApiKey:
     def check_opens(self, secret_hash: str, now_ms: int) -> None:
         """Raise `Unauthenticated` when the secret with that hash, by which the key was found, opens it no more."""
         if self.revoked_ms is not None:
-            raise _shut("the API key was revoked", "unauthenticated")
+            raise Unauthenticated("the API key was revoked", next_step=_SEND)
         if self.expires_ms is not None and now_ms >= self.expires_ms:
-            raise _shut("the API key has expired", "key_expired")
+            raise Unauthenticated("the API key has expired", code="key_expired", next_step=_SEND)
         if secret_hash != self.secret_hash and now_ms >= (self.old_until_ms or 0):
-            raise _shut("the API key was rotated, and the time of grace of this secret is over", "key_rotated")
-
-
-def _shut(message: str, code: str) -> Unauthenticated:
-    return Unauthenticated(message, code=code, next_step="send a valid key: Authorization: Bearer sk_…")
+            raise Unauthenticated(
+                "the API key was rotated, and the time of grace of this secret is over",
+                code="key_rotated",
+                next_step=_SEND,
+            )
 
 
 def parse_scopes(words: list[str]) -> frozenset[Scope]:

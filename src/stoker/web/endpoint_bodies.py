@@ -59,32 +59,58 @@ class FieldsBody(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     type: Literal["async", "sync"] | None = Field(None, description="`async`; `sync` endpoints are not there yet.")
-    image: str | None = Field(None, examples=["dir:/srv/workers/hello"])
+    image: str | None = Field(
+        None,
+        examples=["dir:/srv/workers/hello"],
+        description="What workers run: `dir:PATH` on the server's machine, or a container image where the runtime runs them.",
+    )
     credential: str | None = Field(
-        None, description="Name or id of the registry credential for the image; empty for none."
+        None, description="Name or id of the registry credential with which the image is pulled; empty for none."
     )
-    entrypoint: str | None = Field(None, description="Words before those of the command; empty for the image's own.")
-    command: str | None = Field(None, examples=["python -u handler.py"])
+    entrypoint: str | None = Field(
+        None, description="Words before those of the command; empty for the image's own, or for none."
+    )
+    command: str | None = Field(
+        None, examples=["python -u handler.py"], description="What a worker executes; empty for the image's own."
+    )
     env: dict[str, EnvValue] | None = Field(
-        None, description='Variables of the workers; `{"secret": VALUE}` for one that nobody is shown.'
+        None, description='Variables of the workers; `{"secret": VALUE}` for one whose value nobody is shown.'
     )
-    gpus_per_worker: StrictInt | None = None
+    gpus_per_worker: StrictInt | None = Field(None, description="GPUs that each worker has for itself.")
     cuda: str | None = Field(
-        None, description="CUDA versions: empty for any, `12.4, 12.6` for a list, `>=12.4` for a least."
+        None,
+        description="CUDA versions that the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` "
+        "for a least one. A machine that cannot is refused.",
     )
-    http_port: StrictInt | None = Field(None, description="Port of the worker's own HTTP server; 0 for none.")
-    min_workers: StrictInt | None = None
-    max_workers: StrictInt | None = None
-    idle_timeout_s: StrictInt | None = None
+    http_port: StrictInt | None = Field(
+        None,
+        description="Port of the worker's own HTTP server, 0 for none; not 2222 to 2224. Kept for sync endpoints, which are not "
+        "there yet.",
+    )
+    min_workers: StrictInt | None = Field(None, description="Workers that are kept even without jobs.")
+    max_workers: StrictInt | None = Field(None, description="Most workers at once; at least `min_workers`.")
+    idle_timeout_s: StrictInt | None = Field(None, description="How long a worker may be idle before it goes.")
     slots: StrictInt | None = Field(None, description="Jobs that one worker may hold at once.")
-    policy: PolicyBody | None = None
-    execution_timeout_ms: StrictInt | None = None
-    ttl_ms: StrictInt | None = None
-    retries: StrictInt | None = None
-    retention_s: StrictInt | None = None
-    webhook: str | None = Field(None, description="Webhook of jobs that name none; empty for none.")
+    policy: PolicyBody | None = Field(
+        None,
+        description="What the number of workers follows: `queue_requests` (jobs per worker) or `queue_delay` (seconds that the "
+        "oldest job may wait), and its value.",
+    )
+    execution_timeout_ms: StrictInt | None = Field(
+        None, description="How long one attempt of a job may run. A job may bring its own."
+    )
+    ttl_ms: StrictInt | None = Field(
+        None, description="How long a job may wait and run together, from its submission. A job may bring its own."
+    )
+    retries: StrictInt | None = Field(None, description="How often a job that the platform lost runs again.")
+    retention_s: StrictInt | None = Field(None, description="How long results are kept after a job's end.")
+    webhook: str | None = Field(
+        None,
+        description="Webhook of jobs that name none; empty for none. Kept with each job until webhooks are delivered.",
+    )
     deliver_ahead: Literal["auto", "off"] | StrictInt | None = Field(
-        None, description="Jobs that a worker may get besides those that it can begin at once."
+        None,
+        description="Jobs that a worker may get besides those that it can begin at once: `auto`, `off` or a number.",
     )
 
     def fields(self, policy: Policy) -> JsonObject:
@@ -112,7 +138,7 @@ class EndpointBody(FieldsBody):
     """What can be said about an endpoint."""
 
     name: str | None = Field(None, description="Part of the URL; 16 random hexadecimal characters if left out.")
-    app_name: str | None = None
+    app_name: str | None = Field(None, description="Added to the id in the URL; cannot be changed later.")
 
 
 class NewEndpointBody(EndpointBody):
