@@ -85,7 +85,13 @@ def test_nobody_gives_more_than_they_have(live: LiveServer, api: httpx.Client, n
         ):
             refused(answer, 403, "role_too_low")
     refused(api.post("/api/members", json={"name": name, "role": "reader"}), 409, "name_taken", "name")
-    refused(api.delete(f"/api/members/{owner['member']['id']}"), 409, "last_owner")
+
+
+def test_last_owner(stranger: httpx.Client) -> None:
+    """A team's last owner cannot go, nor become anything else."""
+    mine = made(stranger.get("/api/me"), 200)["member"]["id"]
+    refused(stranger.delete(f"/api/members/{mine}"), 409, "last_owner")
+    refused(stranger.patch(f"/api/members/{mine}", json={"role": "admin"}), 409, "last_owner")
 
 
 def test_rotated_key(live: LiveServer, api: httpx.Client) -> None:

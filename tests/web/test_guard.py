@@ -264,6 +264,7 @@ def test_roles(live: LiveServer, api: httpx.Client, routes: list[Route], role: R
             assert knock(caller, route) == (404 if route.scope in role.scopes else 403), str(route)
         for path, scope in (("/api/endpoints", Scope.READ), ("/api/keys", Scope.ADMIN), ("/api/audit", Scope.ADMIN)):
             assert caller.get(path).status_code == (200 if scope in role.scopes else 403), path
+    assert api.delete(f"/api/members/{member}").status_code == 200
 
 
 @pytest.mark.parametrize("scope", Scope)
