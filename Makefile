@@ -86,6 +86,10 @@ bench: .venv/.ready ## measure jobs per second beside the floors
 	$(BIN)/python -m benchmarks.jobs $(ARGS)
 
 # Peers that cannot be installed get a row that says so.
+.PHONY: bench-gaps
+bench-gaps: .venv/.ready .sdks/runpod-1.12.0/.ready ## measure what a real SDK worker idles between jobs, about four minutes
+	$(BIN)/python -m benchmarks.gaps $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: .venv/.ready ## measure the same job through other queues, about ten minutes
 	$(MAKE) --keep-going peers || true

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 WORK_MS: Final = 12_000
 """So much work makes the pause of a second less than a tenth of it."""
@@ -25,8 +27,7 @@ _SEVERAL_SLOTS: Final = (1, 9, 1)
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One endpoint at the moment of a take."""
 
     setting: int | None
@@ -58,6 +59,7 @@ def _wanted(demand: Demand) -> int:
     return math.ceil(WORK_MS * demand.slots / max(1.0, demand.run_ms))
 
 
+@lru_cache(maxsize=64)
 def _gains(sdk: str, slots: int) -> bool:
     """Whether this SDK is better off with jobs ahead. Unknown ones are left alone."""
     found = _VERSION.match(sdk)

@@ -46,10 +46,11 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
 
-    @property
-    def final(self) -> bool:
-        """Whether nothing but a client's retry can follow."""
-        return self not in (JobState.QUEUED, JobState.AHEAD, JobState.RUNNING)
+    final: bool
+    """Whether nothing but a client's retry can follow."""
+
+    def __init__(self, word: str) -> None:
+        self.final = word not in ("queued", "ahead", "running")
 
     @property
     def shown(self) -> JobState:

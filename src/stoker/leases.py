@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from stoker.backlog import Backlog
@@ -44,8 +45,7 @@ class Caller:
     endpoint: EndpointId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The final result of a job, as the worker posted it."""
 
     output: bytes | None = None

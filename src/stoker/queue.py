@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from stoker import ids
@@ -29,8 +29,7 @@ IDEMPOTENCY_KEY_MOST = 255
 WEBHOOK_MOST = 2_048
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a client asks for."""
 
     input: bytes
@@ -74,7 +73,7 @@ class Queue:
             retention_ms=endpoint.retention_s * 1000,
             retry_limit=endpoint.retries,
         )
-        stored = await self._store.jobs.submit(
+        storing = self._store.jobs.submit(
             NewJob(
                 job=job,
                 input=submission.input,
@@ -84,7 +83,14 @@ class Queue:
                 body_hash=submission.body_hash,
             )
         )
-        self._signals.job_queued(endpoint.id)
+        taken = self._signals.job_coming(
+            endpoint.id
+        )  # its take shares the job's transaction, and is not answered before
+        stored = await storing
+        if not taken:
+            self._signals.job_queued(endpoint.id)
+        else:
+            self._signals.scale(endpoint.id)
         return stored
 
     def _sealed(self, s3_config: bytes | None) -> bytes | None:

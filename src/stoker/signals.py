@@ -1,7 +1,8 @@
 """Waking whoever waits: held takes, held statuses, and the loops, here and on other servers.
 
 A signal only saves time (D5, D14). Whoever waits first listens, then looks at the store, then waits, and looks again when
-woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit, never lead it.
+woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit; only `job_coming` leads one,
+that of a transaction which whoever it wakes takes part in.
 
 Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all). What is rung
 here is told to other servers as a word, the kind and the id (`relay.py` carries it); what they tell is rung by `heard`.
@@ -84,9 +85,14 @@ class Ear:
     async def wait(self, timeout_s: float) -> bool:
         """Wait for a signal, at most `timeout_s` seconds; whether one came."""
         if self._rung_by is None and timeout_s > 0 and not self._signals.closed:
-            self._woken = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._woken}, timeout=timeout_s)
-            self._woken = None
+            loop = asyncio.get_running_loop()
+            self._woken = loop.create_future()
+            end = loop.call_later(timeout_s, self.wake)
+            try:
+                await self._woken
+            finally:
+                end.cancel()
+                self._woken = None
         return self.rung
 
 
@@ -122,6 +128,10 @@ class Signals:
         """A job waits: wake one held take, and let the autoscaler look."""
         self._ring_next_anywhere(queue_key(endpoint))
         self.scale(endpoint)
+
+    def job_coming(self, endpoint: EndpointId) -> bool:
+        """A job will wait, and whoever looks from now on finds it: wake one held take; whether there was one here."""
+        return self._ring_next(queue_key(endpoint))
 
     def jobs_queued(self, endpoint: EndpointId) -> None:
         """Several jobs may wait: wake every held take of the endpoint."""

@@ -1,7 +1,7 @@
 """What the simulated server stands on: a disk that answers late, and a machine that fails now and then."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import TypeVar
@@ -34,12 +34,19 @@ class Disk:
         self._chance = chance
         self._answered_s = 0.0
 
-    async def run(self, work: Operation[T] | Function[T]) -> T:
+    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
         """The answer."""
         try:
-            return await self._inner.run(work)
-        finally:
-            await self._answer()
+            return self._late(self._inner.run(work), None)
+        except Exception as error:
+            return self._late(None, error)
+
+    async def _late(self, answer: Awaitable[T] | None, error: Exception | None) -> T:
+        await self._answer()
+        if answer is None:
+            assert error is not None
+            raise error
+        return await answer
 
     async def _answer(self) -> None:
         now_s = asyncio.get_running_loop().time()

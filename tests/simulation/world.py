@@ -34,7 +34,7 @@ from stoker.signals import Signals
 from stoker.store import Claim
 from stoker.store.sqlite import MEMORY, SqliteStore
 from stoker.store.sqlite.connection import connect
-from stoker.store.sqlite.transaction import write
+from stoker.store.sqlite.transaction import Session
 from stoker.store.sqlite.writer import Inline
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.machine import Disk, Machine
@@ -323,10 +323,11 @@ class World:
 @asynccontextmanager
 async def opened(setting: Setting) -> AsyncIterator[World]:
     """A world with a running server and a team."""
-    inline = Inline(connect(MEMORY), write)
+    connection = connect(MEMORY)
+    inline = Inline(connection, Session(connection).write)
     writer = Disk(inline, random.Random(f"{setting.seed} writer"))
     reader = Disk(inline, random.Random(f"{setting.seed} reader"))
-    world = World(setting, SqliteStore(writer, reader), SqliteStore(inline, inline))
+    world = World(setting, SqliteStore(writer, reader, reader), SqliteStore(inline, inline, inline))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: world.mishaps.append(context))
     server = world.start()
     try:

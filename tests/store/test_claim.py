@@ -9,7 +9,7 @@ import pytest
 from stoker.errors import NotFound
 from stoker.ids import WorkerId
 from stoker.job import JobReason, JobState, Retried
-from stoker.store import Store
+from stoker.store import NewJob, Store
 from stoker.worker import Drained, Exit, Exited, Launched, Stopped, WorkerReason, WorkerState
 from tests.store.records import (
     ENDPOINT,
@@ -20,6 +20,7 @@ from tests.store.records import (
     TEAM,
     TTL_MS,
     WORKER,
+    a_job,
     a_worker,
     allow_slots,
     cancel,
@@ -50,6 +51,32 @@ async def test_first_take_makes_ready(store: Store) -> None:
     assert first.worker.state is WorkerState.READY
     assert (first.worker.ready_ms, first.worker.idle_ms, first.worker.sdk) == (NOW + 2, NOW + 2, "1.7.13")
     assert first.worker == await store.workers.get(WORKER)
+
+
+async def test_take_beside_a_submit(store: Store) -> None:
+    """A take that is called after a submit finds its job, though the submit was not answered yet."""
+    await hire(store)
+    job = a_job()
+    storing = store.jobs.submit(NewJob(job=job, input=b"1"))
+    (claim,) = (await take(store, at_ms=NOW + 5)).claims
+    assert (claim.job.id, claim.input) == (job.id, b"1")
+    assert (await storing).id == job.id
+    assert await store.jobs.held_by(WORKER) == [claim.job]
+    assert await kinds(store, job) == ["submitted", "claimed"]
+    counts = await store.jobs.counts(ENDPOINT)
+    assert (counts.queued, counts.running) == (0, 1)
+
+
+async def test_order_beside_submits(store: Store) -> None:
+    """Jobs that arrive beside takes are handed out in their order, normal priority first, behind those that waited."""
+    await hire(store)
+    await allow_slots(store, 4)
+    early, low, high, last = (a_job(low_priority=low) for low in (True, True, False, False))
+    await store.jobs.submit(NewJob(job=early, input=b"1"))
+    storing = [store.jobs.submit(NewJob(job=job, input=b"1")) for job in (low, high, last)]
+    taken = await asyncio.gather(*(take(store, at_ms=NOW + 5, limit=2) for _ in range(3)))
+    assert [claim.job.id for claims in taken for claim in claims.claims] == [high.id, last.id, early.id, low.id]
+    await asyncio.gather(*storing)
 
 
 async def test_claim_hands_out_job_and_bodies(store: Store) -> None:

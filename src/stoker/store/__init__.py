@@ -15,7 +15,7 @@ that holds them. What is changed rarely is written once for all databases: `team
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -189,8 +189,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class JobRows(Protocol):
     """Jobs, their bodies, streams and stories."""
 
-    async def submit(self, new: NewJob) -> Job:
-        """Store a job. A known idempotency key returns the job it made before, whatever `new` says.
+    def submit(self, new: NewJob) -> Awaitable[Job]:
+        """Store a job. Any claim that is called after this call finds it, though the answer may not have come yet. A known idempotency key returns the job it made before, whatever `new` says.
 
         Raises `Conflict`: `idempotency_mismatch` when the key came with another body within a day, `idempotency_job_gone` when
         the job it made is already forgotten.

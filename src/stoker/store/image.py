@@ -223,6 +223,8 @@ class Image:
         self.stops: defaultdict[WorkerId, dict[JobId, Stop]] = defaultdict(dict)
         self.heads: defaultdict[EndpointId, list[Head]] = defaultdict(list)
         """Waiting jobs in the order in which they are handed out."""
+        self.whole_heads: set[EndpointId] = set()
+        """Endpoints of whose waiting jobs none was left behind: what arrives now follows."""
         self.spare: defaultdict[EndpointId, int] = defaultdict(int)
         """How many of them are left when every take of this transaction has been given what it can begin at once."""
         self.queued: defaultdict[EndpointId, list[JobId]] = defaultdict(list)
@@ -261,10 +263,12 @@ class Image:
                 wanted[stored.worker.endpoint] = Wanted(others.jobs + jobs, others.ahead + ahead)
         return wanted
 
-    def add_head(self, endpoint: EndpointId, heads: Sequence[Head], wanted: Wanted) -> None:
-        """Waiting jobs in their order: at most `wanted.jobs`, and those that follow them."""
+    def add_head(self, endpoint: EndpointId, heads: Sequence[Head], wanted: Wanted, *, whole: bool = False) -> None:
+        """Waiting jobs in their order: at most `wanted.jobs`, and those that follow them; or the `whole` queue."""
         self.heads[endpoint] += heads
         self.spare[endpoint] = max(0, len(heads) - wanted.jobs)
+        if whole or len(heads) < wanted.jobs:
+            self.whole_heads.add(endpoint)
 
     def job_changes(self) -> Iterator[JobChange]:
         """Stored jobs that are others now."""
@@ -286,7 +290,16 @@ class Image:
         seq = next(self.new_seqs)
         self.new_jobs[new.job.id] = new
         self.jobs[new.job.id] = StoredJob(seq, new.job)
+        if new.job.endpoint in self.whole_heads:
+            self._follow(self.heads[new.job.endpoint], new)
         return seq
+
+    def _follow(self, heads: list[Head], new: NewJob) -> None:
+        """A take of this very transaction may be given the job, in its turn: normal priority goes before low."""
+        place = len(heads)
+        while not new.job.low_priority and place > 0 and self.jobs[heads[place - 1].job].job.low_priority:
+            place -= 1
+        heads.insert(place, Head(new.job.id, new.input, new.s3_config))
 
     def save_job(self, stored: StoredJob, after: Job) -> None:
         """The job is another now."""

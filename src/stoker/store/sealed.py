@@ -112,7 +112,8 @@ def _steps(place: Place, rows: Sequence[Row], reseal: Reseal) -> list[Step]:
         text = value.decode() if isinstance(value, bytes) else value
         new = _inside(text, context, reseal) if place.json else reseal(text, context)
         if new != text:
-            steps.append(Step(place.update, (new.encode() if isinstance(value, bytes) else new, number, value)))
+            values = (new.encode() if isinstance(value, bytes) else new, number, value)
+            steps.append(Step(place.update, values, of_jobs=place not in PLACES))
     return steps
 
 

@@ -25,6 +25,8 @@ class Step:
     values: Sequence[object]
     refusal: StokerError | None = None
     """Raised when no row was hit; None when that is all right."""
+    of_jobs: bool = False
+    """Whether it writes rows that an image may know."""
 
 
 class Tables(Protocol):

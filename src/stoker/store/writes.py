@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -27,8 +27,11 @@ T = TypeVar("T")
 class Writer(Protocol):
     """Carries operations to the database."""
 
-    async def run(self, work: Operation[T]) -> T:
-        """The operation's answer, once it is committed. Raises what it raised, or `Unavailable`."""
+    def run(self, work: Operation[T]) -> Awaitable[T]:
+        """The operation's answer, once it is committed. Operations are carried out in the order of the calls.
+
+        Raises what the operation raised, or `Unavailable`.
+        """
         ...
 
 
@@ -38,9 +41,9 @@ class JobWrites:
     def __init__(self, writer: Writer) -> None:
         self._write = writer.run
 
-    async def submit(self, new: NewJob) -> Job:
+    def submit(self, new: NewJob) -> Awaitable[Job]:
         """See `submissions`."""
-        return await self._write(Submit(new))
+        return self._write(Submit(new))
 
     async def claim(
         self,

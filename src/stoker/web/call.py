@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -64,8 +63,7 @@ class Call(ABC):
         """Call `tell` if the client closes the connection before it is answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a handler returns. Content is sent as it is, under the length it has."""
 
     status: int

@@ -30,6 +30,7 @@ class Exchange(Call):
     """A call that is answered by the connection it came from."""
 
     __slots__ = (
+        "_by_name",
         "_flow",
         "_headers",
         "_tell",
@@ -72,6 +73,7 @@ class Exchange(Call):
         self.response_complete = False
         self.disconnected = False
         self._headers = headers
+        self._by_name: dict[bytes, bytes] | None = None
         self._flow = flow
         self._write = write
         self._upload: Upload | None = None
@@ -79,11 +81,10 @@ class Exchange(Call):
 
     def header(self, name: str) -> str | None:
         """The first header of this name."""
-        wanted = name.encode("latin-1")
-        for key, value in self._headers:
-            if key == wanted:
-                return value.decode("latin-1")
-        return None
+        if self._by_name is None:
+            self._by_name = dict(reversed(self._headers))
+        value = self._by_name.get(name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body."""

@@ -16,9 +16,9 @@ from stoker.store import Counts, NewJob
 from stoker.store.room import WAITING_MOST
 from stoker.store.sqlite import SqliteStore, jobs
 from stoker.store.sqlite.connection import connect
-from stoker.store.sqlite.transaction import Outcome, Work, read, write
+from stoker.store.sqlite.transaction import Outcome, Session, Work, read
 from stoker.store.sqlite.tx import Tx
-from stoker.store.sqlite.writer import BATCH_MOST, Thread
+from stoker.store.sqlite.writer import BATCH_MOST, Writer
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AdvanceJob
 from tests.store.records import ENDPOINT, NOW, a_job
@@ -34,11 +34,16 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
 
 
 @pytest.fixture
-async def lane(connection: sqlite3.Connection) -> AsyncIterator[Thread]:
-    """A thread that writes."""
-    thread = Thread(connection, write, name="test")
-    yield thread
-    await thread.close()
+async def lane(connection: sqlite3.Connection) -> AsyncIterator[Writer]:
+    """What writes for an event loop."""
+    writer = Writer(connection, name="test")
+    yield writer
+    await writer.close()
+
+
+def write(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
+    """Carry out `works` in a transaction, by one who knows nothing yet."""
+    return Session(connection).write(works)
 
 
 def add(number: int) -> Callable[[Tx], int]:
@@ -152,22 +157,17 @@ def test_locked_file_is_unavailable(connection: sqlite3.Connection, tmp_path: Pa
 
 async def test_what_waits_shares_a_transaction(connection: sqlite3.Connection) -> None:
     """Operations that come together are committed together, in their order, never more than the most."""
-    sizes: list[int] = []
-
-    def measured(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
-        sizes.append(len(works))
-        return write(connection, works)
-
-    lane = Thread(connection, measured, name="test")
-    total = 3 * BATCH_MOST
-    assert await asyncio.gather(*(lane.run(add(number)) for number in range(total))) == [1] * total
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    lane = Writer(connection, name="test")
+    jobs = [a_job() for _ in range(3 * BATCH_MOST)]
+    assert await asyncio.gather(*(lane.run(submit(job)) for job in jobs)) == jobs
+    assert statements.count("COMMIT") == 3
+    assert connection.execute("SELECT id FROM jobs ORDER BY seq").fetchall() == [(job.id,) for job in jobs]
     await lane.close()
-    assert sum(sizes) == total
-    assert max(sizes) <= BATCH_MOST
-    assert len(sizes) < total / 10
 
 
-async def test_answers_go_to_their_callers(lane: Thread) -> None:
+async def test_answers_go_to_their_callers(lane: Writer) -> None:
     """Each caller gets the answer, or the error, of its own operation."""
 
     def answer(number: int) -> Callable[[Tx], int]:
@@ -184,12 +184,13 @@ async def test_answers_go_to_their_callers(lane: Thread) -> None:
 
 
 @pytest.mark.slow
-async def test_too_many_waiting(lane: Thread) -> None:
+async def test_too_many_waiting(lane: Writer) -> None:
     """The queue in front of the thread is bounded: beyond it callers are told to come back."""
-    waiting = [asyncio.ensure_future(lane.run(lambda _: None)) for _ in range(WAITING_MOST + BATCH_MOST + 1)]
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    refused = [answer for answer in answers if answer is not None]
-    assert all(isinstance(answer, Unavailable) and answer.code == "store_busy" for answer in refused)
+    waiting = [lane.run(lambda _: None) for _ in range(WAITING_MOST)]
+    with pytest.raises(Unavailable) as refused:
+        await lane.run(lambda _: 1)
+    assert refused.value.code == "store_busy"
+    await asyncio.gather(*waiting)
     assert await lane.run(lambda _: 1) == 1
 
 

@@ -14,7 +14,7 @@ from stoker.store import NewJob, Page, audit, credentials, sealed, teams, templa
 from stoker.store.claims import Take
 from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
-from stoker.store.sqlite.transaction import Work, write
+from stoker.store.sqlite.transaction import Session, Work
 from stoker.store.sqlite.tx import Tx
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AddWorker
@@ -52,7 +52,7 @@ def connection() -> Iterator[sqlite3.Connection]:
     """A furnished database with a ready worker, without threads."""
     connection = connect(MEMORY)
     run(connection, lambda tx: tx.execute("INSERT INTO teams VALUES (1, ?, 'one', 0)", (TEAM,)).rowcount)
-    run(connection, lambda tx: endpoints._add(tx, an_endpoint(), a_release(), ()))
+    run(connection, lambda tx: endpoints._add(tx, an_endpoint(), a_release()))
     run(connection, AddWorker(a_worker(), alive_max=1))
     yield connection
     connection.close()
@@ -60,7 +60,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def run(connection: sqlite3.Connection, *works: Work) -> None:
     """Carry out what must succeed."""
-    assert [outcome.error for outcome in write(connection, works)] == [None] * len(works)
+    assert [outcome.error for outcome in Session(connection).write(works)] == [None] * len(works)
 
 
 def statements() -> dict[str, str]:

@@ -77,7 +77,7 @@ class PostgresEndpoints:
         return [release_of(row) for row in await self._pool.read(lambda tx: tx.fetch(RELEASES, endpoint))]
 
 
-async def _add(tx: Connection, endpoint: Endpoint, release: Release, also: Sequence[Step]) -> None:
+async def _add(tx: Connection, endpoint: Endpoint, release: Release, also: Sequence[Step] = ()) -> None:
     await tx.execute(LOCK_TEAM, endpoint.team)
     await _check_name(tx, endpoint)
     await tx.execute(ADD, *endpoint_values(endpoint))

@@ -70,8 +70,9 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._open = True
 
-    async def run(self, work: Operation[T]) -> T:
-        """The answer, once it is committed. Work whose caller was cancelled is carried out all the same."""
+    def run(self, work: Operation[T]) -> Awaitable[T]:
+        """The answer, once it is committed. Work is carried out in the order of the calls, and all the same when its caller
+        was cancelled."""
         if not self._open:
             raise _closed()
         size = size_of(work)
@@ -80,7 +81,7 @@ class Lane:
         self._waiting.append(_Waiting(work, future, size))
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name="store-writer")
-        return await future
+        return future
 
     async def close(self) -> None:
         """Finish what waits and close the connection."""

@@ -205,8 +205,8 @@ async def _load_heads(tx: Connection, image: Image, needs: Needs) -> None:
     found: defaultdict[EndpointId, list[Head]] = defaultdict(list)
     for job, row in zip(_add_jobs(image, rows), rows, strict=True):
         found[image.jobs[job].job.endpoint].append(Head(job, row[JOB_WIDTH], row[JOB_WIDTH + 1]))
-    for endpoint, heads in found.items():
-        image.add_head(endpoint, heads, wanted[endpoint])
+    for endpoint in wanted:
+        image.add_head(endpoint, found[endpoint], wanted[endpoint])
 
 
 async def _count_alive(tx: Connection, image: Image, endpoints: set[EndpointId]) -> None:

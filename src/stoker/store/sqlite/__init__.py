@@ -1,29 +1,31 @@
 """The embedded store: one SQLite file, for a laptop and for a GPU box (design §1).
 
-Opened by `server.py`. All writing goes through one thread with one connection, which commits everything that waits in
-one transaction; reading goes through a second thread, beside it, on the last committed state.
+Opened by `server.py`. All writing goes through one connection: everything that waits is one transaction, which the event loop
+makes and a thread flushes. Reading goes through a second thread, beside it, on the last committed state; results, which are
+asked for most, are read at once.
 
     jobs, workers, endpoints, teams, parts ─ writer ─ transaction ─ load, save ─ rows, tx
-    (what is called)                         (the thread)           (an image of the rows)
+    (what is called)                         (who does it)          (an image of the rows)
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.sealed import Place, SealedRows
-from stoker.store.sqlite.connection import MEMORY, connect, connect_reader
+from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
 from stoker.store.sqlite.tables import SqliteTables
-from stoker.store.sqlite.transaction import read, write
+from stoker.store.sqlite.transaction import Session, read
 from stoker.store.sqlite.workers import SqliteWorkers
-from stoker.store.sqlite.writer import Inline, Lane, Thread
+from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 
@@ -37,10 +39,9 @@ JOBS: Final = Place(
 class SqliteStore:
     """`Store` on SQLite. It belongs to the event loop in which it was opened."""
 
-    def __init__(self, writer: Lane, reader: Lane) -> None:
-        self._writer = writer
-        self._reader = reader
-        self.jobs = SqliteJobs(writer, reader)
+    def __init__(self, writer: Lane, reader: Lane, results: Lane) -> None:
+        self._lanes = (results, reader, writer)
+        self.jobs = SqliteJobs(writer, reader, results)
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
         tables = SqliteTables(writer, reader)
@@ -59,18 +60,24 @@ class SqliteStore:
         `inline` works on the calling thread and has no threads of its own. Raises `Unavailable` when the file cannot be
         opened, `StokerError` when it is of a newer Stoker.
         """
+        connection = await asyncio.to_thread(connect, path)
         if inline:
-            connection = connect(path)
-            return cls(Inline(connection, write), Inline(connection, read))
-        writer = Thread(await asyncio.to_thread(connect, path), write, name="stoker-store-writer")
-        if path == MEMORY:
-            return cls(writer, writer)  # nobody else can open a database in memory
+            looking = Inline(connection, partial(read, connection))
+            return cls(Inline(connection, Session(connection).write), looking, looking)
+        if path == MEMORY:  # nobody else can open a database in memory
+            writer = Writer(connection, name="stoker-store-writer")
+            return cls(writer, writer, writer)
         try:
-            connection = await asyncio.to_thread(connect_reader, path)
+            reader, quick = [await asyncio.to_thread(connect_reader, path) for _ in range(2)]
+            beside = await asyncio.to_thread(connect_beside, path)
         except BaseException:
-            await writer.close()
+            connection.close()
             raise
-        return cls(writer, Thread(connection, read, name="stoker-store-reader"))
+        return cls(
+            Writer(connection, name="stoker-store-writer", beside=beside),
+            Reader(reader, name="stoker-store-reader"),
+            Inline(quick, partial(read, quick)),
+        )
 
     async def skew_ms(self, now_ms: int) -> int:
         """The file has the clock of its machine."""
@@ -78,8 +85,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Finish what was begun and close the file. Calls that come later raise `Unavailable`."""
-        await self._reader.close()
-        await self._writer.close()
+        for lane in self._lanes:
+            await lane.close()
 
 
 __all__ = ["MEMORY", "SqliteStore"]

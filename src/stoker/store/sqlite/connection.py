@@ -25,9 +25,9 @@ CACHE_KIB: Final = 32 * 1024
 """Pages each connection may keep; beyond it the system's file cache serves."""
 WAL_BYTES_MOST: Final = 64 * 1024 * 1024
 """To what the log is cut back after a burst."""
-CHECKPOINT_PAGES: Final = 8_000
-"""Pages in the log before they are copied to the database (32 MiB). The fewer copies, the more changes of a page share one; a
-start after a crash reads the log."""
+CHECKPOINT_PAGES: Final = 32_000
+"""Pages in the log before a commit copies them to the database (128 MiB), should that not have been done beside it
+(`checkpoints.py`). The fewer copies, the more changes of a page share one; a start after a crash reads the log."""
 STATEMENTS_KEPT: Final = 512
 """More than there are different statements, so that each is compiled once."""
 
@@ -82,6 +82,14 @@ def connect_reader(path: Path | str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise translated(error) from error
     return connection
+
+
+def connect_beside(path: Path | str) -> sqlite3.Connection:
+    """A connection for checkpoints. Raises `Unavailable`."""
+    try:
+        return _opened(path)
+    except sqlite3.Error as error:
+        raise translated(error) from error
 
 
 def _make_private(path: Path) -> None:

@@ -12,6 +12,7 @@ from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of
 from stoker.store.rows import release as release_of
 from stoker.store.sqlite.tables import carry_out
+from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx, insert
 from stoker.store.sqlite.writer import Lane
 from stoker.store.tables import Step
@@ -49,7 +50,7 @@ class SqliteEndpoints:
 
     async def update(self, endpoint: Endpoint, release: Release | None, *also: Step) -> None:
         """Guarded by the version it was made from."""
-        await self._writer.run(lambda tx: _update(tx, endpoint, release, also))
+        await self._writer.run(Unsettling(lambda tx: _update(tx, endpoint, release, also)))
 
     async def of_team(self, team: TeamId) -> Sequence[Endpoint]:
         """By name."""
@@ -74,7 +75,7 @@ class SqliteEndpoints:
         return [release_of(row) for row in await self._reader.run(lambda tx: tx.all(RELEASES, (endpoint,)))]
 
 
-def _add(tx: Tx, endpoint: Endpoint, release: Release, also: Sequence[Step]) -> None:
+def _add(tx: Tx, endpoint: Endpoint, release: Release, also: Sequence[Step] = ()) -> None:
     _check_name(tx, endpoint)
     tx.execute(ADD, endpoint_values(endpoint))
     tx.execute(ADD_RELEASE, release_values(release))

@@ -67,16 +67,17 @@ FORGET_KEYS: Final = """
 class SqliteJobs(JobWrites):
     """`JobRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane) -> None:
+    def __init__(self, writer: Lane, reader: Lane, results: Lane) -> None:
         super().__init__(writer)
         self._writer = writer
         self._reader = reader
+        self._results = results
 
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """See `results`."""
-        return await self._reader.run(FindResult(team, endpoint, job))
+        return await self._results.run(FindResult(team, endpoint, job))
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""

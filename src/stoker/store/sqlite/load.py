@@ -14,6 +14,7 @@ from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
 from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, Row, stop, stored_job, worker
+from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.tx import LARGE_BYTES, Tx, gathered
 
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"
@@ -51,27 +52,36 @@ QUEUED: Final = gathered(
 ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
 
 
-def load(tx: Tx, needs: Needs) -> Image:
+def load(tx: Tx, needs: Needs, known: Known) -> Image:
     """The image of what is needed; what is not there is missing in it."""
-    image = Image(_new_seqs(tx) if needs.new_jobs else iter(()))
+    image = Image(_new_seqs(tx, known) if needs.new_jobs else iter(()))
+    known.lend(image, needs)
     made = _load_keys(tx, image, needs)
-    _load_jobs(tx, image, needs.jobs | made)
+    _load_jobs(tx, image, (needs.jobs | made) - image.jobs.keys())
     for which in needs.queued:
         _load_queued(tx, image, which)
-    _load_workers(tx, image, needs.workers | _workers_of(image))
+    others = _workers_of(image) - image.workers.keys()
+    known.lend_workers(image, others)
+    _load_workers(tx, image, (needs.workers | others) - image.workers.keys())
     _load_running(tx, image, needs.held_by)
     _load_ahead(tx, image, needs)
     _load_stops(tx, image)
     for endpoint, wanted in image.heads_wanted(needs).items():
-        _load_head(tx, image, endpoint, wanted)
+        queue = known.queue(image, endpoint)
+        if queue is None:
+            _load_head(tx, image, endpoint, wanted)
+        else:
+            image.add_head(endpoint, queue, wanted, whole=True)
     for endpoint in needs.alive_of:
         image.alive[endpoint] = tx.all(ALIVE, (endpoint,))[0][0]
     return image
 
 
-def _new_seqs(tx: Tx) -> Iterator[int]:
+def _new_seqs(tx: Tx, known: Known) -> Iterator[int]:
     """There is one writer: nobody else takes the next number."""
-    return count(tx.all(LAST_JOB)[0][0] + 1)
+    if known.last_seq is None:
+        known.last_seq = tx.all(LAST_JOB)[0][0]
+    return count(known.last_seq + 1)
 
 
 def _load_keys(tx: Tx, image: Image, needs: Needs) -> set[JobId]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.tables import Step
@@ -22,7 +23,10 @@ class SqliteTables:
 
     async def change(self, *steps: Step) -> None:
         """With whatever else the writer has to do."""
-        await self._writer.run(lambda tx: carry_out(tx, steps))
+        if any(step.of_jobs for step in steps):
+            await self._writer.run(Unsettling(lambda tx: carry_out(tx, steps)))
+        else:
+            await self._writer.run(lambda tx: carry_out(tx, steps))
 
 
 def carry_out(tx: Tx, steps: Sequence[Step]) -> None:

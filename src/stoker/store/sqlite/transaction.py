@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from stoker.errors import StokerError
-from stoker.store.image import Needs, Operation
+from stoker.store.image import Image, Needs, Operation
 from stoker.store.sqlite.connection import passing, rollback, translated
+from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.load import load
-from stoker.store.sqlite.results import FindResult, find_results
+from stoker.store.sqlite.results import FindResult
 from stoker.store.sqlite.save import save
 from stoker.store.sqlite.tx import Tx
 
@@ -25,51 +27,114 @@ Function = Callable[[Tx], T]
 Work = Operation[Any] | Function[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a piece of work: its answer, or why there is none."""
 
     value: Any = None
     error: Exception | None = None
 
 
-def write(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
-    """Carry out `works` in one transaction and commit it; never raises.
+class Unsettling(Generic[T]):
+    """A function that changes rows which an image may know, such as the slots of an endpoint."""
 
-    When the machine fails (no space, I/O error, locked for too long) or the commit does, nothing of it has happened and
-    everybody gets the reason. When a statement is refused the work is done again one by one, to find out whose it was.
-    """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes = _carry_out(Tx(connection), works)
-        connection.execute("COMMIT")
-    except Exception as error:
-        rollback(connection)
+    def __init__(self, function: Function[T]) -> None:
+        self._function = function
+
+    def __call__(self, tx: Tx) -> T:
+        """Carry it out."""
+        return self._function(tx)
+
+
+class Session:
+    """The writing connection, and what is known of its rows."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._known = Known()
+        self._image: Image | None = None
+        """Of the open transaction."""
+        self._version = -1
+        """SQLite's number for what other connections wrote."""
+
+    def write(self, works: Sequence[Work]) -> list[Outcome]:
+        """Carry out `works` in one transaction and commit it; never raises.
+
+        When the machine fails (no space, I/O error, locked for too long) or the commit does, nothing of it has happened and
+        everybody gets the reason. When a statement is refused the work is done again one by one, to find out whose it was.
+        """
+        try:
+            outcomes = self._carry_out(works)
+        except Exception as error:
+            return self._failed(works, error)
+        return self.flush(works, outcomes)
+
+    def begin(self, works: Sequence[Work]) -> list[Outcome] | None:
+        """Carry out `works` in a transaction that is left open, for `flush` to commit.
+
+        None, and no transaction, when anything failed: `write` finds out what and whose it was.
+        """
+        try:
+            return self._carry_out(works)
+        except Exception:
+            self._undo()
+            return None
+
+    def flush(self, works: Sequence[Work], outcomes: list[Outcome]) -> list[Outcome]:
+        """Commit what `works` did; `outcomes` if that went well, else as `write`."""
+        try:
+            self.connection.execute("COMMIT")
+        except Exception as error:
+            return self._failed(works, error)
+        if self._image is not None:
+            self._known.keep(self._image)
+        return outcomes
+
+    def _failed(self, works: Sequence[Work], error: Exception) -> list[Outcome]:
+        self._undo()
         if passing(error) or len(works) == 1:
             return [Outcome(error=translated(error)) for _ in works]
-        return [outcome for work in works for outcome in write(connection, [work])]
-    return outcomes
+        return [outcome for work in works for outcome in self.write([work])]
 
+    def _undo(self) -> None:
+        rollback(self.connection)
+        self._known.forget()
 
-def _carry_out(tx: Tx, works: Sequence[Work]) -> list[Outcome]:
-    """Operations first, together; then the functions, which see what the operations wrote."""
-    outcomes: dict[int, Outcome] = {}
-    operations = [(place, work) for place, work in enumerate(works) if not callable(work)]
-    if operations:
+    def _carry_out(self, works: Sequence[Work]) -> list[Outcome]:
+        """Operations first, together; then the functions, which see what the operations wrote."""
+        tx = Tx(self.connection)
+        tx.execute("BEGIN IMMEDIATE")
+        self._image = None
+        outcomes: dict[int, Outcome] = {}
+        operations = {place: work for place, work in enumerate(works) if not callable(work)}
+        if operations:
+            self._operate(tx, operations, outcomes)
+        for place, work in enumerate(works):
+            if callable(work):
+                outcomes[place] = _apart(tx, work)
+                if isinstance(work, Unsettling):
+                    self._image = None
+                    self._known.forget()
+        return [outcomes[place] for place in range(len(works))]
+
+    def _operate(self, tx: Tx, operations: dict[int, Operation[Any]], outcomes: dict[int, Outcome]) -> None:
         needs = Needs()
-        for _, operation in operations:
+        for operation in operations.values():
             operation.need(needs)
-        image = load(tx, needs)
-        for place, operation in operations:
+        self._look_for_others(tx)
+        image = self._image = load(tx, needs, self._known)
+        for place, operation in operations.items():
             try:
                 outcomes[place] = Outcome(operation.decide(image))
             except StokerError as error:
                 outcomes[place] = Outcome(error=error)
         save(tx, image)
-    for place, work in enumerate(works):
-        if callable(work):
-            outcomes[place] = _apart(tx, work)
-    return [outcomes[place] for place in range(len(works))]
+
+    def _look_for_others(self, tx: Tx) -> None:
+        """Nobody else should write to the file. If somebody did, nothing is known any more."""
+        version = tx.all("PRAGMA data_version")[0][0]
+        if version != self._version:
+            self._version = version
+            self._known.forget()
 
 
 def _apart(tx: Tx, function: Function[Any]) -> Outcome:
@@ -89,26 +154,17 @@ def _apart(tx: Tx, function: Function[Any]) -> Outcome:
 def read(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
     """Carry out `works`, functions which only read, on one state of the database; never raises."""
     tx = Tx(connection)
+    several = len(works) > 1 or not isinstance(works[0], FindResult)
     try:
-        found = _find_results(tx, works)
-        others = len(found) < len(works)
-        if others:
+        if several:
             connection.execute("BEGIN")
-        outcomes = [found[place] if place in found else _looked(tx, work) for place, work in enumerate(works)]
-        if others:
+        outcomes = [_looked(tx, work) for work in works]
+        if several:
             connection.execute("COMMIT")
     except Exception as error:
         rollback(connection)
         return [Outcome(error=translated(error)) for _ in works]
     return outcomes
-
-
-def _find_results(tx: Tx, works: Sequence[Work]) -> dict[int, Outcome]:
-    wanted = {place: work for place, work in enumerate(works) if isinstance(work, FindResult)}
-    if not wanted:
-        return {}
-    results = find_results(tx, list(wanted.values()))
-    return {place: Outcome(result) for place, result in zip(wanted, results, strict=True)}
 
 
 def _looked(tx: Tx, work: Work) -> Outcome:

@@ -1,38 +1,49 @@
-"""Who carries work to a connection: a thread that takes all that waits at once, or the caller itself.
+"""Who carries work to a connection: the event loop and a thread in turns, a thread alone, or the caller itself.
 
-Called by the tables of contents (`jobs.py` and its neighbours). While a lane flushes one transaction to the disk the next work
-gathers; the flush is shared by all of them (D2). There is no timer: a lone one never waits for company.
+Called by the tables of contents (`jobs.py` and its neighbours). While one transaction is flushed to the disk the next work
+gathers; the flush is shared by all of them (D2). There is no timer: a lone one waits for company only while the event loop
+goes round twice, so that who is woken by it can come along.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Any, Final, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
 
 from stoker.errors import Unavailable
 from stoker.store.image import Operation
 from stoker.store.room import Room, size_of
-from stoker.store.sqlite.transaction import Function, Outcome, Work
+from stoker.store.sqlite.checkpoints import Checkpoints
+from stoker.store.sqlite.connection import BUSY_TIMEOUT_MS
+from stoker.store.sqlite.hand import Hand
+from stoker.store.sqlite.transaction import Function, Outcome, Session, Work, read
 
 T = TypeVar("T")
-Transact = Callable[[sqlite3.Connection, Sequence[Work]], list[Outcome]]
-"""`transaction.write` or `transaction.read`."""
+Transact = Callable[[Sequence[Work]], list[Outcome]]
+"""`Session.write`, or `transaction.read` of a connection."""
 
-BATCH_MOST: Final = 512
-"""Operations in one transaction: enough to share a flush, few enough that the first do not wait for the last."""
+BATCH_MOST: Final = 128
+"""Operations in one transaction: enough to share a flush, few enough that the event loop is back within milliseconds."""
+HEAVY_BYTES: Final = 256 * 1024
+"""Bodies in one transaction from which on the event loop leaves it to the thread."""
 
 
 class Lane(Protocol):
     """Carries work to a connection."""
 
-    async def run(self, work: Operation[T] | Function[T]) -> T:
-        """The answer, once it is committed. Raises what the work raised, or `Unavailable`."""
+    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+        """The answer, once it is committed. Work is carried out in the order of the calls, whoever awaits it.
+
+        Raises what the work raised, or `Unavailable`.
+        """
         ...
 
     async def close(self) -> None:
@@ -45,22 +56,21 @@ def _closed() -> Unavailable:
 
 
 class Inline:
-    """The caller itself: for simulations, whose clock jumps and who can have no threads."""
+    """The caller itself: for the shortest of reads, and for simulations, whose clock jumps and who can have no threads."""
 
     def __init__(self, connection: sqlite3.Connection, transact: Transact) -> None:
         self._connection = connection
         self._transact = transact
         self._open = True
 
-    async def run(self, work: Operation[T] | Function[T]) -> T:
-        """The answer; it never gives the event loop a turn."""
+    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+        """The answer, at once."""
         if not self._open:
             raise _closed()
-        (outcome,) = self._transact(self._connection, [work])
+        (outcome,) = self._transact([work])
         if outcome.error is not None:
             raise outcome.error
-        answer: T = outcome.value
-        return answer
+        return _Known(outcome.value)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -69,73 +79,68 @@ class Inline:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Known(Generic[T]):
+    """An answer that is there. Nobody needs to await it."""
+
+    answer: T
+
+    def __await__(self) -> Generator[None, None, T]:
+        yield from ()
+        return self.answer
+
+
+class _Waiting(msgspec.Struct, frozen=True):
     work: Work
     future: asyncio.Future[Any]
     size: int
 
 
-class Thread:
-    """A thread with a connection of its own, which serves the event loop that made it."""
+class _Shared(ABC):
+    """What waits is carried out together, one transaction after the other."""
 
-    def __init__(self, connection: sqlite3.Connection, transact: Transact, *, name: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, name: str) -> None:
         self._connection = connection
-        self._transact = transact
+        self._hand = Hand(name)
         self._loop = asyncio.get_running_loop()
         self._room = Room()
         self._waiting: deque[_Waiting] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._rung = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._open = True
-        # A daemon: an event loop that was abandoned without closing the store must not keep the process alive.
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
 
-    async def run(self, work: Operation[T] | Function[T]) -> T:
+    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
         """The answer. Work whose caller was cancelled is carried out all the same."""
         if not self._open:
             raise _closed()
-        waiting = _Waiting(work, self._loop.create_future(), size_of(work))
+        future: asyncio.Future[T] = self._loop.create_future()
+        waiting = _Waiting(work, future, size_of(work))
         self._room.enter(waiting.size)
         self._waiting.append(waiting)
-        self._ring()
-        answer: T = await waiting.future
-        return answer
+        if self._idle.is_set():
+            self._idle.clear()
+            self._loop.call_soon(self._loop.call_soon, self._next)
+        return future
 
     async def close(self) -> None:
         """Finish what waits and close the connection."""
-        self._open = False
-        self._ring()
-        await asyncio.to_thread(self._thread.join)
+        if self._open:
+            self._open = False
+            await self._idle.wait()
+            await self._hand.close()
+            self._connection.close()
 
-    def _ring(self) -> None:
-        """Wake the thread, once for all that waits."""
-        if not self._rung:
-            self._rung = True
-            self._bell.put(None)
+    @abstractmethod
+    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        """Begin with a batch; `_answer` is called when it is done."""
 
-    def _work(self) -> None:
-        last = False
-        while not last:
-            self._bell.get()
-            self._rung = False
-            last = not self._open  # whatever was let in before is served below
-            while batch := self._gather():
-                self._answer(batch, self._transact(self._connection, [waiting.work for waiting in batch]))
-        self._connection.close()
-
-    def _gather(self) -> list[_Waiting]:
+    def _next(self) -> None:
         """Everything that waits, up to the most."""
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MOST))]
+        if self._waiting:
+            self._carry_out([self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MOST))])
+        else:
+            self._idle.set()
 
     def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._resolve, batch, outcomes)
-        except RuntimeError:
-            # The loop was closed without closing the store: nobody is left who could be answered.
-            self._open = False
-
-    def _resolve(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._room.leave(waiting.size)
             if waiting.future.done():
@@ -144,3 +149,66 @@ class Thread:
                 waiting.future.set_exception(outcome.error)
             else:
                 waiting.future.set_result(outcome.value)
+        self._next()
+
+
+class Reader(_Shared):
+    """A thread that looks, with a connection of its own."""
+
+    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        works = [waiting.work for waiting in batch]
+        self._hand.do(partial(read, self._connection, works), partial(self._answer, batch))
+
+
+class Writer(_Shared):
+    """The event loop writes and a thread flushes.
+
+    Statements are short and follow each other closely. In a thread, each of them would wait for the interpreter's lock until
+    the event loop lets go of it; so only what takes long is left to the thread: flushes, large bodies, functions, and
+    whatever did not go well.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, name: str, beside: sqlite3.Connection | None = None) -> None:
+        """`beside` is a connection to the same file, for checkpoints."""
+        super().__init__(connection, name=name)
+        connection.execute("PRAGMA busy_timeout = 0")  # the event loop does not wait for other processes
+        self._session = Session(connection)
+        self._checkpoints = None if beside is None else Checkpoints(connection, beside)
+
+    async def close(self) -> None:
+        """Finish what waits and close the connection."""
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
+            self._checkpoints = None
+        await super().close()
+
+    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        works = [waiting.work for waiting in batch]
+        answer = partial(self._answer, batch)
+        outcomes = None if _is_heavy(batch) else self._session.begin(works)
+        if outcomes is None:
+            self._hand.do(partial(self._write_patiently, works), answer)
+        else:
+            self._hand.do(partial(self._session.flush, works, outcomes), answer)
+
+    def _next(self) -> None:
+        task = None if self._checkpoints is None else self._checkpoints.due()
+        if task is None:
+            super()._next()
+        else:
+            self._hand.do(task, lambda _: self._next())
+
+    def _write_patiently(self, works: Sequence[Work]) -> list[Outcome]:
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        outcomes = self._session.write(works)
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        return outcomes
+
+
+def _is_heavy(batch: Sequence[_Waiting]) -> bool:
+    size = 0
+    for waiting in batch:
+        size += waiting.size
+        if size >= HEAVY_BYTES or callable(waiting.work):
+            return True
+    return False

@@ -1,0 +1,104 @@
+"""What is known of the rows without asking: those that the last transactions had in hand.
+
+Called by `transaction.py`. There is one writer and one transaction at a time, so what a committed one leaves in its image is what
+the next would read. Jobs are known while a worker has them or while they are at the head of a short queue, workers while
+they are alive. What must stay true: whatever fails, and whatever is written past an image, makes it forgotten (`forget`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from stoker.ids import EndpointId, JobId, WorkerId
+from stoker.job import JobState
+from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
+
+ROWS_MOST: Final = 20_000
+"""Jobs and workers known at once."""
+HEAD_MOST: Final = 64
+"""Jobs of a queue that is known as a whole."""
+HEAD_BYTES: Final = 256 * 1024
+"""Their inputs."""
+_WITH_WORKER: Final = (JobState.RUNNING, JobState.AHEAD)
+
+
+class Known:
+    """Rows by their ids, and queues of which no job is left behind."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobId, StoredJob] = {}
+        self._workers: dict[WorkerId, StoredWorker] = {}
+        self._queues: dict[EndpointId, list[Head]] = {}
+        self.last_seq: int | None = None
+        """The number of the newest job."""
+
+    def forget(self) -> None:
+        """Everything."""
+        self._jobs.clear()
+        self._workers.clear()
+        self._queues.clear()
+        self.last_seq = None
+
+    def lend(self, image: Image, needs: Needs) -> None:
+        """Put into the image what is needed by its id and known."""
+        for job in needs.jobs:
+            stored = self._jobs.get(job)
+            if stored is not None:
+                image.jobs[job] = stored
+        self.lend_workers(image, needs.workers)
+
+    def lend_workers(self, image: Image, workers: Iterable[WorkerId]) -> None:
+        """Those that are known."""
+        for worker in workers:
+            stored = self._workers.get(worker)
+            if stored is not None and worker not in image.workers:
+                image.workers[worker] = stored
+
+    def queue(self, image: Image, endpoint: EndpointId) -> list[Head] | None:
+        """All waiting jobs of the endpoint, if that is known; they are among the image's jobs then."""
+        queue = self._queues.pop(endpoint, None)
+        for head in queue or ():
+            image.jobs.setdefault(head.job, self._jobs[head.job])
+        return queue
+
+    def keep(self, image: Image) -> None:
+        """The image's transaction was committed."""
+        if self.last_seq is not None:
+            self.last_seq += len(image.new_jobs)
+        if len(self._jobs) + len(self._workers) + len(image.jobs) + len(image.workers) > ROWS_MOST:
+            self.forget()
+            return
+        for worker, stored in image.workers.items():
+            if stored.worker.alive and stored.slots:
+                self._workers[worker] = stored
+            else:
+                self._workers.pop(worker, None)
+        for job, row in image.jobs.items():
+            if row.job.state in _WITH_WORKER:
+                self._jobs[job] = row
+            else:
+                self._jobs.pop(job, None)
+        for endpoint in image.whole_heads:
+            self._keep_queue(image, endpoint)
+        for endpoint in _unsettled(image):
+            for head in self._queues.pop(endpoint, ()):
+                self._jobs.pop(head.job, None)
+
+    def _keep_queue(self, image: Image, endpoint: EndpointId) -> None:
+        heads = [head for head in image.heads[endpoint] if image.jobs[head.job].job.state is JobState.QUEUED]
+        if len(heads) <= HEAD_MOST and sum(len(head.input) for head in heads) <= HEAD_BYTES:
+            self._queues[endpoint] = heads
+            self._jobs.update((head.job, image.jobs[head.job]) for head in heads)
+
+
+def _unsettled(image: Image) -> Iterator[EndpointId]:
+    """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
+    for new in image.new_jobs.values():
+        if new.job.endpoint not in image.whole_heads:
+            yield new.job.endpoint
+    for change in image.job_changes():
+        before, after = change.before.state, change.after.state
+        came, left = after is JobState.QUEUED, before is JobState.QUEUED
+        if before is not after and (came or (left and change.after.endpoint not in image.whole_heads)):
+            yield change.after.endpoint
