@@ -1,4 +1,4 @@
-"""Writes everything in the documentation that is generated: state machines, settings, routes, the command line.
+"""Writes everything in the documentation that is generated: state machines, settings, fields, routes, the command line.
 
     .venv/bin/python scripts/docs.py            rewrite what is stale
     .venv/bin/python scripts/docs.py --check    name what is stale, and fail if anything is
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from scripts import machines, routes
+from scripts import fields, machines, routes
 from stoker.cli import reference
 from stoker.config import CLIENT_VARIABLES, Settings
 
@@ -81,6 +81,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/reference/job-states.md": _parts_of(machines.JOB),
     "docs/reference/worker-states.md": _parts_of(machines.WORKER),
     "docs/reference/settings.md": {"settings": settings_table, "client variables": client_variables},
+    "docs/reference/endpoint.md": {"fields": fields.table},
     "docs/reference/routes.md": {"routes": routes.tables},
 }
 """Which parts of which page are generated, and by what."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, NotRequired, Self, TypedDict, cast
@@ -50,7 +50,7 @@ Params = Mapping[str, str | int | bool | None]
 
 
 class NamedJson(TypedDict):
-    """A reference to an endpoint."""
+    """A reference to an endpoint or a member."""
 
     id: str
     name: str
@@ -132,9 +132,13 @@ class EndpointJson(TypedDict):
     version: int
     release: ReleaseJson
     image: str
+    credential: str | None
+    entrypoint: str
     command: str
-    env: dict[str, str]
+    env: dict[str, str | dict[str, bool]]
     gpus_per_worker: int
+    cuda: str
+    http_port: int
     min_workers: int
     max_workers: int
     idle_timeout_s: int
@@ -144,7 +148,9 @@ class EndpointJson(TypedDict):
     ttl_ms: int
     retries: int
     retention_s: int
+    webhook: str
     deliver_ahead: int | str
+    paused_ms: int | None
     created_ms: int
     jobs: JobCountsJson
     workers: WorkerCountsJson
@@ -219,8 +225,13 @@ class KeyJson(TypedDict):
 
     id: str
     name: str
+    member: NamedJson
     scopes: list[str]
+    endpoints: list[str]
     created_ms: int
+    expires_ms: int | None
+    used_ms: int | None
+    old_until_ms: int | None
     revoked_ms: int | None
     secret: NotRequired[str]
 
@@ -381,13 +392,31 @@ class Client:
         """The team's API keys."""
         return cast(KeysJson, self._ask("GET", "/api/keys"))
 
-    def create_key(self, name: str, scopes: Sequence[str]) -> KeyJson:
+    def create_key(self, wish: Mapping[str, Any]) -> KeyJson:
         """Make a key; its secret is in this answer and nowhere else."""
-        return cast(KeyJson, self._ask("POST", "/api/keys", {"name": name, "scopes": list(scopes)}))
+        return cast(KeyJson, self._ask("POST", "/api/keys", wish))
+
+    def rotate_key(self, key: str, *, grace_s: int) -> KeyJson:
+        """Give a key a new secret; it is in this answer and nowhere else."""
+        return cast(KeyJson, self._ask("POST", f"/api/keys/{_segment(key)}/rotate", {"grace_s": grace_s}))
 
     def revoke_key(self, key: str) -> KeyJson:
         """Make a key useless."""
         return cast(KeyJson, self._ask("DELETE", f"/api/keys/{_segment(key)}"))
+
+    # what has no method of its own
+
+    def ask(
+        self,
+        method: str,
+        *path: str,
+        body: Mapping[str, Any] | None = None,
+        params: Params | None = None,
+        patience_s: int = 0,
+    ) -> dict[str, Any]:
+        """The answer of `/api/…`, made of these segments: for routes whose answers are only printed."""
+        whole = "/".join(["/api", *map(_segment, path)])
+        return cast(dict[str, Any], self._ask(method, whole, body, params=params, wait_s=patience_s))
 
     # how it is said
 

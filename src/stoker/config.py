@@ -69,6 +69,16 @@ class Settings(BaseModel):
     bootstrap_key: SecretStr | None = Field(
         None, description="The admin API key that the first start creates; empty: a random one, printed once."
     )
+    secrets_key: SecretStr | None = Field(
+        None,
+        description="The key that seals secrets in the database, 32 bytes in base64; several, with commas between them, while one "
+        "replaces another. Empty: the file `secrets_key_file`. Shown nowhere.",
+    )
+    secrets_key_file: Path | None = Field(
+        None,
+        description="The file with that key; empty: `secrets.key` in the data directory, which the first start makes. All servers on "
+        "a database need the same. Without it secrets cannot be read: keep a copy, apart from those of the database.",
+    )
     input_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest submitted job, in bytes.")
     output_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest output of a job, in bytes.")
     part_bytes_max: int = Field(1024 * 1024, ge=1024, description="Largest part of a stream, in bytes.")

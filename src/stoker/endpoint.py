@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from stoker.errors import InvalidInput
-from stoker.ids import EndpointId, ReleaseId, TeamId
+from stoker.ids import CredentialId, EndpointId, MemberId, ReleaseId, TeamId, TemplateId
 
 
 class PolicyType(StrEnum):
@@ -36,6 +36,18 @@ class Policy:
     value: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that nobody is shown."""
+
+    sealed: str
+    """As the vault sealed it; its text is safe to store."""
+
+
+Env = Mapping[str, str | Secret]
+"""Environment variables of workers by name."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
     """What a worker executes."""
@@ -44,10 +56,38 @@ class Release:
     endpoint: EndpointId
     number: int
     image: str
+    credential: CredentialId | None = None
+    """With which the image is pulled."""
+    entrypoint: str = ""
+    """Put before the command; empty: what the image says."""
     command: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Env = field(default_factory=dict)
     gpus_per_worker: int = 0
+    cuda: str = ""
+    """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
+    http_port: int = 0
+    """Where the worker's own HTTP server listens; 0 when it has none."""
+    made_by: MemberId | None = None
+    """None for what was made before there were members."""
     created_ms: int
+
+    @property
+    def program(self) -> str:
+        """Entrypoint and command in one line, for runtimes that start a program."""
+        return f"{self.entrypoint} {self.command}".strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """Fields of an endpoint under a name, to make endpoints from."""
+
+    id: TemplateId
+    team: TeamId
+    name: str
+    fields: Mapping[str, Any]
+    """As they are stored, in JSON: a secret value of `env` is `{"sealed": TEXT}`."""
+    created_ms: int
+    updated_ms: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +109,15 @@ class Endpoint:
     ttl_ms: int = 86_400_000
     retries: int = 1
     retention_s: int = 21_600
+    webhook: str = ""
+    """Told the end of jobs that name no webhook themselves; empty for none."""
     deliver_ahead: int | None = None
     """Jobs that a worker may get besides those that it can begin at once; None for as many as are good, 0 for none."""
     version: int = 1
     """Counts the changes: a change names the version it was made from."""
     created_ms: int
+    paused_ms: int | None = None
+    """Since when its queue is kept and no worker runs."""
     deleted_ms: int | None = None
 
     def answers_to(self, word: str) -> bool:
@@ -102,6 +146,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
     "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
+    "http_port": Range(0, 65_535, "port", "0 is none; 2222 to 2224 are taken, as on Novita"),
     "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
 }
 
@@ -109,16 +154,49 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "name": 220,
     "app_name": 63,
     "image": 511,
+    "entrypoint": 2_047,
     "command": 2_047,
+    "cuda": 100,
+    "webhook": 2_048,
     "env": 100,
     "env value": 32_768,
 }
 """The most characters of each text; for `env` the most variables."""
+PORTS_TAKEN: Final = range(2_222, 2_225)
+"""Not for `http_port`, as on Novita."""
+OF_RELEASE: Final = (
+    "image",
+    "credential",
+    "entrypoint",
+    "command",
+    "env",
+    "gpus_per_worker",
+    "cuda",
+    "http_port",
+)
+"""Fields whose change makes a release."""
+OF_ENDPOINT: Final = (
+    "name",
+    "app_name",
+    "min_workers",
+    "max_workers",
+    "idle_timeout_s",
+    "slots",
+    "policy",
+    "execution_timeout_ms",
+    "ttl_ms",
+    "retries",
+    "retention_s",
+    "webhook",
+    "deliver_ahead",
+)
+"""Fields that change in place."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)")
+_CUDA = re.compile(r"(>=)?[0-9]{1,2}\.[0-9]{1,2}|[0-9]{1,2}\.[0-9]{1,2}(, ?[0-9]{1,2}\.[0-9]{1,2})+")
 _MODE_SWITCHES = re.compile(r"RUNPOD_(REALTIME_PORT|REALTIME_CONCURRENCY|USE_CORE|CORE_PATH|SLS_CORE)")
 
 
@@ -154,8 +232,12 @@ def check(endpoint: Endpoint, release: Release) -> None:
     _check_text("image", release.image)
     if not release.image:
         raise InvalidInput("image is empty", field="image", next_step="name an image, for example dir:examples/hello")
-    _check_text("command", release.command)
+    for name in ("entrypoint", "command", "cuda"):
+        _check_text(name, getattr(release, name))
     _check_env(release.env)
+    _check_cuda(release.cuda)
+    _check_port(release.http_port)
+    _check_webhook(endpoint.webhook)
 
 
 def _check_text(name: str, value: str) -> None:
@@ -177,7 +259,32 @@ def _check_names(endpoint: Endpoint) -> None:
         raise InvalidInput("app_name may use lower-case letters, digits and hyphens", field="app_name")
 
 
-def _check_env(env: Mapping[str, str]) -> None:
+def _check_cuda(cuda: str) -> None:
+    if cuda and not _CUDA.fullmatch(cuda):
+        raise InvalidInput(
+            f"cuda is '{cuda}'; it must be empty, versions such as '12.4, 12.6', or a least one such as '>=12.4'",
+            field="cuda",
+        )
+
+
+def _check_port(port: int) -> None:
+    check_range("http_port", port)
+    if port in PORTS_TAKEN:
+        raise InvalidInput(
+            f"http_port is {port}; {PORTS_TAKEN.start} to {PORTS_TAKEN.stop - 1} are taken",
+            code="out_of_range",
+            field="http_port",
+            next_step="choose a value from 1 to 65535 except these, for example 8000",
+        )
+
+
+def _check_webhook(url: str) -> None:
+    _check_text("webhook", url)
+    if url and not (url.startswith(("http://", "https://")) and url.isprintable()):
+        raise InvalidInput("webhook must be an http or https URL", field="webhook")
+
+
+def _check_env(env: Env) -> None:
     if len(env) > TEXT_MOST["env"]:
         raise InvalidInput(f"env has {len(env)} variables; at most {TEXT_MOST['env']} are allowed", field="env")
     for name, value in env.items():
@@ -190,9 +297,31 @@ def _check_env(env: Mapping[str, str]) -> None:
                 field=f"env.{name}",
                 next_step=f"remove {name}",
             )
+        if isinstance(value, str):  # a secret is checked before it is sealed
+            check_env_value(name, value)
+
+
+def check_env_value(name: str, value: str) -> None:
+    """Raise `InvalidInput`, which does not quote it, for what cannot be the value of an environment variable."""
+    try:
         _check_text("env value", value)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field=f"env.{name}") from None
 
 
 def same_work(one: Release, other: Release) -> bool:
     """Whether workers of both releases would execute the same."""
-    return replace(one, id=other.id, number=other.number, created_ms=other.created_ms) == other
+    return all(getattr(one, name) == getattr(other, name) for name in OF_RELEASE)
+
+
+def cuda_allows(wanted: str, offered: str) -> bool:
+    """Whether a driver that offers CUDA up to version `offered` will do. What is not known is given the benefit of the doubt."""
+    if not wanted or not offered:
+        return True
+    if wanted.startswith(">="):
+        return _version(offered) >= _version(wanted.removeprefix(">="))
+    return any(_version(offered) >= _version(one) for one in wanted.split(","))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.strip().split("."))

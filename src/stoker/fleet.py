@@ -17,6 +17,8 @@ from typing import Final
 import structlog
 
 from stoker import ids
+from stoker.catalog.credentials import login
+from stoker.catalog.sealing import opened
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, StokerError, Unavailable
@@ -27,6 +29,7 @@ from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, Wo
 from stoker.scaling import Plan, Snapshot, WorkerView
 from stoker.signals import Signals
 from stoker.store import Decision, Held, Store, StoryLine
+from stoker.vault import NO_VAULT, Vault
 from stoker.worker import (
     Drained,
     Emptied,
@@ -70,12 +73,21 @@ class FleetTerms:
 class Fleet:
     """Operations on workers."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, terms: FleetTerms) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        terms: FleetTerms,
+        vault: Vault = NO_VAULT,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._runtime = runtime
         self._terms = terms
+        self._vault = vault
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
         self._stopping: set[WorkerId] = set()
         self._decided: dict[EndpointId, tuple[str, str, int]] = {}
@@ -101,6 +113,7 @@ class Fleet:
             slots=endpoint.slots,
             policy=endpoint.policy,
             deleted=endpoint.deleted_ms is not None,
+            paused=endpoint.paused_ms is not None,
             queued=counts.queued,
             queued_low=counts.queued_low,
             oldest_queued_ms=await self._store.jobs.oldest_queued_ms(endpoint.id),
@@ -178,15 +191,8 @@ class Fleet:
             gpus=gpus,
             decided_ms=self._clock.now_ms(),
         )
-        spec = WorkerSpec(
-            worker=worker.id,
-            image=release.image,
-            command=release.command,
-            env=worker_environment(worker, token, self._terms, release.env),
-            gpus=gpus,
-        )
         start = asyncio.Event()
-        task = asyncio.create_task(self._start(worker, spec, start), name=f"launch {worker.id}")
+        task = asyncio.create_task(self._start(worker, release, token, start), name=f"launch {worker.id}")
         self._launching[worker.id] = task
         task.add_done_callback(lambda _done: self._launching.pop(worker.id, None))
         if not await self._store.workers.add(worker, alive_max=endpoint.max_workers):
@@ -201,10 +207,10 @@ class Fleet:
         capacity = await self._runtime.capacity()
         return reserve(capacity.gpus, await self._reserved(), release.gpus_per_worker)
 
-    async def _start(self, worker: Worker, spec: WorkerSpec, start: asyncio.Event) -> None:
+    async def _start(self, worker: Worker, release: Release, token: str, start: asyncio.Event) -> None:
         await start.wait()
         try:
-            await self._runtime.launch(spec)
+            await self._runtime.launch(await self._spec(worker, release, token))
         except StokerError as error:
             log.warning("launch_failed", worker=worker.id, error=error.message)
             await self._advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
@@ -213,6 +219,20 @@ class Fleet:
             step = await self._advance(worker, Launched(at_ms=self._clock.now_ms()))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                 await self._stop_in_runtime(worker.id, grace_s=0)
+
+    async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
+        """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened."""
+        env = await opened(self._vault, worker.team, release.env)
+        named = release.credential
+        return WorkerSpec(
+            worker=worker.id,
+            image=release.image,
+            login=None if named is None else await login(self._store, self._vault, worker.team, named),
+            entrypoint=release.entrypoint,
+            command=release.command,
+            env=worker_environment(worker, token, self._terms, env),
+            gpus=worker.gpus,
+        )
 
     # ── ending ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

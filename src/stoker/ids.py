@@ -12,7 +12,10 @@ import secrets
 from typing import NewType
 
 TeamId = NewType("TeamId", str)
+MemberId = NewType("MemberId", str)
 KeyId = NewType("KeyId", str)
+CredentialId = NewType("CredentialId", str)
+TemplateId = NewType("TemplateId", str)
 EndpointId = NewType("EndpointId", str)
 ReleaseId = NewType("ReleaseId", str)
 JobId = NewType("JobId", str)
@@ -28,6 +31,21 @@ def _draw(length: int) -> str:
 def new_team_id() -> TeamId:
     """`team-` and twelve characters."""
     return TeamId(f"team-{_draw(12)}")
+
+
+def new_member_id() -> MemberId:
+    """`mem-` and twelve characters."""
+    return MemberId(f"mem-{_draw(12)}")
+
+
+def new_credential_id() -> CredentialId:
+    """`cred-` and twelve characters."""
+    return CredentialId(f"cred-{_draw(12)}")
+
+
+def new_template_id() -> TemplateId:
+    """`tpl-` and twelve characters."""
+    return TemplateId(f"tpl-{_draw(12)}")
 
 
 def new_key_id() -> KeyId:

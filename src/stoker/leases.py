@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from stoker.backlog import Backlog
 from stoker.clock import Clock
@@ -21,6 +22,7 @@ from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
+from stoker.vault import JOBS, NO_VAULT, Vault
 from stoker.worker import Drained, Pinged, ReportedUnhealthy, WorkerReason, WorkerState
 
 POLL_S: Final = 5.0
@@ -56,7 +58,15 @@ class Leases:
     """Operations of workers on jobs."""
 
     def __init__(
-        self, store: Store, clock: Clock, signals: Signals, *, hold_s: float, lease_s: float, output_bytes_max: int
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        *,
+        hold_s: float,
+        lease_s: float,
+        output_bytes_max: int,
+        vault: Vault = NO_VAULT,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -64,6 +74,7 @@ class Leases:
         self._hold_s = hold_s
         self._lease_ms = int(lease_s * 1000)
         self._output_bytes_max = output_bytes_max
+        self._vault = vault
         self._callers: dict[str, Caller] = {}
         self._backlog = Backlog(store, clock)
 
@@ -102,7 +113,7 @@ class Leases:
                 answer = await self._claim(caller, limit, sdk, holds_none=believed)
                 believed = False  # it said so when it asked, not now
                 if answer.claims:
-                    return answer.claims
+                    return await self._opened(answer.claims)
                 if not answer.worker.takes_jobs or answer.full:
                     ear.leave(queue_key(caller.endpoint))
                 if answer.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
@@ -112,6 +123,17 @@ class Leases:
                     return ()
                 await ear.wait(min(left_s, POLL_S))
         return ()
+
+    async def _opened(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """The same with what was sealed of them; most have nothing. Raises `Unavailable`: then nobody confirms the delivery."""
+        if all(claim.s3_config is None for claim in claims):
+            return claims
+        return [await self._open(claim) for claim in claims]
+
+    async def _open(self, claim: Claim) -> Claim:
+        if claim.s3_config is None:
+            return claim
+        return replace(claim, s3_config=(await self._vault.open(claim.s3_config.decode(), JOBS)).encode())
 
     async def _claim(self, caller: Caller, limit: int, sdk: str, *, holds_none: bool) -> Claims:
         now_ms = self._clock.now_ms()

@@ -20,6 +20,7 @@ from stoker.ids import EndpointId, JobId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
+from stoker.vault import JOBS, NO_VAULT, Vault
 from stoker.why import Why, explain_end, explain_job
 
 POLL_S = 2.0
@@ -47,7 +48,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Queue:
     """Operations of clients on jobs."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals) -> None:
+    def __init__(self, store: Store, clock: Clock, signals: Signals, vault: Vault = NO_VAULT) -> None:
+        self._vault = vault
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -75,8 +77,8 @@ class Queue:
             NewJob(
                 job=job,
                 input=submission.input,
-                webhook=submission.webhook,
-                s3_config=submission.s3_config,
+                webhook=submission.webhook or endpoint.webhook or None,
+                s3_config=self._sealed(submission.s3_config),
                 idempotency_key=submission.idempotency_key,
                 body_hash=submission.body_hash,
             )
@@ -91,11 +93,14 @@ class Queue:
             self._signals.scale(endpoint.id)
         return stored
 
+    def _sealed(self, s3_config: bytes | None) -> bytes | None:
+        return None if s3_config is None else self._vault.seal(s3_config.decode(), JOBS).encode()
+
     async def status(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result:
         """The job as it stands. Raises `NotFound`."""
         result = await self._store.jobs.result(team, endpoint, job)
         if result is None or _expired(result.job, self._clock.now_ms()):
-            raise _no_such_job(job)
+            raise no_such_job(job)
         if result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT):
             return replace(result, error=explain_end(result.job, await self._store.jobs.story(job)))
         return result
@@ -185,7 +190,7 @@ class Queue:
     async def _read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, bytes_max: int) -> Parts:
         parts = await self._store.jobs.read_parts(team, endpoint, job, bytes_max=bytes_max)
         if parts is None or _expired(parts.job, self._clock.now_ms()):
-            raise _no_such_job(job)
+            raise no_such_job(job)
         if parts.closed and parts.job.state is JobState.CANCELLED:
             raise NotFound(
                 "the job was cancelled and its stream has ended",
@@ -216,7 +221,8 @@ class Queue:
         return explain_job(result.job, error=result.error, decision=decision, ahead=await self.position(result.job))
 
 
-def _no_such_job(job: JobId) -> NotFound:
+def no_such_job(job: JobId) -> NotFound:
+    """The refusal for a job that does not exist to who asks."""
     return NotFound(
         f"there is no job '{job}' here",
         code="job_not_found",
@@ -260,4 +266,4 @@ def _is_url(text: str) -> bool:
     return len(text) <= WEBHOOK_MOST and text.startswith(("http://", "https://")) and text.isprintable()
 
 
-__all__ = ["Queue", "Submission"]
+__all__ = ["Queue", "Submission", "no_such_job"]

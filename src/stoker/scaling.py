@@ -53,6 +53,7 @@ class Reason(StrEnum):
     LOW_PRIORITY = "low_priority"
     DELAY_ALLOWED = "delay_allowed"
     BELOW_MIN = "below_min"
+    PAUSED = "paused"
     DELETED = "deleted"
 
 
@@ -82,6 +83,7 @@ class Snapshot:
     slots: int
     policy: Policy
     deleted: bool = False
+    paused: bool = False
     queued: int = 0
     """Jobs that wait and count for scaling up."""
     queued_low: int = 0
@@ -170,6 +172,8 @@ def decide(snapshot: Snapshot) -> Plan:
     leaving = _drain_outdated(snapshot)
     if snapshot.deleted:
         return Plan(wanted=0, reason=Reason.DELETED, text="the endpoint was deleted", drain=leaving)
+    if snapshot.paused:
+        return Plan(wanted=0, reason=Reason.PAUSED, text="the endpoint is paused: its queue is kept", drain=leaving)
     fleet = _fleet(snapshot)
     asked = wanted_by_load(snapshot)
     wanted = min(max(asked, snapshot.min_workers), snapshot.max_workers)
@@ -335,15 +339,17 @@ def _surplus(snapshot: Snapshot, ready: int, wanted: int) -> int:
 
 
 def _drain_outdated(snapshot: Snapshot) -> tuple[Drain, ...]:
-    """Workers of an old release, or of a deleted endpoint: they finish what they hold and go."""
+    """Workers of an old release, or of an endpoint that was deleted or paused: they finish what they hold and go."""
     if snapshot.deleted:
         reason, text = WorkerReason.ENDPOINT_DELETED, "the endpoint was deleted"
+    elif snapshot.paused:
+        reason, text = WorkerReason.ENDPOINT_PAUSED, "the endpoint was paused"
     else:
         reason, text = WorkerReason.NEW_RELEASE, "the endpoint has a newer release"
     return tuple(
         Drain(worker=worker.id, reason=reason, text=text)
         for worker in _first_to_go(snapshot.workers)
-        if _serves(worker) and (snapshot.deleted or not worker.current)
+        if _serves(worker) and (snapshot.deleted or snapshot.paused or not worker.current)
     )
 
 

@@ -26,7 +26,9 @@ import structlog
 import uvicorn
 from fastapi import APIRouter
 
+from stoker import keyring
 from stoker.catalog import Catalog, Defaults
+from stoker.catalog.teams import Teams
 from stoker.clock import Clock, SystemClock
 from stoker.config import Settings
 from stoker.errors import Conflict, Unavailable
@@ -38,6 +40,7 @@ from stoker.loops.duty import SKEW_MOST_MS, Duty
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.queue import Queue
+from stoker.registries import HttpRegistries
 from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.runtimes.process import ProcessRuntime
@@ -45,6 +48,7 @@ from stoker.signals import Signals
 from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
+from stoker.vault.aes import AesVault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.jobs import JobRoutes
@@ -59,6 +63,8 @@ log = structlog.get_logger()
 KEEP_ALIVE_S = 75
 CLOCK_EVERY_S = 30.0
 """How often the clock is compared with the database's."""
+SECRETS_EVERY_S = 30.0
+"""How often a server looks whether another key seals secrets."""
 HTTP_STOP_S = 5
 """How long open requests may take to end after the workers are gone."""
 
@@ -84,11 +90,14 @@ class _Http(uvicorn.Server):
 class Server:
     """A running server."""
 
-    def __init__(self, settings: Settings, store: Store, listener: socket.socket, lock: TextIO | None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, vault: AesVault, listener: socket.socket, lock: TextIO | None
+    ) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
         """Set on the first start, when a key was made and not chosen by the settings."""
         self._store = store
+        self._vault = vault
         self._listener = listener
         self._lock = lock
         self._signals = Signals()
@@ -96,9 +105,15 @@ class Server:
         self._shared = bool(settings.database)
         self._name = secrets.token_hex(8) if self._shared else "the only one"  # which a restart goes on being
         self._runtime = _runtime(settings, self._signals)
-        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms())
+        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms(), vault)
         self._catalog = Catalog(
-            store, self._clock, self._signals, self._runtime, Defaults(retention_s=settings.retention_s)
+            store,
+            self._clock,
+            self._signals,
+            self._runtime,
+            Defaults(retention_s=settings.retention_s),
+            vault=vault,
+            registries=HttpRegistries(),
         )
         kind = "none" if isinstance(self._runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
@@ -115,9 +130,9 @@ class Server:
         lock, listener = await asyncio.to_thread(_settle, settings)
         store = await _open_store(settings)
         await _check_clock(store, SystemClock())
-        server = cls(settings, store, listener, lock)
+        server = cls(settings, store, await _open_vault(store, settings), listener, lock)
         chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-        made = await server._catalog.bootstrap(chosen)
+        made = await server._catalog.teams.bootstrap(chosen)
         server.new_admin_key = made if chosen is None else None
         await server._start_tasks()
         return server
@@ -126,6 +141,7 @@ class Server:
         self._accepting = True
         self._signals.on_duty = not self._shared
         self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
+        self._tasks.append(asyncio.create_task(keep_going("secrets", self._follow_secrets), name="secrets"))
         if self._shared:
             self._tasks.append(asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"))
         if self._shared and self.settings.database_listen:
@@ -175,6 +191,11 @@ class Server:
         if (abs(skew_ms) > SKEW_MOST_MS) is not self._skewed:
             self._skewed = not self._skewed
             log.error("clock_skew", skew_ms=skew_ms, most_ms=SKEW_MOST_MS, serving=not self._skewed)
+
+    async def _follow_secrets(self) -> None:
+        """The key that seals is rotated by a command, while servers run."""
+        await asyncio.sleep(SECRETS_EVERY_S)
+        await keyring.follow(self._store, self._vault)
 
     @property
     def url(self) -> str:
@@ -251,7 +272,7 @@ class Server:
 
     def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
         limits = self.settings
-        queue = Queue(self._store, self._clock, self._signals)
+        queue = Queue(self._store, self._clock, self._signals, self._vault)
         leases = Leases(
             self._store,
             self._clock,
@@ -259,6 +280,7 @@ class Server:
             hold_s=limits.hold_s,
             lease_s=limits.lease_s,
             output_bytes_max=limits.output_bytes_max,
+            vault=self._vault,
         )
         jobs = (queue, self._catalog, self._fleet)
         largest = limits.input_bytes_max
@@ -302,6 +324,15 @@ async def _check_clock(store: Store, clock: Clock) -> None:
             code="clock_skew",
             next_step="set the clocks right (NTP on both machines), then start again",
         )
+
+
+async def _open_vault(store: Store, settings: Settings) -> AesVault:
+    """What opens the secrets of this database. Raises `StokerError` with the next step when the key does not fit."""
+    try:
+        return await keyring.open_vault(store, keyring.key_source(settings), SystemClock().now_ms())
+    except BaseException:
+        await store.close()
+        raise
 
 
 async def _open_store(settings: Settings) -> Store:
@@ -409,6 +440,35 @@ def migrate(settings: Settings) -> None:
 async def _migrate(settings: Settings) -> None:
     store = await _open_store(settings)
     await store.close()
+
+
+def rotate_secrets(settings: Settings) -> keyring.Rotation:
+    """Seal the secrets of the database with another key; servers may run. Raises `StokerError`."""
+    _configure_logging(settings)
+    return asyncio.run(_rotate_secrets(settings))
+
+
+async def _rotate_secrets(settings: Settings) -> keyring.Rotation:
+    store = await _open_store(settings)
+    try:
+        return await keyring.rotate(store, keyring.key_source(settings), SystemClock().now_ms())
+    finally:
+        await store.close()
+
+
+def create_team(settings: Settings, name: str, owner: str) -> tuple[str, str]:
+    """A new team with an owner: its id, and the secret of that one's key. Servers may run. Raises `StokerError`."""
+    _configure_logging(settings)
+    return asyncio.run(_create_team(settings, name, owner))
+
+
+async def _create_team(settings: Settings, name: str, owner: str) -> tuple[str, str]:
+    store = await _open_store(settings)
+    try:
+        team, secret = await Teams(store, SystemClock()).create(name, owner)
+        return team.id, secret
+    finally:
+        await store.close()
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -46,6 +46,7 @@ class WorkerReason(StrEnum):
     SCALED_DOWN = "scaled_down"
     NEW_RELEASE = "new_release"
     ENDPOINT_DELETED = "endpoint_deleted"
+    ENDPOINT_PAUSED = "endpoint_paused"
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
     REFRESH_ASKED = "refresh_asked"

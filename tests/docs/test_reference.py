@@ -37,6 +37,10 @@ ANSWERED, START, COMMAND = "## What the server answers", "## What keeps", "## Wh
 AT_START: Final = {
     "invalid_setting",
     "clock_skew",
+    "secrets_key_missing",
+    "secrets_key_mismatch",
+    "secrets_key_alone",
+    "invalid_secrets_key",
     "data_dir_in_use",
     "address_in_use",
     "sqlite_too_old",

@@ -13,6 +13,7 @@ BROUGHT_ALONG = {
     WorkerReason.SCALED_DOWN,
     WorkerReason.NEW_RELEASE,
     WorkerReason.ENDPOINT_DELETED,
+    WorkerReason.ENDPOINT_PAUSED,
     WorkerReason.SERVER_STOPPING,
     WorkerReason.REFRESH_ASKED,
     WorkerReason.JOB_NOT_STOPPED,

@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 
-from stoker.endpoint import LIMITS, TEXT_MOST, Endpoint, Policy, PolicyType, Release, check, check_range, same_work
+from stoker.endpoint import (
+    LIMITS,
+    OF_ENDPOINT,
+    OF_RELEASE,
+    TEXT_MOST,
+    Endpoint,
+    Policy,
+    PolicyType,
+    Release,
+    Secret,
+    check,
+    check_range,
+    cuda_allows,
+    same_work,
+)
 from stoker.errors import InvalidInput
 from stoker.ids import EndpointId, ReleaseId, TeamId
 
@@ -24,9 +38,9 @@ def with_value(name: str, value: int) -> tuple[Endpoint, Release]:
     endpoint = replace(ENDPOINT, max_workers=LIMITS["max_workers"].most) if name == "min_workers" else ENDPOINT
     if name == "policy.value":
         return replace(endpoint, policy=Policy(value=value)), RELEASE
-    if name == "gpus_per_worker":
-        return endpoint, replace(RELEASE, gpus_per_worker=value)
     change: dict[str, Any] = {name: value}
+    if name in OF_RELEASE:
+        return endpoint, replace(RELEASE, **change)
     return replace(endpoint, **change), RELEASE
 
 
@@ -181,3 +195,55 @@ def test_the_same_work() -> None:
 def test_the_default_policy() -> None:
     """Without a word about it, each worker should have one job."""
     assert ENDPOINT.policy == Policy(type=PolicyType.QUEUE_REQUESTS, value=1)
+
+
+def test_every_field_is_in_one_list() -> None:
+    """Each field of the records is one that makes a release, one that changes in place, or one that nobody sets."""
+    unset = {
+        "id",
+        "team",
+        "endpoint",
+        "number",
+        "made_by",
+        "release",
+        "version",
+        "created_ms",
+        "paused_ms",
+        "deleted_ms",
+    }
+    assert {*Endpoint.__dataclass_fields__, *Release.__dataclass_fields__} - unset == {*OF_ENDPOINT, *OF_RELEASE}
+    assert not {*OF_ENDPOINT} & {*OF_RELEASE}
+
+
+@pytest.mark.parametrize("field", OF_RELEASE)
+def test_what_makes_a_release(field: str) -> None:
+    """A change of any of these is other work; who made a release and when is not."""
+    values: dict[str, Any] = {"env": {"A": Secret("x")}, "gpus_per_worker": 1, "http_port": 80}
+    changed = replace(RELEASE, **{field: values.get(field, "other")})
+    assert not same_work(RELEASE, changed)
+    assert same_work(RELEASE, replace(RELEASE, number=9, created_ms=9, made_by="somebody"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "allowed"),
+    [
+        ("", "11.8", True),
+        ("12.4", "", True),
+        ("12.4", "12.4", True),
+        ("12.4", "12.10", True),
+        ("12.10", "12.4", False),
+        ("12.8, 12.4", "12.6", True),
+        ("12.8, 12.9", "12.6", False),
+        (">=12.4", "12.4", True),
+        (">=12.4", "13.0", True),
+        (">=12.4", "12.3", False),
+    ],
+)
+def test_cuda(wanted: str, offered: str, allowed: bool) -> None:
+    """A driver runs what was built for its version of CUDA or an earlier one; what is not known is not held against it."""
+    assert cuda_allows(wanted, offered) is allowed
+
+
+def test_secrets_are_not_measured_by_what_they_are_sealed_to() -> None:
+    """What a secret was sealed to may be longer than a value may be."""
+    check(ENDPOINT, replace(RELEASE, env={"A": Secret("x" * 100_000)}))

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from stoker.audit import Actor
 from stoker.catalog import Catalog, Defaults
 from stoker.endpoint import Endpoint
 from stoker.errors import StokerError
@@ -258,7 +259,9 @@ class World:
         """An endpoint whose workers need `start_s` to start."""
         env = {"SLOTS": str(slots), "START_S": str(start_s)}
         deployed = await self.request(
-            lambda server: server.catalog.create(self.team, {"image": "any", "env": env, "slots": slots, **fields})
+            lambda server: server.catalog.create(
+                Actor(team=self.team), {"image": "any", "env": env, "slots": slots, **fields}
+            )
         )
         self.endpoints.append(deployed.endpoint)
         return deployed.endpoint
@@ -280,7 +283,7 @@ class World:
         async def update(server: Server) -> None:
             deployed = await server.catalog.deployed(await server.catalog.find(self.team, endpoint.id))
             env = {**deployed.release.env, "RELEASE": str(deployed.release.number + 1)}
-            await server.catalog.update(deployed, {"env": env})
+            await server.catalog.update(Actor(team=self.team), deployed, {"env": env})
 
         await self.try_(update)
 
@@ -288,7 +291,7 @@ class World:
         """Delete it."""
 
         async def delete(server: Server) -> None:
-            await server.catalog.delete(await server.catalog.deployed(endpoint))
+            await server.catalog.delete(Actor(team=self.team), await server.catalog.deployed(endpoint))
 
         await self.request(delete)
 
@@ -333,7 +336,7 @@ async def opened(setting: Setting) -> AsyncIterator[World]:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: world.mishaps.append(context))
     server = world.start()
     try:
-        await server.catalog.bootstrap(None)
+        await server.catalog.teams.bootstrap(None)
         team = await world.store.teams.first()
         assert team is not None
         world.team = team.id

@@ -8,10 +8,10 @@ from itertools import count
 from typing import Any
 
 from stoker.endpoint import Endpoint, Release
-from stoker.ids import EndpointId, JobId, KeyId, ReleaseId, TeamId, WorkerId
+from stoker.ids import EndpointId, JobId, KeyId, MemberId, ReleaseId, TeamId, WorkerId
 from stoker.job import Cancelled, Finished, Job, JobStep, TimePassed
 from stoker.store import Bodies, Claims, NewJob, Store
-from stoker.team import ApiKey, Scope, Team
+from stoker.team import ApiKey, Member, Role, Scope, Team
 from stoker.worker import Pinged, Worker
 
 NOW = 1_700_000_000_000
@@ -40,10 +40,23 @@ def a_team(team: TeamId = TEAM) -> Team:
     return Team(id=team, name=f"name of {team}", created_ms=NOW)
 
 
+def a_member(name: str = "first", /, **more: Any) -> Member:
+    values: dict[str, Any] = {
+        "id": MemberId(f"mem-{name}"),
+        "team": TEAM,
+        "name": name,
+        "role": Role.OWNER,
+        "created_ms": NOW,
+    }
+    return Member(**values | more)
+
+
 def a_key(name: str = "first", **more: Any) -> ApiKey:
     values: dict[str, Any] = {
         "id": KeyId(f"key-{name}"),
         "team": TEAM,
+        "member": MemberId("mem-first"),
+        "role": Role.OWNER,
         "name": name,
         "scopes": frozenset({Scope.RUN, Scope.READ}),
         "secret_hash": f"hash of {name}",
@@ -110,8 +123,9 @@ def a_worker(worker: WorkerId = WORKER, **more: Any) -> Worker:
 
 async def furnish(store: Store) -> None:
     """Two teams; the first has two endpoints, the second has one."""
-    await store.teams.add(a_team(), a_key())
-    await store.teams.add(a_team(OTHER_TEAM), a_key("foreign", team=OTHER_TEAM))
+    await store.teams.add(a_team(), a_member(), a_key())
+    foreign = a_member("foreign", team=OTHER_TEAM)
+    await store.teams.add(a_team(OTHER_TEAM), foreign, a_key("foreign", team=OTHER_TEAM, member=foreign.id))
     for team, endpoint, name in (
         (TEAM, ENDPOINT, "hello"),
         (TEAM, OTHER_ENDPOINT, "other"),

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stoker.ids import KeyId, TeamId, secret_hash
+from stoker.ids import KeyId, MemberId, TeamId, secret_hash
 from stoker.store.sqlite import SqliteStore
-from stoker.team import ApiKey, Scope, Team
+from stoker.team import ApiKey, Member, Role, Scope, Team
 from tests.live import KEY, LiveServer
 from tests.web.hands import Hands
 
@@ -27,15 +27,18 @@ async def _add_teams(data: Path) -> None:
     store = await SqliteStore.open(data / "stoker.db")
     for name, secret in (("default", KEY), ("strangers", STRANGER_KEY)):
         team = Team(id=TeamId(f"team-{name}"), name=name, created_ms=1)
+        member = Member(id=MemberId(f"mem-{name}"), team=team.id, name="owner", role=Role.OWNER, created_ms=1)
         key = ApiKey(
             id=KeyId(f"key-{name}"),
             team=team.id,
+            member=member.id,
+            role=member.role,
             name="admin",
             scopes=frozenset({Scope.ADMIN}),
             secret_hash=secret_hash(secret),
             created_ms=1,
         )
-        await store.teams.add(team, key)
+        await store.teams.add(team, member, key)
     await store.close()
 
 

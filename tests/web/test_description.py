@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from stoker.endpoint import LIMITS
+from stoker.endpoint import LIMITS, TEXT_MOST, PolicyType
 from tests.live import LiveServer
 
 pytestmark = pytest.mark.slow
@@ -16,9 +16,13 @@ pytestmark = pytest.mark.slow
 
 def test_limits(api: httpx.Client) -> None:
     """The ranges that are enforced are the ranges that are served."""
-    assert api.get("/api/limits").json() == {
-        name: {"least": one.least, "most": one.most, "unit": one.unit, "why": one.why} for name, one in LIMITS.items()
-    }
+    served = api.get("/api/limits").json()
+    for name, one in LIMITS.items():
+        assert served.pop(name) == {"least": one.least, "most": one.most, "unit": one.unit, "why": one.why}
+    for name, most in TEXT_MOST.items():
+        assert served.pop(name)["most"] == most
+    assert served.pop("policy.type") == {"choices": list(PolicyType)}
+    assert served == {"type": {"choices": ["async"]}}
 
 
 def test_description(live: LiveServer) -> None:

@@ -1,6 +1,8 @@
-"""Walks the table of all routes: nobody comes in without a credential, nobody sees another team's things, no secret comes out.
+"""Walks the table of all routes: nobody comes in without a credential, nobody sees another team's things, no secret comes out,
+and every role and scope opens what it says.
 
-A route that is added later is walked too; what is open to everybody is listed here by name.
+A route that is added later is walked too: the management API says itself which scope each asks for, and a route that does not
+fails here. What is open to everybody is listed by name.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stoker.team import Role, Scope
 from tests.live import KEY, LiveServer
 from tests.web.conftest import STRANGER_KEY
 from tests.web.hands import COMMAND, WORKERS, Hands
@@ -24,7 +27,6 @@ POLLS = ("/worker/job-take/", "/worker/job-take-batch/", "/worker/job-stop/")
 """Their refusal is 429: after a 401 a worker would ask again at once, for ever."""
 READS_BY_POST = re.compile(r"POST /v[12]/{endpoint}/(status|status-sync|stream)/{job}")
 CHANGES_BY_GET = re.compile(r"GET /v[12]/{endpoint}/cancel/{job}")
-ADMIN_READS = {"GET /api/keys"}
 BODIES: dict[str, Any] = {
     "POST /v1/{endpoint}/run": {"input": 1},
     "POST /v2/{endpoint}/run": {"input": 1},
@@ -32,12 +34,22 @@ BODIES: dict[str, Any] = {
     "POST /v2/{endpoint}/runsync": {"input": 1},
     "POST /api/endpoints": {"image": f"dir:{WORKERS}", "command": COMMAND},
     "PATCH /api/endpoints/{endpoint}": {"slots": 2},
+    "POST /api/endpoints/apply": {"name": "guard-applied", "image": f"dir:{WORKERS}", "command": COMMAND},
     "POST /api/endpoints/{endpoint}/jobs": {"input": 1},
-    "POST /api/keys": {"name": "guard"},
+    "POST /api/keys": {"name": "guard", "scopes": ["read"]},
+    "PATCH /api/team": {"name": "renamed"},
+    "POST /api/members": {"name": "guard", "role": "reader"},
+    "PATCH /api/members/{member_id}": {"role": "reader"},
+    "POST /api/credentials": {"name": "guard", "registry": "127.0.0.1:1", "username": "u", "password": "p"},
+    "PATCH /api/credentials/{credential}": {"username": "other"},
+    "POST /api/templates": {"name": "guard", "fields": {"slots": 2}},
+    "PUT /api/templates/{template}": {"name": "guarded", "fields": {"slots": 3}},
     "POST /worker/job-done/{worker}/{job}": {"output": 1},
     "POST /worker/job-stream/{worker}/{job}": {"output": 1},
 }
 S3_SECRET = "s3-secret-of-the-guard"
+ENV_SECRET = "env-secret-of-the-guard"
+PASSWORD = "password-of-the-guard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,15 @@ class Route:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def scope(self) -> Scope | None:
+        """Which scope it asks for; None for what is open, or for workers."""
+        if str(self) in OPEN or self.for_workers:
+            return None
+        if self.path.startswith("/api/"):
+            return Scope(self.described["x-scope"])
+        return Scope.RUN if self.changes else Scope.READ
 
     @property
     def for_workers(self) -> bool:
@@ -81,16 +102,28 @@ class Things:
 def things(live: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Things]:
     """What our team owns."""
     told = tmp_path_factory.mktemp("guard")
-    mine, other = Hands(live, "guarded", told / "one"), Hands(live, "guarded-too", told / "two")
+    secrets = {"TELL": str(told / "one"), "TOKEN": {"secret": ENV_SECRET}}
+    mine, other = Hands(live, "guarded", told / "one", env=secrets), Hands(live, "guarded-too", told / "two")
     secret = {"accessId": "id", "accessSecret": S3_SECRET}
     job = live.run("guarded", "input", s3Config=secret)
     assert mine.take()["s3Config"] == secret
     mine.finish(job, b'{"output": "result"}')
     made = live.api.post("/api/keys", json={"name": "guarded", "scopes": ["run"]}).json()
-    names = {"endpoint": "guarded", "job": job, "worker": mine.id, "key_id": made["id"]}
+    names = {"endpoint": "guarded", "job": job, "worker": mine.id, "key_id": made["id"], "number": "1"} | more(live)
     yield Things(mine=mine, other=other, names=names)
     mine.close()
     other.close()
+
+
+def more(live: LiveServer) -> dict[str, str]:
+    """Things that need no worker, by the parameter that means them."""
+    login = {"name": "guarded", "registry": "127.0.0.1:1", "username": "u", "password": PASSWORD}
+    bodies = {
+        "member_id": ("members", {"name": "guarded", "role": "reader"}),
+        "credential": ("credentials", login),
+        "template": ("templates", {"name": "guarded", "fields": {"env": {"TOKEN": {"secret": ENV_SECRET}}}}),
+    }
+    return {name: live.api.post(f"/api/{path}", json=body).json()["id"] for name, (path, body) in bodies.items()}
 
 
 @pytest.fixture
@@ -153,9 +186,11 @@ def test_another_team(api: httpx.Client, stranger: httpx.Client, things: Things,
         else:
             assert answer.status_code < 300, str(route)
         for name, ours in things.names.items():
-            asked = "{" + name + "}" in route.path
+            asked = "{" + name + "}" in route.path or name == "number"
             assert asked or ours not in answer.text, f"{route} shows {name}"
     assert state(api, things) == before
+    renamed = {"name": "strangers"}
+    assert stranger.patch("/api/team", json=renamed).json()["name"] == "strangers"
 
 
 def state(api: httpx.Client, things: Things) -> list[Any]:
@@ -164,7 +199,10 @@ def state(api: httpx.Client, things: Things) -> list[Any]:
     (key,) = [one for one in api.get("/api/keys").json()["keys"] if one["id"] == things.names["key_id"]]
     worker = api.get(f"/api/workers/{things.mine.id}").json()
     job = api.get(f"/api/jobs/{things.names['job']}").json()
-    return [endpoint["version"], endpoint["jobs"], key, worker["state"], job]
+    lines = [line["number"] for line in api.get("/api/audit").json()["lines"]]
+    members, credentials, templates = (api.get(f"/api/{path}").text for path in ("members", "credentials", "templates"))
+    key.pop("used_ms")
+    return [endpoint["version"], endpoint["jobs"], key, worker["state"], job, lines, members, credentials, templates]
 
 
 def test_names_of_two_teams_do_not_meet(api: httpx.Client, stranger: httpx.Client, things: Things) -> None:
@@ -191,50 +229,100 @@ def test_job_of_another_endpoint(api: httpx.Client, things: Things) -> None:
 def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -> None:
     """A key that may read gets every answer and changes nothing."""
     for route in routes:
-        if str(route) in OPEN or route.for_workers:
+        if route.scope is None:
             continue
         answer = things.ask(reader, route)
-        if route.changes or str(route) in ADMIN_READS:
+        if route.scope is not Scope.READ:
             assert refusal(answer) == (403, "scope_missing"), str(route)
         else:
             assert answer.status_code == 200, str(route)
+            assert not route.changes, str(route)
+
+
+NOBODY = {"number": "1"}
+"""What parameters stand for that mean nothing else: whoever comes in finds an empty room."""
+
+
+def doors(routes: list[Route]) -> list[Route]:
+    """Routes about one thing: asked for a thing that is not there they change nothing, and tell who may come in."""
+    return [route for route in routes if route.scope is not None and "{" in route.path]
+
+
+def knock(caller: httpx.Client, route: Route) -> int:
+    """What a route answers about a thing that is not there."""
+    names = {name: NOBODY.get(name, "nobody") for name in re.findall(r"{(\w+)}", route.path)}
+    return caller.request(route.method, route.path.format(**names), json=BODIES.get(str(route))).status_code
+
+
+@pytest.mark.parametrize("role", Role)
+def test_roles(live: LiveServer, api: httpx.Client, routes: list[Route], role: Role) -> None:
+    """A key with every scope opens exactly the doors that its member's role has: 404 is an open door to an empty room."""
+    member = api.post("/api/members", json={"name": f"walks as {role}", "role": role}).json()["id"]
+    made = api.post("/api/keys", json={"name": "walks", "scopes": ["admin"], "member": member}).json()
+    with client(live, made["secret"]) as caller:
+        for route in doors(routes):
+            assert knock(caller, route) == (404 if route.scope in role.scopes else 403), str(route)
+        for path, scope in (("/api/endpoints", Scope.READ), ("/api/keys", Scope.ADMIN), ("/api/audit", Scope.ADMIN)):
+            assert caller.get(path).status_code == (200 if scope in role.scopes else 403), path
+    assert api.delete(f"/api/members/{member}").status_code == 200
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_scopes(live: LiveServer, api: httpx.Client, routes: list[Route], scope: Scope) -> None:
+    """Each scope opens its own doors and those of the lesser ones."""
+    order = list(Scope)
+    secret = api.post("/api/keys", json={"name": scope, "scopes": [scope]}).json()["secret"]
+    with client(live, secret) as caller:
+        for route in doors(routes):
+            assert route.scope is not None
+            allowed = order.index(route.scope) <= order.index(scope)
+            assert knock(caller, route) == (404 if allowed else 403), str(route)
+
+
+def test_key_of_some_endpoints(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route]) -> None:
+    """For a key that names endpoints the others, their workers and their jobs do not exist; the team's things are closed."""
+    secret = api.post("/api/keys", json={"name": "limited", "scopes": ["admin"], "endpoints": ["guarded-too"]}).json()[
+        "secret"
+    ]
+    before = state(api, things)
+    with client(live, secret) as limited:
+        for route in routes:
+            if route.scope is None:
+                continue
+            answer = things.ask(limited, route)
+            if "{" in route.path:
+                assert refusal(answer)[0] in (403, 404), str(route)
+            assert answer.status_code != 404 or things.mine.id not in answer.text or "{worker}" in route.path
+            if answer.status_code == 200 and route.path not in ("/api/me", "/api/limits"):
+                for ours in (things.mine.id, things.names["job"], things.mine.endpoint["id"]):
+                    assert ours not in answer.text, str(route)
+        assert limited.get("/v2/guarded-too/health").status_code == 200
+        assert [one["name"] for one in limited.get("/api/endpoints").json()["endpoints"]] == ["guarded-too"]
+        assert refusal(limited.get("/api/members")) == (403, "key_limited")
+    assert state(api, things) == before
+
+
+def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> None:
+    """Whatever is configured leaves a line of the audit log: every such route is one of those that are tested for it."""
+    tested = {
+        *("POST /api/endpoints", "PATCH /api/endpoints/{endpoint}", "DELETE /api/endpoints/{endpoint}"),
+        *("POST /api/endpoints/apply", "POST /api/endpoints/{endpoint}/pause", "POST /api/endpoints/{endpoint}/resume"),
+        "POST /api/endpoints/{endpoint}/releases/{number}/roll-back",
+        *("POST /api/templates", "PUT /api/templates/{template}", "DELETE /api/templates/{template}"),
+        *("POST /api/members", "PATCH /api/members/{member_id}", "DELETE /api/members/{member_id}", "PATCH /api/team"),
+        *("POST /api/keys", "POST /api/keys/{key_id}/rotate", "DELETE /api/keys/{key_id}"),
+        *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
+    }
+    asks_only = {"POST /api/credentials/{credential}/test"}
+    has_a_story = re.compile(r".*(/jobs|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue)")
+    changes = {str(route) for route in routes if route.path.startswith("/api/") and route.changes}
+    assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only
 
 
 def test_scope_is_asked_before_existence(reader: httpx.Client) -> None:
     """Who may not change things does not learn by trying which there are."""
     assert refusal(reader.delete("/api/endpoints/nobody"))[0] == 403
     assert refusal(reader.post("/v2/nobody/run", json={"input": 1}))[0] == 403
-
-
-@pytest.mark.parametrize(
-    ("scope", "allowed"),
-    [
-        ("run", {"run"}),
-        ("manage", {"run", "manage"}),
-        ("admin", {"run", "manage", "admin"}),
-    ],
-)
-def test_scopes(live: LiveServer, api: httpx.Client, things: Things, scope: str, allowed: set[str]) -> None:
-    """Each scope opens its own routes and those of the lesser ones: 404 is an open door to an empty room."""
-    doors = {
-        "run": [
-            ("POST", "/v2/nobody/run"),
-            ("POST", "/v2/nobody/purge-queue"),
-            ("POST", "/api/jobs/nobody/cancel"),
-            ("GET", "/v1/nobody/cancel/x"),
-        ],
-        "manage": [
-            ("DELETE", "/api/endpoints/nobody"),
-            ("POST", "/api/workers/nobody/stop"),
-            ("POST", "/api/endpoints/nobody/purge-queue"),
-        ],
-        "admin": [("DELETE", "/api/keys/nobody")],
-    }
-    secret = api.post("/api/keys", json={"name": scope, "scopes": [scope]}).json()["secret"]
-    with client(live, secret) as key:
-        for needed, calls in doors.items():
-            for method, path in calls:
-                assert refusal(key.request(method, path))[0] == (404 if needed in allowed else 403), path
 
 
 def test_every_route_is_described(routes: list[Route]) -> None:
@@ -248,8 +336,8 @@ def test_every_route_is_described(routes: list[Route]) -> None:
 
 def test_no_secret_comes_out(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route]) -> None:
     """No answer to any question, the log of the server included, holds a key, a token or a bucket's credentials."""
-    secrets = {KEY, STRANGER_KEY, things.mine.token, things.other.token, S3_SECRET}
-    hidden = re.compile("|".join(map(re.escape, secrets)) + "|secret_hash|token_hash|body_hash")
+    secrets = {KEY, STRANGER_KEY, things.mine.token, things.other.token, S3_SECRET, ENV_SECRET, PASSWORD}
+    hidden = re.compile("|".join(map(re.escape, secrets)) + "|secret_hash|token_hash|body_hash|v1:[0-9a-f]{12}:")
     for route in routes:
         if not route.changes and not route.for_workers:
             answer = things.ask(api, route)
@@ -257,6 +345,16 @@ def test_no_secret_comes_out(live: LiveServer, api: httpx.Client, things: Things
             assert not hidden.search(answer.text), str(route)
             assert not hidden.search(str(answer.headers)), str(route)
     assert not hidden.search(live.log())
+    assert things.mine.env["TOKEN"] == ENV_SECRET  # which only the worker got
+
+
+def test_no_secret_is_in_the_database(live: LiveServer, things: Things) -> None:
+    """Whoever steals the database's files finds nothing that is secret: not even what was there a moment ago."""
+    files = [file for file in live.data_dir.glob("stoker.db*") if file.is_file()]
+    assert files
+    assert (live.data_dir / "secrets.key").stat().st_mode & 0o777 == 0o600
+    for secret in (S3_SECRET, ENV_SECRET, PASSWORD, KEY, things.mine.token):
+        assert not any(secret.encode() in file.read_bytes() for file in files), secret
 
 
 def test_token_opens_its_own_worker_only(live: LiveServer, things: Things, routes: list[Route]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stoker.audit import Actor
 from stoker.catalog import Catalog, Defaults
 from stoker.clock import ManualClock
 from stoker.endpoint import LIMITS
@@ -167,7 +168,7 @@ def test_words_for_delivering_ahead(api: httpx.Client, idle: str, word: str | in
         ({"command": "no-such-program-here"}, "command"),
         ({"env": {"1A": "x"}}, "env.1A"),
         ({"env": {"RUNPOD_POD_ID": "x"}}, "env.RUNPOD_POD_ID"),
-        ({"env": {"A": "\0"}}, "env value"),
+        ({"env": {"A": "\0"}}, "env.A"),
     ],
 )
 def test_wrong_values(api: httpx.Client, change: Json, field: str) -> None:
@@ -293,16 +294,17 @@ async def test_change_of_a_change_is_refused() -> None:
 
     store = await SqliteStore.open(MEMORY)
     catalog = Catalog(store, ManualClock(), Signals(), FakeRuntime(program), Defaults(retention_s=60))
-    await catalog.bootstrap("sk_x")
+    await catalog.teams.bootstrap("sk_x")
     first = await store.teams.first()
     assert first is not None
-    seen = await catalog.create(TeamId(first.id), {"image": "fake"})
-    await catalog.update(seen, {"slots": 2})
+    by = Actor(team=first.id)
+    seen = await catalog.create(by, {"image": "fake"})
+    await catalog.update(by, seen, {"slots": 2})
     with pytest.raises(Conflict, match="somebody else") as refusal:
-        await catalog.update(seen, {"retries": 2})
+        await catalog.update(by, seen, {"retries": 2})
     assert refusal.value.code == "version_changed"
     with pytest.raises(Conflict):
-        await catalog.delete(seen)
+        await catalog.delete(by, seen)
     assert (await catalog.find(TeamId(first.id), seen.endpoint.id)).slots == 2
     await store.close()
 
@@ -559,9 +561,11 @@ def test_keys(live: LiveServer, api: httpx.Client) -> None:
     assert revoked[0] == revoked[1] > 0
     refused(httpx.get(f"{live.url}/api/me", headers=headers), 401, "unauthenticated")
     (listed,) = [key for key in api.get("/api/keys").json()["keys"] if key["id"] == made["id"]]
-    assert listed == {field: made[field] for field in ("id", "name", "scopes", "created_ms")} | {
-        "revoked_ms": revoked[0]
+    assert listed == {name: value for name, value in made.items() if name != "secret"} | {
+        "revoked_ms": revoked[0],
+        "used_ms": listed["used_ms"],
     }
+    assert listed["used_ms"] > 0
 
 
 def test_scopes_of_a_new_key(api: httpx.Client) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from stoker.catalog import TRUST_MS, Catalog, Defaults
+from stoker.audit import Actor
+from stoker.catalog import TRUST_MS, Catalog, Defaults, NewKey
 from stoker.clock import ManualClock
 from stoker.endpoint import Endpoint
 from stoker.errors import NotFound, StokerError, Unauthenticated
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
 from stoker.store import Store
+from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import MEMORY, SqliteStore
-from stoker.team import ApiKey, Scope
+from stoker.team import ApiKey, Role, Scope
 
 ADMIN = "sk_test_admin"
 
@@ -82,7 +85,7 @@ async def world() -> AsyncIterator[World]:
     """With a first team."""
     store = await SqliteStore.open(MEMORY)
     world = World(store)
-    await world.ours.bootstrap(ADMIN)
+    await world.ours.teams.bootstrap(ADMIN)
     yield world
     await store.close()
 
@@ -90,13 +93,13 @@ async def world() -> AsyncIterator[World]:
 async def new_key(world: World) -> tuple[ApiKey, str]:
     """One more key of the team."""
     admin = await world.ours.authenticate(ADMIN)
-    return await world.ours.create_key(admin.team, "more", frozenset({Scope.RUN}))
+    return await world.ours.teams.create_key(admin, NewKey(name="more", scopes=frozenset({Scope.RUN})))
 
 
 async def new_endpoint(world: World) -> Endpoint:
     """An endpoint of the team."""
     admin = await world.ours.authenticate(ADMIN)
-    return (await world.ours.create(admin.team, {"name": "one", "image": "an/image"})).endpoint
+    return (await world.ours.create(Actor.of(admin), {"name": "one", "image": "an/image"})).endpoint
 
 
 async def refused(call: Callable[[], Awaitable[object]]) -> type[StokerError] | None:
@@ -124,7 +127,7 @@ async def test_revoked_key_opens_nothing_here(world: World) -> None:
     """Once the revocation is answered the key is refused, though it was used a moment before."""
     key, secret = await new_key(world)
     await world.ours.authenticate(secret)
-    await world.ours.revoke_key(key.team, key.id)
+    await world.ours.teams.revoke_key(await world.ours.authenticate(ADMIN), key.id)
     assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
 
 
@@ -134,7 +137,7 @@ async def test_read_that_was_under_way_brings_no_key_back(world: World) -> None:
     world.slow.teams.hold()
     early = asyncio.create_task(world.ours.authenticate(secret))
     await world.slow.teams.read.wait()
-    await world.ours.revoke_key(key.team, key.id)
+    await world.ours.teams.revoke_key(await world.ours.authenticate(ADMIN), key.id)
     world.slow.teams.open.set()
     assert (await early).id == key.id
     assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
@@ -144,7 +147,7 @@ async def test_key_revoked_elsewhere_is_refused_within_the_time(world: World) ->
     """What another server revokes is trusted here for a second at most."""
     key, secret = await new_key(world)
     await world.ours.authenticate(secret)
-    await world.other.revoke_key(key.team, key.id)
+    await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
     world.clock.advance_s((TRUST_MS - 1) / 1000)
     assert await refused(lambda: world.ours.authenticate(secret)) is None
     world.clock.advance_s(1 / 1000)
@@ -157,7 +160,7 @@ async def test_time_of_trust_begins_with_the_question(world: World) -> None:
     world.slow.teams.hold()
     slow = asyncio.create_task(world.ours.authenticate(secret))
     await world.slow.teams.read.wait()
-    await world.other.revoke_key(key.team, key.id)
+    await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
     world.clock.advance_s(TRUST_MS / 1000)
     world.slow.teams.open.set()
     await slow
@@ -167,7 +170,7 @@ async def test_time_of_trust_begins_with_the_question(world: World) -> None:
 async def test_unknown_keys_are_not_remembered(world: World) -> None:
     """A key works from the moment it is made, whoever tried it before, and guesses fill no memory."""
     admin = await world.ours.authenticate(ADMIN)
-    key, secret = await world.other.create_key(admin.team, "more", frozenset({Scope.RUN}))
+    key, secret = await world.other.teams.create_key(admin, NewKey(name="more", scopes=frozenset({Scope.RUN})))
     assert await refused(lambda: world.ours.authenticate(secret + "x")) is Unauthenticated
     assert (await world.ours.authenticate(secret)).id == key.id
 
@@ -178,7 +181,7 @@ async def test_deleted_endpoint_is_gone_here(world: World) -> None:
     world.slow.endpoints.hold()
     early = asyncio.create_task(world.ours.find(endpoint.team, "one"))
     await world.slow.endpoints.read.wait()
-    await world.ours.delete(await world.ours.deployed(endpoint))
+    await world.ours.delete(Actor(team=endpoint.team), await world.ours.deployed(endpoint))
     world.slow.endpoints.open.set()
     assert (await early).id == endpoint.id
     assert await refused(lambda: world.ours.find(endpoint.team, "one")) is NotFound
@@ -188,7 +191,7 @@ async def test_change_of_another_server_is_seen_within_the_time(world: World) ->
     """An endpoint that another server changed is as it was for a second at most."""
     endpoint = await new_endpoint(world)
     assert (await world.ours.find(endpoint.team, "one")).slots == 1
-    await world.other.update(await world.other.deployed(endpoint), {"slots": 7})
+    await world.other.update(Actor(team=endpoint.team), await world.other.deployed(endpoint), {"slots": 7})
     world.clock.advance_s(TRUST_MS / 1000)
     assert (await world.ours.find(endpoint.team, "one")).slots == 7
 
@@ -197,7 +200,103 @@ async def test_name_that_moves_is_found_at_once(world: World) -> None:
     """A name given to another endpoint leads there with the next request."""
     first = await new_endpoint(world)
     await world.ours.find(first.team, "one")
-    await world.ours.update(await world.ours.deployed(first), {"name": "two"})
+    await world.ours.update(Actor(team=first.team), await world.ours.deployed(first), {"name": "two"})
     second = await new_endpoint(world)
     assert (await world.ours.find(first.team, "one")).id == second.id
     assert (await world.ours.find(first.team, "two")).id == first.id
+
+
+# ── keys that change while they are used ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_many_requests_at_the_moment_of_revocation(world: World) -> None:
+    """Of requests that come before, during and after a revocation none that began after its answer passes."""
+    key, secret = await new_key(world)
+    admin = await world.ours.authenticate(ADMIN)
+    answered = asyncio.Event()
+    late: list[bool] = []
+
+    async def ask() -> None:
+        for _ in range(50):
+            began_after = answered.is_set()
+            passed = await refused(lambda: world.ours.authenticate(secret)) is None
+            late.append(began_after and passed)
+            await asyncio.sleep(0)
+
+    async def revoke() -> None:
+        await asyncio.sleep(0)
+        await world.ours.teams.revoke_key(admin, key.id)
+        answered.set()
+
+    await asyncio.gather(*(ask() for _ in range(8)), revoke())
+    assert not any(late)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_role_that_is_taken_counts_at_once(world: World) -> None:
+    """What a member may do no more, no key of theirs does here, though it was used a moment before."""
+    admin = await world.ours.authenticate(ADMIN)
+    member = await world.ours.teams.add_member(admin, "more", Role.ADMIN)
+    wish = NewKey(name="more", scopes=frozenset({Scope.ADMIN}), member=member.id)
+    _key, secret = await world.ours.teams.create_key(admin, wish)
+    assert (await world.ours.authenticate(secret)).allows(Scope.ADMIN)
+    await world.ours.teams.update_member(admin, member.id, name=None, role=Role.READER)
+    assert not (await world.ours.authenticate(secret)).allows(Scope.RUN)
+    await world.ours.teams.remove_member(admin, member.id)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+
+
+async def test_remembered_key_expires_on_time(world: World) -> None:
+    """That a key is remembered does not let it live longer, nor the secret before a rotation."""
+    admin = await world.ours.authenticate(ADMIN)
+    wish = NewKey(name="short", scopes=frozenset({Scope.READ}), life_ms=2_000)
+    key, secret = await world.ours.teams.create_key(admin, wish)
+    world.clock.advance_s(1.5)
+    await world.ours.authenticate(secret)
+    world.clock.advance_s(0.5)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+    key, secret = await new_key(world)
+    _after, new = await world.ours.teams.rotate_key(admin, key.id, grace_ms=300)
+    assert (await world.ours.authenticate(secret)).id == (await world.ours.authenticate(new)).id == key.id
+    world.clock.advance_s(0.3)
+    assert await refused(lambda: world.ours.authenticate(secret)) is Unauthenticated
+    assert await refused(lambda: world.ours.authenticate(new)) is None
+
+
+async def test_last_use_is_written_once_in_a_while(world: World) -> None:
+    """A key's last use is written at most once a minute, whoever it is used at, and nobody waits for it to be possible."""
+    key, secret = await new_key(world)
+    noted: list[int] = []
+    for _ in range(150):
+        for server in (world.ours, world.other):
+            await server.authenticate(secret)
+        (stored,) = [one for one in await world.ours.teams.keys(key.team) if one.id == key.id]
+        noted.append(stored.used_ms or 0)
+        world.clock.advance_s(1)
+    assert len(set(noted)) == 3
+    assert world.clock.now_ms() - noted[-1] <= 61_000
+
+
+@pytest.mark.postgres
+async def test_servers_on_one_database_agree(postgres_url: str) -> None:
+    """On PostgreSQL a key that one server revokes, rotates or gives another role is as it should be at every other one within the
+    time of trust, and at the one that changed it at once."""
+    stores = [await PostgresStore.open(Terms(url=postgres_url)) for _ in range(3)]
+    world = World(stores[0])
+    here, *others = [world._catalog(store) for store in stores]
+    await here.teams.bootstrap(ADMIN)
+    admin = await here.authenticate(ADMIN)
+    made = [
+        await here.teams.create_key(admin, NewKey(name=f"{number}", scopes=frozenset({Scope.READ})))
+        for number in range(20)
+    ]
+    for server in (here, *others):
+        await asyncio.gather(*(server.authenticate(secret) for _key, secret in made))
+    await asyncio.gather(*(here.teams.revoke_key(admin, key.id) for key, _secret in made))
+    assert {await refused(partial(here.authenticate, secret)) for _key, secret in made} == {Unauthenticated}
+    world.clock.advance_s(TRUST_MS / 1000)
+    for server in others:
+        seen = await asyncio.gather(*(refused(partial(server.authenticate, secret)) for _key, secret in made))
+        assert set(seen) == {Unauthenticated}
+    for store in stores:
+        await store.close()

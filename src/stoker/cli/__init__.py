@@ -10,12 +10,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from stoker import __version__
-from stoker.cli import endpoint, job, key, migrate, queue, serve, worker
+from stoker.cli import (
+    completion,
+    credential,
+    job,
+    key,
+    member,
+    migrate,
+    queue,
+    release,
+    secrets,
+    serve,
+    template,
+    worker,
+)
 from stoker.cli.connection import DEFAULT_URL, Connection, check_header, check_url
 from stoker.cli.exits import ExitStatus, report, status_of
 from stoker.cli.output import wants_json
@@ -63,7 +76,23 @@ def program(context: click.Context, url: str, api_key: str | None) -> None:
     context.obj = Connection(url=url, api_key=api_key)
 
 
-for command in (serve.serve, migrate.migrate, endpoint.endpoint, job.job, worker.worker, queue.queue, key.key):
+_COMMANDS: Final[tuple[click.Command, ...]] = (
+    serve.serve,
+    migrate.migrate,
+    release.endpoint,  # with what `release` adds to it
+    template.template,
+    credential.credential,
+    job.job,
+    worker.worker,
+    queue.queue,
+    member.team,
+    member.member,
+    key.key,
+    member.audit,
+    secrets.secrets,
+    completion.completion,
+)
+for command in _COMMANDS:
     program.add_command(command)
 
 

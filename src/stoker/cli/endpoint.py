@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from stoker.cli import output
+from stoker.cli import files, output
 from stoker.cli.connection import with_client
 from stoker.cli.output import Command
 from stoker.client import Client, EndpointJson, EndpointsJson
@@ -34,6 +34,21 @@ def _read_env(_context: click.Context, _option: click.Parameter, given: tuple[st
         if not word.partition("=")[0] or "=" not in word:
             raise click.BadParameter(f"'{word}' is not of the form NAME=VALUE")
     return dict(word.split("=", 1) for word in given) or None
+
+
+def read_secrets(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, dict[str, str]] | None:
+    """`K=V` words as secret values; for `K` alone the value is taken from this environment, where nobody else sees it."""
+    found = {}
+    for word in given:
+        name, separator, value = word.partition("=")
+        if not separator:
+            value = os.environ.get(name, "")
+        if not name or not (separator or name in os.environ):
+            raise click.BadParameter(f"'{name}' has no value: give NAME=VALUE, or set the variable NAME here")
+        found[name] = {"secret": value}
+    return found or None
 
 
 def _most(name: str) -> int:
@@ -71,6 +86,28 @@ _SETTINGS: Final = (
         callback=_read_env,
         help="Environment variable of the workers; repeatable. An update replaces all variables with those given.",
     ),
+    click.option(
+        "--secret",
+        "secrets",
+        metavar="K[=V]",
+        multiple=True,
+        callback=read_secrets,
+        help="Variable whose value nobody is shown; without =V that of this environment's variable. Repeatable.",
+    ),
+    click.option("--credential", metavar="NAME", help="Registry credential for the image; empty for none."),
+    click.option("--entrypoint", help="Words before those of the command; empty for the image's own."),
+    click.option(
+        "--cuda",
+        metavar="VERSIONS",
+        help="CUDA versions that the machine must offer: '12.4, 12.6', or '>=12.4'; empty for any.",
+    ),
+    click.option(
+        "--http-port",
+        metavar="PORT",
+        type=int,
+        help=f"Port of the worker's own HTTP server, {_range('http_port')} but 2222 to 2224; 0 for none.",
+    ),
+    click.option("--webhook", metavar="URL", help="Webhook of jobs that name none; empty for none."),
     click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
     click.option("--min-workers", type=int, help=f"Workers kept even without jobs, {_range('min_workers')}."),
     click.option("--max-workers", type=int, help=f"Most workers, {_range('max_workers')}."),
@@ -135,6 +172,9 @@ def _settings(command: Command) -> Command:
 def _body(given: Mapping[str, Any]) -> dict[str, Any]:
     """The API's fields of the options that were given: seconds become milliseconds where the API counts in them."""
     body = {name: value for name, value in given.items() if value is not None}
+    secrets = body.pop("secrets", None)
+    if secrets:
+        body["env"] = {**body.get("env", {}), **secrets}
     for name in ("execution_timeout", "ttl"):
         if f"{name}_s" in body:
             body[f"{name}_ms"] = body.pop(f"{name}_s") * 1000
@@ -149,16 +189,26 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
 @click.argument("name")
 @_settings
 @click.option("--app-name", help="Added to the endpoint's id in its URL; cannot be changed later.")
+@click.option("--template", metavar="NAME", help="Take from this template what is not given.")
+@click.option("--yes", is_flag=True, help="On a terminal: do not show the plan and ask.")
 @output.json_option
 @with_client
-def create(client: Client, /, name: str, **given: Any) -> None:
+def create(client: Client, /, name: str, yes: bool, **given: Any) -> None:
     """Create the endpoint NAME.
 
-    What is not given gets the server's default. A relative dir: image is taken from the current directory.
+    What is not given gets the server's default. A relative dir: image is taken from the current directory. On a terminal the
+    plan is shown first, and nothing is done without a yes; elsewhere nothing is asked.
     """
-    if given["image"] is None:
+    if given["image"] is None and given["template"] is None:
         raise click.UsageError("say what workers run: --image dir:PATH, or a container image")
-    output.answer(client.create_endpoint({"name": name, **_body(given)}), _show_created)
+    body = {"name": name, **_body(given)}
+    if yes or not output.asks() or _agrees(client, body):
+        output.answer(client.create_endpoint(body), _show_created)
+
+
+def _agrees(client: Client, body: dict[str, Any]) -> bool:
+    files.say_plan(client.ask("POST", "endpoints", body=body, params={"dry_run": True}))
+    return output.agreed(False, "Create it?")
 
 
 @endpoint.command("ls")
@@ -175,7 +225,7 @@ def list_endpoints(client: Client) -> None:
 @with_client
 def show(client: Client, name: str) -> None:
     """Show an endpoint: settings, counters, and what the autoscaler last decided."""
-    output.answer(client.endpoint(name), _show)
+    output.answer(client.endpoint(name), show_endpoint)
 
 
 @endpoint.command()
@@ -195,7 +245,7 @@ def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> 
         raise click.UsageError("nothing to change was given; see: stoker endpoint update --help")
     if "policy" in body:  # the API takes a whole policy
         body["policy"] = client.endpoint(name)["policy"] | body["policy"]
-    output.answer(client.update_endpoint(name, body), _show)
+    output.answer(client.update_endpoint(name, body), show_endpoint)
 
 
 @endpoint.command()
@@ -235,11 +285,12 @@ def _counts(each: EndpointJson) -> tuple[int, int, int, int]:
     return jobs["queued"] + jobs["queued_low"] + jobs["ahead"], jobs["running"], jobs["completed"], jobs["failed"]
 
 
-def _decided(each: EndpointJson) -> str:
-    return each["decision"]["text"] if each["decision"] else ""
+def _decided(each: Mapping[str, Any]) -> str:
+    return str(each["decision"]["text"]) if each["decision"] else ""
 
 
-def _show(each: EndpointJson) -> None:
+def show_endpoint(each: Mapping[str, Any]) -> None:
+    """Print an endpoint for people."""
     policy, release = each["policy"], each["release"]
     output.facts(
         {
@@ -247,10 +298,14 @@ def _show(each: EndpointJson) -> None:
             "id": each["id"],
             "app name": each["app_name"],
             "image": each["image"],
+            "registry credential": each["credential"],
+            "entrypoint": each["entrypoint"],
             "command": each["command"],
-            "environment": " ".join(f"{name}={value}" for name, value in each["env"].items()),
+            "environment": " ".join(f"{name}={_value(value)}" for name, value in each["env"].items()),
             "release": f"{release['number']}, made {output.ago(release['created_ms'])}",
             "GPUs per worker": each["gpus_per_worker"],
+            "CUDA": each["cuda"],
+            "HTTP port": each["http_port"] or None,
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
             "slots": each["slots"],
             "policy": f"{policy['type']}, {policy['value']}",
@@ -258,13 +313,19 @@ def _show(each: EndpointJson) -> None:
             "time to live": output.span(each["ttl_ms"]),
             "retries": each["retries"],
             "retention": output.span(each["retention_s"] * 1000),
+            "webhook": each["webhook"],
             "delivered ahead": each["deliver_ahead"],
+            "paused": output.ago(each["paused_ms"]),
             "workers now": _nonzero(each["workers"]),
             "jobs": _nonzero(each["jobs"]),
             "autoscaler": _decided(each),
             **{f"URL {dialect}": url for dialect, url in each["urls"].items()},
         }
     )
+
+
+def _value(value: str | Mapping[str, bool]) -> str:
+    return value if isinstance(value, str) else "(secret)"
 
 
 def _nonzero(counts: Mapping[str, object]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from stoker.cli import output
@@ -12,7 +14,7 @@ from stoker.team import Scope
 
 @click.group()
 def key() -> None:
-    """Make and revoke API keys; needs a key with the scope admin."""
+    """Make, rotate and revoke API keys; needs a key with the scope admin."""
 
 
 @key.command()
@@ -23,13 +25,39 @@ def key() -> None:
     multiple=True,
     required=True,
     type=click.Choice([scope.value for scope in Scope]),
-    help="What the key may do; repeatable.",
+    help="What the key may do, as far as its member's role allows; repeatable.",
+)
+@click.option("--member", metavar="ID", help="Whose key it will be; yours if left out.")
+@click.option("--endpoint", "endpoints", metavar="NAME", multiple=True, help="Only for this endpoint; repeatable.")
+@click.option(
+    "--expires-in", "expires_in_s", metavar="SECONDS", type=int, help="How long it works; for ever if left out."
 )
 @output.json_option
 @with_client
-def create(client: Client, name: str, scopes: tuple[str, ...]) -> None:
+def create(client: Client, /, name: str, scopes: tuple[str, ...], endpoints: tuple[str, ...], **given: Any) -> None:
     """Make an API key and print its secret, which is shown only now."""
-    output.answer(client.create_key(name, scopes), _show_created)
+    wish = {field: value for field, value in given.items() if value is not None}
+    output.answer(
+        client.create_key({"name": name, "scopes": list(scopes), "endpoints": list(endpoints), **wish}), _show_created
+    )
+
+
+@key.command()
+@click.argument("key_id", metavar="ID")
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    type=int,
+    default=3_600,
+    show_default=True,
+    help="How long the old one works.",
+)
+@output.json_option
+@with_client
+def rotate(client: Client, key_id: str, grace_s: int) -> None:
+    """Give an API key a new secret and print it; the old one goes on working for a while."""
+    output.answer(client.rotate_key(key_id, grace_s=grace_s), _show_rotated)
 
 
 @key.command("ls")
@@ -58,14 +86,24 @@ def _show_created(made: KeyJson) -> None:
     output.remark("  next: export STOKER_API_KEY=…")
 
 
+def _show_rotated(made: KeyJson) -> None:
+    output.say(made["secret"])
+    until = output.moment(made["old_until_ms"] or 0)
+    output.remark(f"rotated the key {made['name']} ({made['id']}); the old secret works until {until}")
+
+
 def _show_list(found: KeysJson) -> None:
-    heads = ("ID", "NAME", "SCOPES", "MADE", "REVOKED")
+    heads = ("ID", "NAME", "MEMBER", "SCOPES", "ENDPOINTS", "MADE", "USED", "EXPIRES", "REVOKED")
     rows = (
         (
             each["id"],
             each["name"],
+            each["member"]["name"],
             " ".join(each["scopes"]),
+            " ".join(each["endpoints"]) or "all",
             output.ago(each["created_ms"]),
+            output.ago(each["used_ms"]),
+            "-" if each["expires_ms"] is None else output.moment(each["expires_ms"]),
             output.ago(each["revoked_ms"]),
         )
         for each in found["keys"]

@@ -98,6 +98,11 @@ def remark(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def asks() -> bool:
+    """Whether somebody is at a terminal to read a plan and to answer: with `--json` a program is."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not wants_json(click.get_current_context())
+
+
 def agreed(yes: bool, question: str) -> bool:
     """Whether the user says yes, on the command line or now. Raises `UsageError` where nobody can be asked."""
     if yes:

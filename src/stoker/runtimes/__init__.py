@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from stoker.ids import WorkerId
+from stoker.registry import Login
 from stoker.worker import Exit
 
 Nudge = Callable[[], None]
@@ -34,6 +35,10 @@ class WorkerSpec:
 
     worker: WorkerId
     image: str
+    login: Login | None = None
+    """What the registry of the image wants to hear; None for images that everybody may pull."""
+    entrypoint: str = ""
+    """Words before those of the command. Empty: what the image says."""
     command: str = ""
     """As the user wrote it; split as a shell splits words. Empty: what the image says."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +72,8 @@ class Capacity:
     """Ids of all devices, in the order of the driver; which of them are reserved is the ledger's matter (`gpus`)."""
     gpu_names: Sequence[str] = ()
     """Their names, in the same order."""
+    cuda: str = ""
+    """The newest CUDA version that the driver offers, such as `12.4`; empty when nobody can tell."""
     text: str = ""
     """Why there are none, in words, when there are none."""
 

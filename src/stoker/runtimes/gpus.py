@@ -20,8 +20,10 @@ def read_capacity() -> Capacity:
         devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         uuids = tuple(str(pynvml.nvmlDeviceGetUUID(device)) for device in devices)
         names = tuple(str(pynvml.nvmlDeviceGetName(device)) for device in devices)
+        number = int(pynvml.nvmlSystemGetCudaDriverVersion())
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return Capacity(text="no NVIDIA driver on this machine")
     except pynvml.NVMLError as error:
         return Capacity(text=f"the NVIDIA driver does not answer: {error}")
-    return Capacity(gpus=uuids, gpu_names=names, text="" if uuids else "the NVIDIA driver knows no GPU")
+    cuda = f"{number // 1000}.{number % 1000 // 10}"
+    return Capacity(gpus=uuids, gpu_names=names, cuda=cuda, text="" if uuids else "the NVIDIA driver knows no GPU")

@@ -161,7 +161,9 @@ class ProcessRuntime:
         if home.shim() is not None:
             return None
         directory = _find_directory(spec.image)
-        command, program = _find_program(directory, spec.command, _base_environment() | dict(spec.env))
+        command, program = _find_program(
+            directory, f"{spec.entrypoint} {spec.command}", _base_environment() | dict(spec.env)
+        )
         order = {
             "command": command,
             "program": str(home.work / program),  # an absolute program stays as it is

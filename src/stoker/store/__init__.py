@@ -1,8 +1,8 @@
 """The port to the database: what operations need stored, and nothing else.
 
-Four tables of contents (`jobs`, `workers`, `endpoints`, `teams`), what servers need that share a database (`leases`,
-`wakes`), one `Store` that holds them. Rules for every adapter,
-proven by `tests/store/`:
+Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
+that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `audit` and
+`sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
@@ -21,9 +21,14 @@ from typing import Protocol
 import msgspec
 
 from stoker.endpoint import Endpoint, Release
-from stoker.ids import EndpointId, JobId, KeyId, ReleaseId, TeamId, WorkerId
+from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
 from stoker.job import Job, JobEvent, JobState, JobStep
-from stoker.team import ApiKey, Team
+from stoker.store.audit import AuditRows
+from stoker.store.credentials import CredentialRows
+from stoker.store.sealed import SealedRows
+from stoker.store.tables import Step
+from stoker.store.teams import TeamRows
+from stoker.store.templates import TemplateRows
 from stoker.worker import Worker, WorkerEvent, WorkerStep
 
 SUBMIT_KEY_LIFE_MS = 86_400_000
@@ -362,12 +367,15 @@ class WorkerRows(Protocol):
 class EndpointRows(Protocol):
     """Endpoints and releases."""
 
-    async def add(self, endpoint: Endpoint, release: Release) -> None:
-        """Store both. Raises `Conflict` (`name_taken`) when a living endpoint of the team answers to that name."""
+    async def add(self, endpoint: Endpoint, release: Release, *also: Step) -> None:
+        """Store both, and carry out `also`: all or none.
+
+        Raises `Conflict` (`name_taken`) when a living endpoint of the team answers to that name.
+        """
         ...
 
-    async def update(self, endpoint: Endpoint, release: Release | None) -> None:
-        """Store a change made from version `endpoint.version - 1`, and a new release if there is one.
+    async def update(self, endpoint: Endpoint, release: Release | None, *also: Step) -> None:
+        """Store a change made from version `endpoint.version - 1`, and a new release if there is one; carry out `also`.
 
         Raises `Conflict`: `version_changed` when somebody else was faster, `name_taken` as in `add`.
         """
@@ -391,38 +399,6 @@ class EndpointRows(Protocol):
 
     async def releases(self, endpoint: EndpointId) -> Sequence[Release]:
         """All releases of an endpoint, newest first."""
-        ...
-
-
-class TeamRows(Protocol):
-    """Teams and keys."""
-
-    async def add(self, team: Team, key: ApiKey) -> None:
-        """Store a team with its first key."""
-        ...
-
-    async def first(self) -> Team | None:
-        """The oldest team, or None on a fresh database."""
-        ...
-
-    async def get(self, team: TeamId) -> Team | None:
-        """One team."""
-        ...
-
-    async def add_key(self, key: ApiKey) -> None:
-        """Store a key."""
-        ...
-
-    async def key(self, secret_hash: str) -> ApiKey | None:
-        """The key with that hash, revoked ones included. Looks across teams: it is how a client says who it is."""
-        ...
-
-    async def keys(self, team: TeamId) -> Sequence[ApiKey]:
-        """The team's keys, oldest first, revoked ones included."""
-        ...
-
-    async def revoke_key(self, team: TeamId, key: KeyId, at_ms: int) -> bool:
-        """Revoke a key; False when the team has no such key. Revoking twice is no error."""
         ...
 
 
@@ -481,7 +457,27 @@ class Store(Protocol):
 
     @property
     def teams(self) -> TeamRows:
-        """Teams."""
+        """Teams, members and keys."""
+        ...
+
+    @property
+    def credentials(self) -> CredentialRows:
+        """Registry credentials."""
+        ...
+
+    @property
+    def templates(self) -> TemplateRows:
+        """Templates."""
+        ...
+
+    @property
+    def audit(self) -> AuditRows:
+        """The audit log."""
+        ...
+
+    @property
+    def sealed(self) -> SealedRows:
+        """The key that seals secrets, and what is sealed."""
         ...
 
     @property
@@ -505,10 +501,12 @@ class Store(Protocol):
 
 __all__ = [
     "SUBMIT_KEY_LIFE_MS",
+    "AuditRows",
     "Bodies",
     "Claim",
     "Claims",
     "Counts",
+    "CredentialRows",
     "Decision",
     "EndpointRows",
     "Failures",
@@ -519,10 +517,12 @@ __all__ = [
     "Page",
     "Parts",
     "Result",
+    "SealedRows",
     "Stop",
     "Store",
     "StoryLine",
     "TeamRows",
+    "TemplateRows",
     "Wakes",
     "WorkerRows",
 ]

@@ -10,11 +10,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stoker.endpoint import Endpoint, Policy, PolicyType, Release
+from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Stop, StoryLine
 from stoker.store.image import StoredJob, plain
-from stoker.team import ApiKey, Scope, Team
 from stoker.worker import Exit, Worker, WorkerReason, WorkerState
 
 Row = Sequence[Any]
@@ -222,7 +221,7 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
 ENDPOINT: Final = _columns(
     "endpoints",
     "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
-    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms",
+    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms",
 )
 
 
@@ -247,6 +246,8 @@ def endpoint(row: Row) -> Endpoint:
         version=row[16],
         created_ms=row[17],
         deleted_ms=row[18],
+        webhook=row[19],
+        paused_ms=row[20],
     )
 
 
@@ -272,10 +273,15 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
         endpoint.version,
         endpoint.created_ms,
         endpoint.deleted_ms,
+        endpoint.webhook,
+        endpoint.paused_ms,
     )
 
 
-RELEASE: Final = _columns("releases", "id endpoint number image command env gpus_per_worker created_ms")
+RELEASE: Final = _columns(
+    "releases",
+    "id endpoint number image command env gpus_per_worker created_ms credential entrypoint cuda http_port made_by",
+)
 
 
 def release(row: Row) -> Release:
@@ -286,9 +292,14 @@ def release(row: Row) -> Release:
         number=row[2],
         image=row[3],
         command=row[4],
-        env=json.loads(row[5]),
+        env=_env(row[5]),
         gpus_per_worker=row[6],
         created_ms=row[7],
+        credential=row[8],
+        entrypoint=row[9],
+        cuda=row[10],
+        http_port=row[11],
+        made_by=row[12],
     )
 
 
@@ -300,37 +311,24 @@ def release_values(release: Release) -> tuple[Any, ...]:
         release.number,
         release.image,
         release.command,
-        json.dumps(dict(release.env)),
+        _env_text(release.env),
         release.gpus_per_worker,
         release.created_ms,
+        release.credential,
+        release.entrypoint,
+        release.cuda,
+        release.http_port,
+        release.made_by,
     )
 
 
-TEAM: Final = _columns("teams", "id name created_ms")
+def _env(text: str) -> Env:
+    """A secret is an object with what was sealed: no variable's value is one."""
+    found = json.loads(text)
+    return {name: value if isinstance(value, str) else Secret(value["sealed"]) for name, value in found.items()}
 
 
-def team(row: Row) -> Team:
-    """From a row of `TEAM`."""
-    return Team(id=row[0], name=row[1], created_ms=row[2])
-
-
-KEY: Final = _columns("api_keys", "id team name scopes secret_hash created_ms revoked_ms")
-
-
-def key(row: Row) -> ApiKey:
-    """From a row of `KEY`."""
-    return ApiKey(
-        id=row[0],
-        team=row[1],
-        name=row[2],
-        scopes=frozenset(Scope(word) for word in row[3].split()),
-        secret_hash=row[4],
-        created_ms=row[5],
-        revoked_ms=row[6],
+def _env_text(env: Env) -> str:
+    return json.dumps(
+        {name: value if isinstance(value, str) else {"sealed": value.sealed} for name, value in env.items()}
     )
-
-
-def key_values(key: ApiKey) -> tuple[Any, ...]:
-    """For `KEY`."""
-    scopes = " ".join(sorted(key.scopes))
-    return (key.id, key.team, key.name, scopes, key.secret_hash, key.created_ms, key.revoked_ms)

@@ -122,7 +122,14 @@ class RawRoute(APIRoute):
 
 
 class JsonRoute(APIRoute):
-    """A route whose body FastAPI parses, once it is known to be bounded and JSON."""
+    """A route whose body FastAPI parses, once it is known to be bounded and JSON. Its description says which scope it asks for."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        super().__init__(path, endpoint, **more)
+        for dependency in self.dependant.dependencies:
+            scope = getattr(dependency.call, "scope", None)
+            if scope is not None:
+                self.openapi_extra = {**(self.openapi_extra or {}), "x-scope": str(scope)}
 
     def get_route_handler(self) -> AsgiHandler:
         """FastAPI's handler, with the body read before."""

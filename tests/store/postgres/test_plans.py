@@ -8,20 +8,23 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, save, teams, workers
+from stoker.store import audit, credentials, sealed, teams, templates
+from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
 from tests.store.records import ENDPOINT, WORKER, hire, submit
 
 pytestmark = pytest.mark.postgres
 
-MODULES = (endpoints, jobs, leases, load, parts, teams, workers)
+MODULES = (audit, credentials, endpoints, jobs, leases, load, parts, sealed, teams, templates, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
     "jobs.NEWEST": "a sequence has one row",
     "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
     "leases.HOLDERS": "as many as there are servers",
+    "sealed.PRESENT": "the only row of the table",
+    "sealed.REPLACE": "the same",
 }
 """Statements that may walk a whole table, and why."""
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stoker.ids import WorkerId
-from stoker.store import NewJob, Page
+from stoker.store import NewJob, Page, audit, credentials, sealed, teams, templates
 from stoker.store.claims import Take
-from stoker.store.sqlite import endpoints, jobs, load, parts, save, teams, workers
+from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
 from stoker.store.sqlite.transaction import Session, Work
 from stoker.store.sqlite.tx import Tx
@@ -25,14 +25,12 @@ from tests.store.records import (
     RELEASE,
     TEAM,
     a_job,
-    a_key,
     a_release,
-    a_team,
     a_worker,
     an_endpoint,
 )
 
-MODULES = (endpoints, jobs, load, parts, save, teams, workers)
+MODULES = (audit, credentials, endpoints, jobs, load, parts, save, sealed, teams, templates, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
@@ -41,6 +39,8 @@ SMALL_TABLES = {
     "jobs.LIST_RUNNING": "the index holds running jobs only: as many as there are slots",
     "load.AHEAD_IN": "the same; purging is a management call",
     "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
+    "sealed.PRESENT": "the only row of the table",
+    "sealed.REPLACE": "the same",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",
 }
@@ -51,7 +51,7 @@ SMALL_TABLES = {
 def connection() -> Iterator[sqlite3.Connection]:
     """A furnished database with a ready worker, without threads."""
     connection = connect(MEMORY)
-    run(connection, lambda tx: teams._add(tx, a_team(), a_key()))
+    run(connection, lambda tx: tx.execute("INSERT INTO teams VALUES (1, ?, 'one', 0)", (TEAM,)).rowcount)
     run(connection, lambda tx: endpoints._add(tx, an_endpoint(), a_release()))
     run(connection, AddWorker(a_worker(), alive_max=1))
     yield connection
@@ -66,7 +66,7 @@ def run(connection: sqlite3.Connection, *works: Work) -> None:
 def statements() -> dict[str, str]:
     """Every statement of the adapter, by module and name."""
     return {
-        f"{module.__name__.rpartition('.')[2]}.{name}": sql
+        f"{module.__name__.rpartition('.')[2]}.{name}": sql.replace("$", "?")
         for module in MODULES
         for name, sql in texts(vars(module))
         if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)\b", sql) and not name.startswith("_")

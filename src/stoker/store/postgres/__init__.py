@@ -14,6 +14,8 @@ import asyncio
 import random
 from typing import Final, Self
 
+from stoker.store.audit import AuditRows
+from stoker.store.credentials import CredentialRows
 from stoker.store.migrations import migrations
 from stoker.store.postgres.batch import SHARDS, writing
 from stoker.store.postgres.connection import Database, Link, Terms
@@ -22,15 +24,25 @@ from stoker.store.postgres.jobs import PostgresJobs
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.leases import PostgresLeases
 from stoker.store.postgres.schema import migrate
-from stoker.store.postgres.teams import PostgresTeams
+from stoker.store.postgres.tables import PostgresTables
 from stoker.store.postgres.wakes import PostgresWakes
 from stoker.store.postgres.workers import PostgresWorkers
 from stoker.store.room import Room
+from stoker.store.sealed import Place, SealedRows
+from stoker.store.teams import TeamRows
+from stoker.store.templates import TemplateRows
 
 POOL_SIZE: Final = 4
 """Connections beside that of the lane. A read takes a fraction of a millisecond: more would only queue in the database."""
 NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 """The only place that asks the database for the time: to compare clocks, not to use it."""
+
+
+JOBS: Final = Place(
+    find="""SELECT job, 'jobs', s3_config FROM inputs WHERE s3_config IS NOT NULL AND job > $1 ORDER BY job LIMIT $2""",
+    update="UPDATE inputs SET s3_config = $1 WHERE job = $2 AND s3_config = $3",
+)
+"""What is sealed of jobs."""
 
 
 class PostgresStore:
@@ -43,7 +55,12 @@ class PostgresStore:
         self.jobs = PostgresJobs(self._lane, self._pool)
         self.workers = PostgresWorkers(self._lane, self._pool)
         self.endpoints = PostgresEndpoints(self._pool)
-        self.teams = PostgresTeams(self._pool)
+        tables = PostgresTables(self._pool)
+        self.teams = TeamRows(tables)
+        self.credentials = CredentialRows(tables)
+        self.templates = TemplateRows(tables)
+        self.audit = AuditRows(tables)
+        self.sealed = SealedRows(tables, JOBS)
         self.leases = PostgresLeases(self._pool)
         self.wakes = PostgresWakes(database, self._pool)
 

@@ -11,9 +11,11 @@ from stoker.ids import EndpointId, ReleaseId, TeamId
 from stoker.store.postgres.arrays import insert, places
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Pool
+from stoker.store.postgres.tables import carry_out
 from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of
 from stoker.store.rows import release as release_of
+from stoker.store.tables import Step
 
 ADD: Final = insert("endpoints", ENDPOINT)
 ADD_RELEASE: Final = insert("releases", RELEASE)
@@ -44,13 +46,13 @@ class PostgresEndpoints:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, endpoint: Endpoint, release: Release) -> None:
+    async def add(self, endpoint: Endpoint, release: Release, *also: Step) -> None:
         """Both rows, or none."""
-        await self._pool.write(lambda tx: _add(tx, endpoint, release))
+        await self._pool.write(lambda tx: _add(tx, endpoint, release, also))
 
-    async def update(self, endpoint: Endpoint, release: Release | None) -> None:
+    async def update(self, endpoint: Endpoint, release: Release | None, *also: Step) -> None:
         """Guarded by the version it was made from."""
-        await self._pool.write(lambda tx: _update(tx, endpoint, release))
+        await self._pool.write(lambda tx: _update(tx, endpoint, release, also))
 
     async def of_team(self, team: TeamId) -> Sequence[Endpoint]:
         """By name."""
@@ -75,14 +77,15 @@ class PostgresEndpoints:
         return [release_of(row) for row in await self._pool.read(lambda tx: tx.fetch(RELEASES, endpoint))]
 
 
-async def _add(tx: Connection, endpoint: Endpoint, release: Release) -> None:
+async def _add(tx: Connection, endpoint: Endpoint, release: Release, also: Sequence[Step] = ()) -> None:
     await tx.execute(LOCK_TEAM, endpoint.team)
     await _check_name(tx, endpoint)
     await tx.execute(ADD, *endpoint_values(endpoint))
     await tx.execute(ADD_RELEASE, *release_values(release))
+    await carry_out(tx, also)
 
 
-async def _update(tx: Connection, endpoint: Endpoint, release: Release | None) -> None:
+async def _update(tx: Connection, endpoint: Endpoint, release: Release | None, also: Sequence[Step]) -> None:
     await tx.execute(LOCK_TEAM, endpoint.team)
     row = await tx.fetchrow(LOCK, endpoint.id)
     if row is None or endpoint_of(row).team != endpoint.team:
@@ -98,6 +101,7 @@ async def _update(tx: Connection, endpoint: Endpoint, release: Release | None) -
     await tx.execute(SAVE, *endpoint_values(endpoint)[_OWNED:], endpoint.id)
     if release is not None:
         await tx.execute(ADD_RELEASE, *release_values(release))
+    await carry_out(tx, also)
 
 
 async def _of_team(tx: Connection, team: TeamId) -> list[Endpoint]:

@@ -13,17 +13,28 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+from stoker.store.audit import AuditRows
+from stoker.store.credentials import CredentialRows
+from stoker.store.sealed import Place, SealedRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
 from stoker.store.sqlite.results import Recent
-from stoker.store.sqlite.teams import SqliteTeams
+from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
 from stoker.store.sqlite.workers import SqliteWorkers
 from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
+from stoker.store.teams import TeamRows
+from stoker.store.templates import TemplateRows
+
+JOBS: Final = Place(
+    find="""SELECT seq, 'jobs', s3_config FROM jobs WHERE s3_config IS NOT NULL AND seq > $1 ORDER BY seq LIMIT $2""",
+    update="UPDATE jobs SET s3_config = $1 WHERE seq = $2 AND s3_config = $3",
+)
+"""What is sealed of jobs."""
 
 
 class SqliteStore:
@@ -34,7 +45,12 @@ class SqliteStore:
         self.jobs = SqliteJobs(writer, reader, results, recent)
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
-        self.teams = SqliteTeams(writer, reader)
+        tables = SqliteTables(writer, reader)
+        self.teams = TeamRows(tables)
+        self.credentials = CredentialRows(tables)
+        self.templates = TemplateRows(tables)
+        self.audit = AuditRows(tables)
+        self.sealed = SealedRows(tables, JOBS)
         self.leases = SqliteLeases(writer, reader)
         self.wakes = SqliteWakes()
 

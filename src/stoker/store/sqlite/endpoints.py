@@ -11,9 +11,11 @@ from stoker.ids import EndpointId, ReleaseId, TeamId
 from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of
 from stoker.store.rows import release as release_of
+from stoker.store.sqlite.tables import carry_out
 from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx, insert
 from stoker.store.sqlite.writer import Lane
+from stoker.store.tables import Step
 
 ADD: Final = insert("endpoints", ENDPOINT)
 ADD_RELEASE: Final = insert("releases", RELEASE)
@@ -42,13 +44,13 @@ class SqliteEndpoints:
         self._writer = writer
         self._reader = reader
 
-    async def add(self, endpoint: Endpoint, release: Release) -> None:
+    async def add(self, endpoint: Endpoint, release: Release, *also: Step) -> None:
         """Both rows, or none."""
-        await self._writer.run(lambda tx: _add(tx, endpoint, release))
+        await self._writer.run(lambda tx: _add(tx, endpoint, release, also))
 
-    async def update(self, endpoint: Endpoint, release: Release | None) -> None:
+    async def update(self, endpoint: Endpoint, release: Release | None, *also: Step) -> None:
         """Guarded by the version it was made from."""
-        await self._writer.run(Unsettling(lambda tx: _update(tx, endpoint, release)))
+        await self._writer.run(Unsettling(lambda tx: _update(tx, endpoint, release, also)))
 
     async def of_team(self, team: TeamId) -> Sequence[Endpoint]:
         """By name."""
@@ -73,13 +75,14 @@ class SqliteEndpoints:
         return [release_of(row) for row in await self._reader.run(lambda tx: tx.all(RELEASES, (endpoint,)))]
 
 
-def _add(tx: Tx, endpoint: Endpoint, release: Release) -> None:
+def _add(tx: Tx, endpoint: Endpoint, release: Release, also: Sequence[Step] = ()) -> None:
     _check_name(tx, endpoint)
     tx.execute(ADD, endpoint_values(endpoint))
     tx.execute(ADD_RELEASE, release_values(release))
+    carry_out(tx, also)
 
 
-def _update(tx: Tx, endpoint: Endpoint, release: Release | None) -> None:
+def _update(tx: Tx, endpoint: Endpoint, release: Release | None, also: Sequence[Step]) -> None:
     row = tx.one(FIND, (endpoint.id,))
     if row is None or endpoint_of(row).team != endpoint.team:
         raise NotFound(f"there is no endpoint '{endpoint.id}'", code="endpoint_not_found")
@@ -94,6 +97,7 @@ def _update(tx: Tx, endpoint: Endpoint, release: Release | None) -> None:
     tx.execute(SAVE, (*endpoint_values(endpoint)[_OWNED:], endpoint.id, endpoint.team, endpoint.version - 1))
     if release is not None:
         tx.execute(ADD_RELEASE, release_values(release))
+    carry_out(tx, also)
 
 
 def _of_team(tx: Tx, team: TeamId) -> list[Endpoint]:

@@ -1,0 +1,56 @@
+"""What customers configure: endpoints and their releases, templates, registry credentials; teams, members and keys.
+
+Called by the management API, and by every request that brings a key. A file per noun; `Catalog` holds them together. Each change
+is written with its line of the audit log.
+"""
+
+from __future__ import annotations
+
+from stoker.catalog.credentials import Credentials, Registries
+from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
+from stoker.catalog.remembered import TRUST_MS
+from stoker.catalog.teams import NewKey, Teams
+from stoker.catalog.templates import Templates
+from stoker.clock import Clock
+from stoker.errors import Unavailable
+from stoker.registry import Login
+from stoker.runtimes import Runtime
+from stoker.signals import Signals
+from stoker.store import Store
+from stoker.team import ApiKey
+from stoker.vault import NO_VAULT, Vault
+
+
+class NoRegistries:
+    """For programs that reach no registry."""
+
+    async def check(self, login: Login) -> None:
+        """Refuse."""
+        raise Unavailable("this program asks no registries")
+
+
+class Catalog(Endpoints):
+    """Operations on everything that customers configure."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        defaults: Defaults,
+        *,
+        vault: Vault = NO_VAULT,
+        registries: Registries | None = None,
+    ) -> None:
+        super().__init__(store, clock, signals, runtime, defaults, vault)
+        self.teams = Teams(store, clock)
+        self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
+        self.templates = Templates(store, clock, vault)
+
+    async def authenticate(self, secret: str) -> ApiKey:
+        """The key that this secret opens. Raises `Unauthenticated`."""
+        return await self.teams.authenticate(secret)
+
+
+__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey"]

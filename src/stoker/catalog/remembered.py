@@ -1,0 +1,53 @@
+"""What requests need again and again, believed for a second.
+
+Every request of a customer names a key and an endpoint, so both are remembered for `TRUST_MS`. What this server changes it
+forgets at once: a key revoked here opens nothing here once the revocation is answered. What another server on the same
+database changes is seen within that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+from stoker.clock import Clock
+
+TRUST_MS: Final = 1_000
+"""How long a key or an endpoint is believed to be as it was read."""
+REMEMBERED_MOST: Final = 10_000
+"""Keys or names of endpoints that are remembered at once."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Remembered(Generic[K, V]):
+    """What `read` found, for `TRUST_MS` from the moment it was asked. That nothing was found is not remembered."""
+
+    def __init__(self, clock: Clock, read: Callable[[K], Awaitable[V | None]]) -> None:
+        self._clock = clock
+        self._read = read
+        self._found: dict[K, tuple[int, V]] = {}
+        self._forgotten = 0
+
+    async def get(self, name: K) -> V | None:
+        """As remembered, or as it is now."""
+        now_ms = self._clock.now_ms()
+        until_ms, found = self._found.get(name, (0, None))
+        if now_ms < until_ms:
+            return found
+        forgotten = self._forgotten
+        found = await self._read(name)
+        if found is not None and forgotten == self._forgotten:
+            if len(self._found) >= REMEMBERED_MOST:
+                self._found.clear()
+            self._found[name] = (now_ms + TRUST_MS, found)
+        return found
+
+    def forget(self) -> None:
+        """Something changed. What is being read right now is not remembered either: it may be from before."""
+        self._found.clear()
+        self._forgotten += 1
+
+
+__all__ = ["TRUST_MS", "Remembered"]

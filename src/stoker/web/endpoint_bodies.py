@@ -1,0 +1,179 @@
+"""What clients say about endpoints and templates: bodies in, fields as the catalog takes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
+
+from stoker.document import AHEAD_WORDS, NewSecret
+from stoker.endpoint import Policy, PolicyType
+from stoker.errors import InvalidInput
+
+JsonObject = dict[str, Any]
+
+
+class PolicyBody(BaseModel):
+    """The elastic policy, or half of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["queue_requests", "queue_delay"] | None = None
+    value: StrictInt | None = None
+
+
+def _env_value(given: object) -> str | NewSecret:
+    """A string, or `{"secret": VALUE}`, where `true` stands for the value that is there."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, dict) and given.keys() == {"secret"}:
+        secret = given["secret"]
+        if secret is True or isinstance(secret, str):
+            return NewSecret(None if secret is True else secret)
+    raise ValueError('it must be a string, or {"secret": VALUE}')
+
+
+EnvValue = Annotated[
+    str | NewSecret,
+    PlainValidator(_env_value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"secret": {"anyOf": [{"type": "string"}, {"const": True}]}},
+                    "required": ["secret"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+"""The value of an environment variable."""
+
+
+class FieldsBody(BaseModel):
+    """Fields that endpoints and templates have. What is left out keeps its value, or its default."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: Literal["async", "sync"] | None = Field(None, description="`async`; `sync` endpoints are not there yet.")
+    image: str | None = Field(
+        None,
+        examples=["dir:/srv/workers/hello"],
+        description="What workers run: `dir:PATH` on the server's machine, or a container image where the runtime runs them.",
+    )
+    credential: str | None = Field(
+        None, description="Name or id of the registry credential with which the image is pulled; empty for none."
+    )
+    entrypoint: str | None = Field(
+        None, description="Words before those of the command; empty for the image's own, or for none."
+    )
+    command: str | None = Field(
+        None, examples=["python -u handler.py"], description="What a worker executes; empty for the image's own."
+    )
+    env: dict[str, EnvValue] | None = Field(
+        None, description='Variables of the workers; `{"secret": VALUE}` for one whose value nobody is shown.'
+    )
+    gpus_per_worker: StrictInt | None = Field(None, description="GPUs that each worker has for itself.")
+    cuda: str | None = Field(
+        None,
+        description="CUDA versions that the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` "
+        "for a least one. A machine that cannot is refused.",
+    )
+    http_port: StrictInt | None = Field(
+        None,
+        description="Port of the worker's own HTTP server, 0 for none; not 2222 to 2224. Kept for sync endpoints, which are not "
+        "there yet.",
+    )
+    min_workers: StrictInt | None = Field(None, description="Workers that are kept even without jobs.")
+    max_workers: StrictInt | None = Field(None, description="Most workers at once; at least `min_workers`.")
+    idle_timeout_s: StrictInt | None = Field(None, description="How long a worker may be idle before it goes.")
+    slots: StrictInt | None = Field(None, description="Jobs that one worker may hold at once.")
+    policy: PolicyBody | None = Field(
+        None,
+        description="What the number of workers follows: `queue_requests` (jobs per worker) or `queue_delay` (seconds that the "
+        "oldest job may wait), and its value.",
+    )
+    execution_timeout_ms: StrictInt | None = Field(
+        None, description="How long one attempt of a job may run. A job may bring its own."
+    )
+    ttl_ms: StrictInt | None = Field(
+        None, description="How long a job may wait and run together, from its submission. A job may bring its own."
+    )
+    retries: StrictInt | None = Field(None, description="How often a job that the platform lost runs again.")
+    retention_s: StrictInt | None = Field(None, description="How long results are kept after a job's end.")
+    webhook: str | None = Field(
+        None,
+        description="Webhook of jobs that name none; empty for none. Kept with each job until webhooks are delivered.",
+    )
+    deliver_ahead: Literal["auto", "off"] | StrictInt | None = Field(
+        None,
+        description="Jobs that a worker may get besides those that it can begin at once: `auto`, `off` or a number.",
+    )
+
+    def fields(self, policy: Policy) -> JsonObject:
+        """The fields that were given, as `catalog` takes them; `policy` completes half a policy."""
+        if self.type == "sync":
+            raise InvalidInput(
+                "type is 'sync'; only async endpoints are there yet",
+                code="type_not_supported",
+                field="type",
+                next_step="leave type out",
+            )
+        given = {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
+        given.pop("type", None)
+        for meaning, word in AHEAD_WORDS.items():
+            if given.get("deliver_ahead") == word:
+                given["deliver_ahead"] = meaning
+        if "credential" in given:
+            given["credential"] = given["credential"] or None
+        if self.policy is not None:
+            given["policy"] = _whole(self.policy, policy)
+        return given
+
+
+class EndpointBody(FieldsBody):
+    """What can be said about an endpoint."""
+
+    name: str | None = Field(None, description="Part of the URL; 16 random hexadecimal characters if left out.")
+    app_name: str | None = Field(None, description="Added to the id in the URL; cannot be changed later.")
+
+
+class NewEndpointBody(EndpointBody):
+    """The same, and a template to begin with."""
+
+    template: str | None = Field(None, description="Name or id of a template, whose fields hold where none are given.")
+
+    def fields(self, policy: Policy) -> JsonObject:
+        """Without the template's."""
+        given = super().fields(policy)
+        given.pop("template", None)
+        return given
+
+
+class AppliedBody(EndpointBody):
+    """An endpoint as it shall be, by name."""
+
+    name: str
+
+
+class TemplateBody(BaseModel):
+    """A template: fields, or an endpoint whose fields are taken."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: str
+    fields: FieldsBody | None = None
+    endpoint: str | None = Field(None, description="Name or id of an endpoint to take the fields from.")
+
+
+def _whole(given: PolicyBody, present: Policy) -> Policy:
+    return Policy(
+        type=present.type if given.type is None else PolicyType(given.type),
+        value=present.value if given.value is None else given.value,
+    )
+
+
+__all__ = ["AppliedBody", "EndpointBody", "FieldsBody", "NewEndpointBody", "PolicyBody", "TemplateBody"]
