@@ -30,9 +30,10 @@ PINS: Final = ROOT / "tests" / "sdks" / "runpod-1.12.0.txt"
 SUITE: Final = "bookworm"
 SUITE_PYTHON: Final = "3.11"
 MIRROR: Final = "http://deb.debian.org/debian"
-NEEDED: Final = ("dockerd", "docker", "docker-registry", "debootstrap")
+NEEDED: Final = ("ip", "dockerd", "docker", "docker-registry", "debootstrap")
 BASE: Final = "stoker-test-base"
 """The name of the image in every engine."""
+ALONE_GATEWAY: Final = "10.214.0.1"
 _UNNEEDED: Final = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
 
@@ -41,7 +42,9 @@ def missing() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can start a Docker engine"
     absent = [program for program in NEEDED if shutil.which(program) is None]
-    return f"not installed: {', '.join(absent)} (Debian: docker.io docker-registry debootstrap)" if absent else ""
+    return (
+        f"not installed: {', '.join(absent)} (Debian: docker.io docker-registry debootstrap iproute2)" if absent else ""
+    )
 
 
 def until(look: Callable[[], object], what: str) -> None:
@@ -53,12 +56,13 @@ def until(look: Callable[[], object], what: str) -> None:
 
 
 class Engine:
-    """An engine in `folder`. `alone` is one beside others: without a first network and without a hand in the firewall."""
+    """An engine in `folder`. `alone` is one beside others: with a bridge of its own and without a hand in the firewall."""
 
     def __init__(self, folder: Path, *, alone: bool = False) -> None:
         self.folder = folder
         self.host = f"unix://{folder}/socket"
         self._alone = alone
+        self._bridge = "stoker-alone"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -66,7 +70,8 @@ class Engine:
         words += ["--pidfile", f"{self.folder}/pid", "-H", self.host, "--live-restore", "--exec-opt"]
         words += ["native.cgroupdriver=cgroupfs", "--insecure-registry", "127.0.0.0/8"]
         if self._alone:
-            words += ["--bridge", "none", "--iptables=false", "--host-gateway-ip", "127.0.0.1"]
+            self._make_bridge()
+            words += ["--bridge", self._bridge, "--iptables=false", "--host-gateway-ip", ALONE_GATEWAY]
             words += ["--default-address-pool", "base=10.213.0.0/16,size=24"]
         self.folder.mkdir(parents=True, exist_ok=True)
         # A child of nobody here: the process that starts it may end before the others that use it.
@@ -74,6 +79,13 @@ class Engine:
             ["sh", "-c", 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &', "sh", f"{self.folder}/log", *words]
         )
         until(self._answers, f"the engine; see {self.folder}/log")
+
+    def _make_bridge(self) -> None:
+        """Without one it would take the other engine's, and with none remove it."""
+        if not Path("/sys/class/net", self._bridge).exists():
+            _do("ip", "link", "add", self._bridge, "type", "bridge")
+            _do("ip", "address", "add", f"{ALONE_GATEWAY}/24", "dev", self._bridge)
+            _do("ip", "link", "set", self._bridge, "up")
 
     def _answers(self) -> bool:
         return subprocess.run(["docker", "-H", self.host, "version"], capture_output=True).returncode == 0
@@ -104,8 +116,11 @@ class Engine:
         pid = self.pid
         os.kill(pid, how)
         until(lambda: not _exists(pid), "the engine to end")
-        if how is signal.SIGKILL:
+        if (
+            how is signal.SIGKILL
+        ):  # its containerd dies with it, and where nobody buries the dead its number seems to live
             (self.folder / "pid").unlink()
+            (self.folder / "exec/containerd/containerd.pid").unlink()
 
     def close(self) -> None:
         """End it with all containers, and remove its files."""
@@ -116,6 +131,8 @@ class Engine:
         if networks := self.run("network", "ls", "-q", "--filter", "type=custom").split():
             self.run("network", "rm", *networks)
         self.stop()
+        if self._alone:
+            _do("ip", "link", "delete", self._bridge)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -20,6 +20,7 @@ from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release, check, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from stoker.ids import EndpointId, KeyId, TeamId
+from stoker.images import Images
 from stoker.runtimes import ChecksImages, Runtime
 from stoker.signals import Signals
 from stoker.store import Store
@@ -34,7 +35,7 @@ REMEMBERED_MOST: Final = 10_000
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_OF_RELEASE = frozenset({"image", "command", "env", "gpus_per_worker"})
+_OF_RELEASE = frozenset({"image", "command", "env", "gpus_per_worker", "entrypoint", "volumes", "http_port", "disk_gb"})
 _OF_ENDPOINT = frozenset(
     {
         "name",
@@ -71,12 +72,21 @@ class Defaults:
 class Catalog:
     """Operations on endpoints, teams and keys."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, defaults: Defaults) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        defaults: Defaults,
+        images: Images | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._runtime = runtime
         self._defaults = defaults
+        self._images = images or Images(store, clock, runtime)
         self._keys: _Remembered[str, ApiKey] = _Remembered(clock, store.teams.key)
         self._endpoints: _Remembered[tuple[TeamId, str], Endpoint] = _Remembered(clock, self._look_up)
 
@@ -100,6 +110,7 @@ class Catalog:
         await self._check_machine(release)
         await self._store.endpoints.add(endpoint, release)
         self._endpoints.forget()  # its name may have been the id of another
+        self._images.warm_release(release)
         self._signals.scale(endpoint.id)
         return Deployed(endpoint=endpoint, release=release)
 
@@ -118,6 +129,7 @@ class Catalog:
             deployed.release,
             id=ids.new_release_id(),
             number=deployed.release.number + 1,
+            digest="",
             created_ms=now_ms,
             **theirs,
         )
@@ -129,6 +141,8 @@ class Catalog:
             await self._check_machine(release)
         await self._store.endpoints.update(after, release if new else None)
         self._endpoints.forget()
+        if new:
+            self._images.warm_release(release)
         self._signals.scale(after.id)
         return Deployed(endpoint=after, release=present)
 

@@ -61,10 +61,40 @@ class Settings(BaseModel):
     public_url: str = Field(
         "", description="URL that answers show to clients, as seen through a proxy; empty: derived from host and port."
     )
-    runtime: Literal["auto", "process", "none"] = Field(
+    runtime: Literal["auto", "docker", "process", "none"] = Field(
         "auto",
-        description="What runs workers. `process` runs commands as the server's user, so `auto` chooses it only when the "
-        "server listens on a loopback address; `none` starts no workers.",
+        description="What runs workers. `docker` runs containers; `process` runs commands as the server's user. `auto` is `docker` "
+        "when an engine answers, else `process` if the server listens on a loopback address; `none` starts no workers.",
+    )
+    docker_host: str = Field(
+        "",
+        description="The Docker engine, as `unix:///path` or `tcp://host:port`; empty: the variable `DOCKER_HOST`, else "
+        "`unix:///var/run/docker.sock`.",
+    )
+    installation: Annotated[str, Field(pattern="^[a-z0-9-]{0,32}$")] = Field(
+        "",
+        description="The label by which containers are known as this server's, small letters and digits. Servers that share an "
+        "engine and a database share it. Empty: made at the first start and kept in the data directory.",
+    )
+    worker_shm_gb: float = Field(1.0, gt=0, description="Shared memory of a container, in GiB.")
+    worker_memory_gb: float = Field(
+        0.0, ge=0, description="The most memory that a container may use, in GiB; 0: no limit."
+    )
+    worker_cpus: float = Field(0.0, ge=0, description="The most CPU cores that a container may use; 0: no limit.")
+    worker_disk_gb: float = Field(
+        0.0, ge=0, description="The most that a container may write to its own disk, in GiB; 0: no limit."
+    )
+    worker_pids_max: int = Field(4_096, ge=16, description="The most processes and threads of a container.")
+    mount_roots: tuple[Path, ...] = Field(
+        (), description="Directories of this machine below which endpoints may mount volumes; empty: none may."
+    )
+    images_unused_s: int = Field(
+        604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
+    )
+    images_gb_max: float = Field(
+        200.0,
+        ge=0,
+        description="Room for images, in GiB: beyond it, those that no endpoint uses go, the longest unused first.",
     )
     bootstrap_key: SecretStr | None = Field(
         None, description="The admin API key that the first start creates; empty: a random one, printed once."
@@ -127,11 +157,6 @@ class Settings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-    @property
-    def runs_processes(self) -> bool:
-        """Whether workers are child processes."""
-        return self.runtime == "process" or (self.runtime == "auto" and self.on_loopback)
 
 
 def load(

@@ -47,6 +47,16 @@ class Release:
     command: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     gpus_per_worker: int = 0
+    entrypoint: str = ""
+    """Instead of the image's, like `command`. This and what follows is for containers; other runtimes ignore it."""
+    volumes: tuple[str, ...] = ()
+    """Storage that outlives workers, each `SOURCE:TARGET` or `SOURCE:TARGET:ro`."""
+    http_port: int = 0
+    """A port inside that the server's machine shall reach; 0 for none."""
+    disk_gb: int = 0
+    """The most that a worker may write to its own disk, in GiB; 0 for the server's own limit."""
+    digest: str = ""
+    """What the image's tag meant when the first worker of the release was launched; empty before."""
     created_ms: int
 
 
@@ -101,6 +111,8 @@ LIMITS: Final[Mapping[str, Range]] = {
     "execution_timeout_ms": Range(5_000, 604_800_000, "milliseconds", "5 s to 7 days, as on Runpod"),
     "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
     "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
+    "http_port": Range(0, 65_535, "port", "0 publishes none; 2222 to 2224 are taken on the platforms that images know"),
+    "disk_gb": Range(0, 65_536, "GiB", "0 is the limit of the server's settings"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
     "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
 }
@@ -112,11 +124,15 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "command": 2_047,
     "env": 100,
     "env value": 32_768,
+    "entrypoint": 2_047,
+    "volumes": 16,
+    "volume": 1_024,
 }
-"""The most characters of each text; for `env` the most variables."""
+"""The most characters of each text; for `env` and `volumes` how many."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_VOLUME = re.compile(r"(/[^:]+|[A-Za-z0-9][A-Za-z0-9_.-]*):/[^:]+(:ro)?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)")
 _MODE_SWITCHES = re.compile(r"RUNPOD_(REALTIME_PORT|REALTIME_CONCURRENCY|USE_CORE|CORE_PATH|SLS_CORE)")
@@ -143,7 +159,8 @@ def check(endpoint: Endpoint, release: Release) -> None:
     if endpoint.deliver_ahead is not None:
         check_range("deliver_ahead", endpoint.deliver_ahead)
     check_range("policy.value", endpoint.policy.value)
-    check_range("gpus_per_worker", release.gpus_per_worker)
+    for name in ("gpus_per_worker", "http_port", "disk_gb"):
+        check_range(name, getattr(release, name))
     if endpoint.min_workers > endpoint.max_workers:
         raise InvalidInput(
             f"min_workers is {endpoint.min_workers}, more than max_workers, which is {endpoint.max_workers}",
@@ -155,6 +172,10 @@ def check(endpoint: Endpoint, release: Release) -> None:
     if not release.image:
         raise InvalidInput("image is empty", field="image", next_step="name an image, for example dir:examples/hello")
     _check_text("command", release.command)
+    _check_text("entrypoint", release.entrypoint)
+    _check_volumes(release.volumes)
+    if 2_222 <= release.http_port <= 2_224:
+        raise InvalidInput("http_port may not be 2222 to 2224", code="out_of_range", field="http_port")
     _check_env(release.env)
 
 
@@ -177,6 +198,21 @@ def _check_names(endpoint: Endpoint) -> None:
         raise InvalidInput("app_name may use lower-case letters, digits and hyphens", field="app_name")
 
 
+def _check_volumes(volumes: tuple[str, ...]) -> None:
+    if len(volumes) > TEXT_MOST["volumes"]:
+        raise InvalidInput(
+            f"there are {len(volumes)} volumes; at most {TEXT_MOST['volumes']} are allowed", field="volumes"
+        )
+    for volume in volumes:
+        _check_text("volume", volume)
+        if not _VOLUME.fullmatch(volume) or "/../" in f"{volume}/".replace(":", "/"):
+            raise InvalidInput(
+                f"'{volume[:100]}' is no volume",
+                field="volumes",
+                next_step="write SOURCE:TARGET or SOURCE:TARGET:ro; SOURCE is a name or an absolute path, TARGET an absolute path",
+            )
+
+
 def _check_env(env: Mapping[str, str]) -> None:
     if len(env) > TEXT_MOST["env"]:
         raise InvalidInput(f"env has {len(env)} variables; at most {TEXT_MOST['env']} are allowed", field="env")
@@ -195,4 +231,4 @@ def _check_env(env: Mapping[str, str]) -> None:
 
 def same_work(one: Release, other: Release) -> bool:
     """Whether workers of both releases would execute the same."""
-    return replace(one, id=other.id, number=other.number, created_ms=other.created_ms) == other
+    return replace(one, id=other.id, number=other.number, digest=other.digest, created_ms=other.created_ms) == other

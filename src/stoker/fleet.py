@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -22,8 +22,9 @@ from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, StokerError, Unavailable
 from stoker.gpus import free_devices, reserve
 from stoker.ids import EndpointId, TeamId, WorkerId
+from stoker.images import Images
 from stoker.job import Job, JobState
-from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, WorkerSpec
+from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, Volume, WorkerSpec
 from stoker.scaling import Plan, Snapshot, WorkerView
 from stoker.signals import Signals
 from stoker.store import Decision, Held, Store, StoryLine
@@ -33,6 +34,7 @@ from stoker.worker import (
     Exited,
     Launched,
     LaunchFailed,
+    Pulling,
     StopInRuntime,
     Stopped,
     Vanished,
@@ -70,12 +72,22 @@ class FleetTerms:
 class Fleet:
     """Operations on workers."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, terms: FleetTerms) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        terms: FleetTerms,
+        images: Images | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._runtime = runtime
         self._terms = terms
+        self._images = images or Images(store, clock, runtime)
+        self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
         self._stopping: set[WorkerId] = set()
         self._decided: dict[EndpointId, tuple[str, str, int]] = {}
@@ -178,15 +190,9 @@ class Fleet:
             gpus=gpus,
             decided_ms=self._clock.now_ms(),
         )
-        spec = WorkerSpec(
-            worker=worker.id,
-            image=release.image,
-            command=release.command,
-            env=worker_environment(worker, token, self._terms, release.env),
-            gpus=gpus,
-        )
+        spec = worker_spec(worker, release, worker_environment(worker, token, self._terms, release.env))
         start = asyncio.Event()
-        task = asyncio.create_task(self._start(worker, spec, start), name=f"launch {worker.id}")
+        task = asyncio.create_task(self._start(worker, release, spec, start), name=f"launch {worker.id}")
         self._launching[worker.id] = task
         task.add_done_callback(lambda _done: self._launching.pop(worker.id, None))
         if not await self._store.workers.add(worker, alive_max=endpoint.max_workers):
@@ -201,18 +207,36 @@ class Fleet:
         capacity = await self._runtime.capacity()
         return reserve(capacity.gpus, await self._reserved(), release.gpus_per_worker)
 
-    async def _start(self, worker: Worker, spec: WorkerSpec, start: asyncio.Event) -> None:
+    async def _start(self, worker: Worker, release: Release, spec: WorkerSpec, start: asyncio.Event) -> None:
         await start.wait()
         try:
-            await self._runtime.launch(spec)
+            image = await self._have_image(worker, release)
+            pulled_ms = self._clock.now_ms()
+            login = await self._images.login(release)
+            steps = await self._runtime.launch(replace(spec, image=image, login=login))
         except StokerError as error:
             log.warning("launch_failed", worker=worker.id, error=error.message)
             await self._advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
         else:
             del self._launching[worker.id]
-            step = await self._advance(worker, Launched(at_ms=self._clock.now_ms()))
+            stages = (("pulled", pulled_ms), *((one.name, one.at_ms) for one in steps)) if steps else ()
+            step = await self._advance(worker, Launched(at_ms=self._clock.now_ms(), stages=stages))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                 await self._stop_in_runtime(worker.id, grace_s=0)
+
+    async def _have_image(self, worker: Worker, release: Release) -> str:
+        self._pulling[worker.id] = (worker, release)
+        try:
+            return await self._images.have(release)
+        finally:
+            del self._pulling[worker.id]
+
+    async def _tell_pulls(self) -> None:
+        """Let everybody who waits for a worker see how far its image is."""
+        for worker, release in list(self._pulling.values()):
+            text = self._images.progress(release)
+            if text and (await self._advance(worker, Pulling(at_ms=self._clock.now_ms(), text=text))).changed:
+                self._signals.scale(worker.endpoint)
 
     # ── ending ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,6 +318,7 @@ class Fleet:
                 await self._look_at(held, seen.get(held.worker.id))
         await self._stop_strays({held.worker.id for held in alive}, list(seen.values()))
         await self._replace_disobedient()
+        await self._tell_pulls()
 
     async def _look_at(self, held: Held, seen: Observation | None) -> None:
         worker, now_ms = held.worker, self._clock.now_ms()
@@ -450,7 +475,30 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         held=held.in_slots or min(1, held.ahead),  # what it has ahead needs no other worker: it could not go there
         decided_ms=worker.decided_ms,
         idle_ms=worker.idle_ms,
+        pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
     )
+
+
+def worker_spec(worker: Worker, release: Release, env: Mapping[str, str]) -> WorkerSpec:
+    """The order to launch the worker."""
+    return WorkerSpec(
+        worker=worker.id,
+        endpoint=worker.endpoint,
+        team=worker.team,
+        image=release.image,
+        command=release.command,
+        entrypoint=release.entrypoint,
+        env=env,
+        gpus=worker.gpus,
+        volumes=tuple(_volume(text) for text in release.volumes),
+        http_port=release.http_port,
+        disk_bytes=release.disk_gb * 1024**3,
+    )
+
+
+def _volume(text: str) -> Volume:
+    source, target, *how = text.split(":")
+    return Volume(source=source, target=target, read_only=how == ["ro"])
 
 
 def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str]) -> dict[str, str]:

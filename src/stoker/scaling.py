@@ -44,6 +44,7 @@ class Reason(StrEnum):
     WORKER_FREE = "worker_free"
     NO_WORKER_YET = "no_worker_yet"
     WORKER_STARTING = "worker_starting"
+    IMAGE_PULLING = "image_pulling"
     WORKERS_BUSY = "workers_busy"
     AT_MAX_WORKERS = "at_max_workers"
     NO_CAPACITY = "no_capacity"
@@ -69,6 +70,8 @@ class WorkerView:
     decided_ms: int
     idle_ms: int | None = None
     """Since when it holds nothing."""
+    pulling: str = ""
+    """How far the pull of its image is, while that goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,6 +283,9 @@ def _cause(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int) -> _Why:
 def _starting(snapshot: Snapshot, count: int) -> _Why:
     if snapshot.failures:
         return _trouble(snapshot, trying=True)
+    pulling = next((worker.pulling for worker in snapshot.workers if worker.current and worker.pulling), "")
+    if pulling:
+        return Reason.IMAGE_PULLING, f"{_workers(count)} starting: {pulling}"
     return Reason.WORKER_STARTING, f"{_workers(count)} starting"
 
 

@@ -41,6 +41,7 @@ class WorkerReason(StrEnum):
     """Why the worker is in its state."""
 
     SCALED_UP = "scaled_up"
+    IMAGE_PULLING = "image_pulling"
     LAUNCHED = "launched"
     FIRST_TAKE = "first_take"
     SCALED_DOWN = "scaled_down"
@@ -126,10 +127,18 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The runtime accepted the launch."""
+class Pulling(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Its image is on the way; `text` says how far."""
 
     at_ms: int
+    text: str
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The runtime accepted the launch. `stages` of it that are over, by name, with the moments of their ends."""
+
+    at_ms: int
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 class LaunchFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -196,7 +205,17 @@ class Vanished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 WorkerEvent = (
-    Launched | LaunchFailed | Took | Pinged | ReportedUnhealthy | Drained | Emptied | Stopped | Exited | Vanished
+    Pulling
+    | Launched
+    | LaunchFailed
+    | Took
+    | Pinged
+    | ReportedUnhealthy
+    | Drained
+    | Emptied
+    | Stopped
+    | Exited
+    | Vanished
 )
 
 
@@ -233,8 +252,17 @@ def _unchanged(worker: Worker, _event: WorkerEvent) -> WorkerStep:
     return WorkerStep(worker=worker, changed=False)
 
 
+def _pulling(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Pulling)
+    moved = replace(worker, reason=WorkerReason.IMAGE_PULLING, detail=event.text)
+    return WorkerStep(worker=moved, changed=moved != worker)
+
+
 def _launched(worker: Worker, event: WorkerEvent) -> WorkerStep:
-    moved = replace(worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, launched_ms=event.at_ms)
+    detail = "" if worker.reason is WorkerReason.IMAGE_PULLING else worker.detail
+    moved = replace(
+        worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, detail=detail, launched_ms=event.at_ms
+    )
     return WorkerStep(worker=moved, changed=True)
 
 
@@ -339,6 +367,7 @@ _Rule = Callable[[Worker, WorkerEvent], WorkerStep]
 
 TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     WorkerState.DECIDED: {
+        Pulling: _pulling,
         Launched: _launched,
         LaunchFailed: _launch_failed,
         Took: _first_take,
@@ -350,6 +379,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.STARTING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _first_take,
@@ -361,6 +391,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.READY: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -372,6 +403,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.DRAINING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -384,6 +416,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.STOPPING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _launch_failed,
         Took: _took,
@@ -396,7 +429,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.GONE: dict.fromkeys(
-        (Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
+        (Pulling, Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
         _unchanged,
     ),
 }

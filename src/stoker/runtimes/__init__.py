@@ -51,6 +51,7 @@ class WorkerSpec:
 
     worker: WorkerId
     endpoint: str = ""
+    team: str = ""
     image: str
     command: str = ""
     """As the user wrote it; split as a shell splits words. Empty: what the image says."""

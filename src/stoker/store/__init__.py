@@ -390,6 +390,10 @@ class EndpointRows(Protocol):
         """One release."""
         ...
 
+    async def pin(self, release: ReleaseId, digest: str) -> str:
+        """Write down which bytes the release runs, unless it is written down already; what is written then."""
+        ...
+
     async def releases(self, endpoint: EndpointId) -> Sequence[Release]:
         """All releases of an endpoint, newest first."""
         ...

@@ -270,7 +270,11 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
     )
 
 
-RELEASE: Final = _columns("releases", "id endpoint number image command env gpus_per_worker created_ms")
+RELEASE: Final = _columns(
+    "releases", "id endpoint number image command env gpus_per_worker created_ms digest container"
+)
+_CONTAINER: Final = ("entrypoint", "volumes", "http_port", "disk_gb")
+"""Fields of a release that only containers know; together they are one column."""
 
 
 def release(row: Row) -> Release:
@@ -284,7 +288,14 @@ def release(row: Row) -> Release:
         env=json.loads(row[5]),
         gpus_per_worker=row[6],
         created_ms=row[7],
+        digest=row[8],
+        **_container(json.loads(row[9])),
     )
+
+
+def _container(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a release says to containers only, from its JSON object; what is left out has its default."""
+    return fields | {"volumes": tuple(fields.get("volumes", ()))}
 
 
 def release_values(release: Release) -> tuple[Any, ...]:
@@ -298,6 +309,8 @@ def release_values(release: Release) -> tuple[Any, ...]:
         json.dumps(dict(release.env)),
         release.gpus_per_worker,
         release.created_ms,
+        release.digest,
+        json.dumps({name: getattr(release, name) for name in _CONTAINER}),
     )
 
 

@@ -57,6 +57,10 @@ class EndpointBody(BaseModel):
     command: str | None = Field(None, examples=["python -u handler.py"])
     env: dict[str, str] | None = None
     gpus_per_worker: StrictInt | None = None
+    entrypoint: str | None = Field(None, description="Instead of the image's; containers only, like the next three.")
+    volumes: tuple[str, ...] | None = Field(None, examples=[["models:/models:ro"]])
+    http_port: StrictInt | None = Field(None, description="A port inside that the server's machine shall reach.")
+    disk_gb: StrictInt | None = Field(None, description="The most that a worker may write to its own disk, in GiB.")
     min_workers: StrictInt | None = None
     max_workers: StrictInt | None = None
     idle_timeout_s: StrictInt | None = None
@@ -423,6 +427,11 @@ def _endpoint(deployed: Deployed) -> JsonObject:
         "command": release.command,
         "env": dict(release.env),
         "gpus_per_worker": release.gpus_per_worker,
+        "entrypoint": release.entrypoint,
+        "volumes": list(release.volumes),
+        "http_port": release.http_port,
+        "disk_gb": release.disk_gb,
+        "digest": release.digest,
         "min_workers": endpoint.min_workers,
         "max_workers": endpoint.max_workers,
         "idle_timeout_s": endpoint.idle_timeout_s,

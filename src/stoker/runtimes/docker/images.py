@@ -26,6 +26,7 @@ from stoker.runtimes.docker.reference import (
     full_name,
     is_pinned,
     pull_error,
+    repository,
 )
 
 log = structlog.get_logger()
@@ -165,18 +166,21 @@ class Images:
                 field="image",
                 next_step="list them: stoker image ls",
             )
-        try:
-            await self._engine.remove_image(found.id)
-        except Refusal as refusal:
-            if refusal.status == 409:
-                raise Conflict(
-                    f"a container uses {image}, or it has another name as well: {refusal.message}", code="image_in_use"
-                ) from None
-            if refusal.status != 404:
-                raise Unavailable(f"the engine cannot remove {image}: {refusal.message}") from None
+        shown = await self._find(found.id)
+        for name in () if shown is None else _names(found.name, shown):
+            await self._remove(name)
         async with self._writing:
             left = {one: each for one, each in (await asyncio.to_thread(self._read)).items() if one != found.id}
             await asyncio.to_thread(self._write, left)
+
+    async def _remove(self, name: str) -> None:
+        try:
+            await self._engine.remove_image(name)
+        except Refusal as refusal:
+            if refusal.status == 409:
+                raise Conflict(f"a container uses {name}: {refusal.message}", code="image_in_use") from None
+            if refusal.status != 404:
+                raise Unavailable(f"the engine cannot remove {name}: {refusal.message}") from None
 
     async def collect(self, *, used: Collection[str], unused_before_ms: int, bytes_max: int) -> Sequence[str]:
         """Remove what nobody uses: what is older than that, then the longest unused until all fit into `bytes_max`."""
@@ -229,3 +233,9 @@ class Images:
         unfinished = self._file.with_suffix(".new")
         unfinished.write_text(json.dumps([asdict(one) for one in kept.values()], indent=1), "utf-8")
         unfinished.replace(self._file)
+
+
+def _names(image: str, found: dict[str, Any]) -> list[str]:
+    """What to remove: the names of its repository. Under other names it belongs to others, and stays."""
+    known = [*(found.get("RepoTags") or ()), *(found.get("RepoDigests") or ())]
+    return [one for one in known if repository(one) == repository(image)]

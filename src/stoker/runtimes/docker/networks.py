@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 from typing import Any, Final
 
 from stoker.errors import Unavailable
@@ -90,5 +91,13 @@ class Networks:
             found = await self._engine.network("bridge")
         except Refusal:
             return ""
-        settings = found.get("IPAM", {}).get("Config") or [{}]
-        return str(settings[0].get("Gateway", ""))
+        settings = (found.get("IPAM", {}).get("Config") or [{}])[0]
+        return str(settings.get("Gateway") or first_address(str(settings.get("Subnet", ""))))
+
+
+def first_address(subnet: str) -> str:
+    """The gateway of a subnet whose engine does not say it, as engines do until their second start; empty without a subnet."""
+    try:
+        return str(next(ipaddress.ip_network(subnet).hosts()))
+    except ValueError:
+        return ""

@@ -53,6 +53,8 @@ CREATE TABLE releases (
   env             TEXT NOT NULL,  -- a JSON object
   gpus_per_worker INTEGER NOT NULL,
   created_ms      INTEGER NOT NULL,
+  digest          TEXT NOT NULL DEFAULT '',  -- what the image's tag meant at the first launch
+  container       TEXT NOT NULL DEFAULT '{}',  -- a JSON object: what only containers know
   UNIQUE (endpoint, number)
 ) STRICT;
 
