@@ -146,6 +146,12 @@ class Catalog:
         self._signals.scale(after.id)
         return Deployed(endpoint=after, release=present)
 
+    async def retry(self, deployed: Deployed) -> Deployed:
+        """Launch again after a crash loop: what failed until now does not count any more."""
+        await self._store.endpoints.forgive(deployed.release.id, self._clock.now_ms())
+        self._signals.scale(deployed.endpoint.id)
+        return deployed
+
     async def delete(self, deployed: Deployed) -> Deployed:
         """Delete the endpoint: its queue is purged, its workers finish and go, its name is free at once."""
         now_ms = self._clock.now_ms()

@@ -129,6 +129,11 @@ class Settings(BaseModel):
         "and two seconds, workers that obeyed are replaced too: only their next ping shows it.",
     )
     stop_grace_s: float = Field(10.0, ge=0, description="Time between SIGTERM and SIGKILL of a worker.")
+    worker_failures_max: int = Field(
+        5,
+        ge=0,
+        description="A worker that fails this many jobs in a row, while others of its endpoint succeed, is replaced; 0: never.",
+    )
     start_timeout_s: float = Field(420.0, gt=0, description="How long a worker may take until its first take.")
     shutdown_grace_s: float = Field(
         20.0, ge=0, description="How long running jobs may go on when the server is told to stop."

@@ -119,6 +119,7 @@ class Fleet:
             running=counts.running,
             workers=tuple(_view(one, endpoint) for one in held),
             failures=failures.count,
+            crashes=failures.crashes,
             failed_ms=failures.last_ms,
             failure_text=failures.text,
             capacity=capacity,

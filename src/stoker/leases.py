@@ -19,6 +19,7 @@ from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
+from stoker.streaks import Streaks
 from stoker.worker import Drained, Pinged, ReportedUnhealthy, WorkerReason, WorkerState
 
 POLL_S: Final = 5.0
@@ -55,7 +56,15 @@ class Leases:
     """Operations of workers on jobs."""
 
     def __init__(
-        self, store: Store, clock: Clock, signals: Signals, *, hold_s: float, lease_s: float, output_bytes_max: int
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        *,
+        hold_s: float,
+        lease_s: float,
+        output_bytes_max: int,
+        streaks: Streaks | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,6 +74,7 @@ class Leases:
         self._output_bytes_max = output_bytes_max
         self._callers: dict[str, Caller] = {}
         self._backlog = Backlog(store, clock)
+        self._streaks = streaks or Streaks(0)
 
     async def caller(self, worker: WorkerId, token: str) -> Caller:
         """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
@@ -175,6 +185,7 @@ class Leases:
             self._announce(caller, step)
             if step.changed:
                 self._backlog.ended(step.job)
+                await self._judge(caller, failed=event.failed)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")
 
@@ -190,8 +201,14 @@ class Leases:
         )
         self._announce(caller, step)
 
-    async def _replace(self, caller: Caller, detail: str) -> None:
-        event = Drained(at_ms=self._clock.now_ms(), reason=WorkerReason.REFRESH_ASKED, detail=detail)
+    async def _judge(self, caller: Caller, *, failed: bool) -> None:
+        """Replace a worker that fails what others can do."""
+        if self._streaks.note(caller.endpoint, caller.id, failed=failed):
+            detail = f"it failed {self._streaks.most} jobs in a row while others succeeded"
+            await self._replace(caller, detail, WorkerReason.FAILS_EVERY_JOB)
+
+    async def _replace(self, caller: Caller, detail: str, reason: WorkerReason = WorkerReason.REFRESH_ASKED) -> None:
+        event = Drained(at_ms=self._clock.now_ms(), reason=reason, detail=detail)
         await self._store.workers.advance(caller.id, event)
         self._signals.look_at_workers()
         self._signals.scale(caller.endpoint)

@@ -46,6 +46,7 @@ from stoker.signals import Signals
 from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
+from stoker.streaks import Streaks
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.images import ImageRoutes
@@ -105,6 +106,7 @@ class Server:
         self._clock = SystemClock()
         self._shared = bool(settings.database)
         self._name = secrets.token_hex(8) if self._shared else "the only one"  # which a restart goes on being
+        self._streaks = Streaks(settings.worker_failures_max)
         self._hosting = hosting
         self._runtime = hosting.runtime
         self._images = Images(store, self._clock, self._runtime, _image_terms(settings))
@@ -312,6 +314,7 @@ class Server:
             hold_s=limits.hold_s,
             lease_s=limits.lease_s,
             output_bytes_max=limits.output_bytes_max,
+            streaks=self._streaks,
         )
         return WorkerRoutes(
             leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads

@@ -50,6 +50,7 @@ class WorkerReason(StrEnum):
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
     REFRESH_ASKED = "refresh_asked"
+    FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"
     UNHEALTHY = "unhealthy"
     SILENT = "silent"
@@ -68,6 +69,8 @@ START_FAILURES: Final = (
     WorkerReason.VANISHED,
 )
 """Ends before the first take that speak against the release. Those that we wanted do not."""
+CRASHES: Final = (WorkerReason.CRASHED_WHILE_STARTING, WorkerReason.START_TIMEOUT, WorkerReason.UNHEALTHY)
+"""Those of them that the machine has no part in: the worker began, and did not get far."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -24,9 +24,9 @@ def with_value(name: str, value: int) -> tuple[Endpoint, Release]:
     endpoint = replace(ENDPOINT, max_workers=LIMITS["max_workers"].most) if name == "min_workers" else ENDPOINT
     if name == "policy.value":
         return replace(endpoint, policy=Policy(value=value)), RELEASE
-    if name == "gpus_per_worker":
-        return endpoint, replace(RELEASE, gpus_per_worker=value)
     change: dict[str, Any] = {name: value}
+    if name in ("gpus_per_worker", "http_port", "disk_gb"):
+        return endpoint, replace(RELEASE, **change)
     return replace(endpoint, **change), RELEASE
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from stoker import __version__
-from stoker.cli import endpoint, job, key, migrate, queue, serve, worker
+from stoker.cli import doctor, endpoint, image, job, key, migrate, queue, serve, worker
 from stoker.cli.connection import DEFAULT_URL, Connection, check_header, check_url
 from stoker.cli.exits import ExitStatus, report, status_of
 from stoker.cli.output import wants_json
@@ -63,7 +63,17 @@ def program(context: click.Context, url: str, api_key: str | None) -> None:
     context.obj = Connection(url=url, api_key=api_key)
 
 
-for command in (serve.serve, migrate.migrate, endpoint.endpoint, job.job, worker.worker, queue.queue, key.key):
+for command in (
+    serve.serve,
+    doctor.doctor,
+    migrate.migrate,
+    endpoint.endpoint,
+    job.job,
+    worker.worker,
+    queue.queue,
+    image.image,
+    key.key,
+):
     program.add_command(command)
 
 

@@ -36,6 +36,10 @@ def _read_env(_context: click.Context, _option: click.Parameter, given: tuple[st
     return dict(word.split("=", 1) for word in given) or None
 
 
+def _read_volumes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+    return list(given) or None
+
+
 def _most(name: str) -> int:
     return LIMITS[name].most
 
@@ -72,6 +76,24 @@ _SETTINGS: Final = (
         help="Environment variable of the workers; repeatable. An update replaces all variables with those given.",
     ),
     click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
+    click.option("--entrypoint", help="Instead of the container image's own entrypoint."),
+    click.option(
+        "--volume",
+        "volumes",
+        metavar="SOURCE:TARGET[:ro]",
+        multiple=True,
+        callback=_read_volumes,
+        help="Storage that outlives workers: a named volume, or a directory of the server's machine that its settings allow; "
+        "repeatable. An update replaces all volumes with those given.",
+    ),
+    click.option(
+        "--http-port", type=int, help="A port in the container that the server's machine shall reach; 0: none."
+    ),
+    click.option(
+        "--disk-gb",
+        type=int,
+        help="The most that a container may write to its own disk, in GiB; 0: no more than the server's limit.",
+    ),
     click.option("--min-workers", type=int, help=f"Workers kept even without jobs, {_range('min_workers')}."),
     click.option("--max-workers", type=int, help=f"Most workers, {_range('max_workers')}."),
     click.option(
@@ -200,6 +222,15 @@ def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> 
 
 @endpoint.command()
 @click.argument("name")
+@output.json_option
+@with_client
+def retry(client: Client, name: str) -> None:
+    """Launch workers again after a crash loop: starts that failed until now do not count any more."""
+    output.answer(client.retry_endpoint(name), _show)
+
+
+@endpoint.command()
+@click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @with_client
@@ -250,6 +281,11 @@ def _show(each: EndpointJson) -> None:
             "command": each["command"],
             "environment": " ".join(f"{name}={value}" for name, value in each["env"].items()),
             "release": f"{release['number']}, made {output.ago(release['created_ms'])}",
+            "image as run": each["digest"],
+            "entrypoint": each["entrypoint"],
+            "volumes": " ".join(each["volumes"]),
+            "HTTP port": each["http_port"] or "",
+            "disk": f"{each['disk_gb']} GiB" if each["disk_gb"] else "",
             "GPUs per worker": each["gpus_per_worker"],
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
             "slots": each["slots"],

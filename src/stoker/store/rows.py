@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Policy, PolicyType, Release
 from stoker.job import Job, JobReason, JobState
-from stoker.store import Stop, StoryLine
+from stoker.store import Failures, Stop, StoryLine
 from stoker.store.image import StoredJob, plain
 from stoker.team import ApiKey, Scope, Team
-from stoker.worker import Exit, Worker, WorkerReason, WorkerState
+from stoker.worker import CRASHES, Exit, Worker, WorkerReason, WorkerState
 
 Row = Sequence[Any]
 """What a driver answers with: values by place."""
@@ -184,6 +184,14 @@ def worker(row: Row) -> Worker:
         sdk=row[18],
         exit=None if row[20] is None else Exit(code=row[19], text=row[20]),
     )
+
+
+def failures(rows: Sequence[Row]) -> Failures:
+    """From rows of when, in which words and why, the last one first."""
+    if not rows:
+        return Failures()
+    crashes = sum(row[2] in CRASHES for row in rows)
+    return Failures(count=len(rows), last_ms=rows[0][0], text=rows[0][1], crashes=crashes)
 
 
 def worker_values(worker: Worker) -> tuple[Any, ...]:

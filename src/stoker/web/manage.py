@@ -196,6 +196,11 @@ class ManageRoutes:
             found = await self._catalog.find(key.team, endpoint)
             return {"releases": [_release(one) for one in await self._catalog.releases(found)]}
 
+        @router.post("/endpoints/{endpoint}/retry")
+        async def retry_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:
+            """Launch workers again after a crash loop."""
+            return await self._show(await self._catalog.retry(await self._find(key, endpoint)))
+
         @router.post("/endpoints/{endpoint}/purge-queue")
         async def purge_queue(endpoint: str, key: ApiKey = manage) -> JsonObject:
             """Cancel every queued job."""
@@ -255,11 +260,12 @@ class ManageRoutes:
             worker: str,
             tail: Annotated[int, Query(ge=0, le=100_000)] = 100,
             follow: bool = False,
+            since_ms: Annotated[int, Query(ge=0)] = 0,
             key: ApiKey = read,
         ) -> StreamingResponse:
-            """Output of a worker, one JSON object a line: `{"at_ms", "text"}`."""
+            """Output of a worker, lines before `since_ms` left out, one JSON object a line: `{"at_ms", "text"}`."""
             found = await self._worker(key.team, worker)
-            return _lines(self._fleet.logs(found.id, tail=tail, follow=follow))
+            return _lines(self._fleet.logs(found.id, tail=tail, follow=follow), since_ms)
 
         return router
 
@@ -532,8 +538,8 @@ def _key(key: ApiKey) -> JsonObject:
     }
 
 
-def _lines(lines: AsyncIterator[LogLine]) -> StreamingResponse:
-    return _ndjson({"at_ms": line.at_ms, "text": line.text} async for line in lines)
+def _lines(lines: AsyncIterator[LogLine], since_ms: int) -> StreamingResponse:
+    return _ndjson({"at_ms": line.at_ms, "text": line.text} async for line in lines if line.at_ms >= since_ms)
 
 
 def _job_lines(lines: AsyncIterator[tuple[WorkerId, LogLine]]) -> StreamingResponse:

@@ -35,6 +35,7 @@ _MOVING: Final = ENDPOINT.replace("endpoints.", "").split(", ")[_OWNED:]
 SAVE: Final = f"""
     UPDATE endpoints SET ({", ".join(_MOVING)}) = ROW ({places(len(_MOVING))}) WHERE id = ${len(_MOVING) + 1}"""
 FIND_RELEASE: Final = f"SELECT {RELEASE} FROM releases WHERE releases.id = $1"
+FORGIVE: Final = "UPDATE releases SET forgiven_ms = $1 WHERE id = $2"
 PIN: Final = "UPDATE releases SET digest = $1 WHERE id = $2 AND digest = ''"
 RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = $1 ORDER BY releases.number DESC"
 
@@ -70,6 +71,10 @@ class PostgresEndpoints:
         """By id."""
         row = await self._pool.read(lambda tx: tx.fetchrow(FIND_RELEASE, release))
         return None if row is None else release_of(row)
+
+    async def forgive(self, release: ReleaseId, at_ms: int) -> None:
+        """A moment in its row."""
+        await self._pool.write(lambda tx: tx.execute(FORGIVE, at_ms, release))
 
     async def pin(self, release: ReleaseId, digest: str) -> str:
         """The first one counts."""

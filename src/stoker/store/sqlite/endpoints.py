@@ -31,6 +31,7 @@ SAVE: Final = f"""
     UPDATE endpoints SET ({", ".join(_MOVING)}) = (?{", ?" * (len(_MOVING) - 1)})
     WHERE id = ? AND team = ? AND version = ?"""
 FIND_RELEASE: Final = f"SELECT {RELEASE} FROM releases WHERE releases.id = ?"
+FORGIVE: Final = "UPDATE releases SET forgiven_ms = ? WHERE id = ?"
 PIN: Final = "UPDATE releases SET digest = ? WHERE id = ? AND digest = ''"
 RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = ? ORDER BY releases.number DESC"
 
@@ -67,6 +68,10 @@ class SqliteEndpoints:
         """By id."""
         row = await self._reader.run(lambda tx: tx.one(FIND_RELEASE, (release,)))
         return None if row is None else release_of(row)
+
+    async def forgive(self, release: ReleaseId, at_ms: int) -> None:
+        """A moment in its row."""
+        await self._writer.run(lambda tx: tx.execute(FORGIVE, (at_ms, release)).rowcount)
 
     async def pin(self, release: ReleaseId, digest: str) -> str:
         """The first one counts."""
