@@ -85,8 +85,9 @@ class Settings(BaseModel):
         0.0, ge=0, description="The most that a container may write to its own disk, in GiB; 0: no limit."
     )
     worker_pids_max: int = Field(4_096, ge=16, description="The most processes and threads of a container.")
-    mount_roots: tuple[Path, ...] = Field(
-        (), description="Directories of this machine below which endpoints may mount volumes; empty: none may."
+    mount_roots: str = Field(
+        "",
+        description="Directories of this machine below which endpoints may mount volumes, separated by colons; empty: none may.",
     )
     images_unused_s: int = Field(
         604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."

@@ -73,7 +73,7 @@ def _docker(settings: Settings, clock: Clock, nudge: Nudge) -> DockerRuntime:
         memory_bytes=int(settings.worker_memory_gb * GIB),
         cpus=settings.worker_cpus,
         disk_bytes=int(settings.worker_disk_gb * GIB),
-        mount_roots=settings.mount_roots,
+        mount_roots=tuple(Path(root) for root in settings.mount_roots.split(":") if root),
     )
     return DockerRuntime(engine_of(settings), settings.data_dir / "containers", clock, nudge=nudge, terms=terms)
 

@@ -93,6 +93,20 @@ async def test_a_missing_program_is_named(docker: DockerStage) -> None:
     assert "no-such-program" in end.text
 
 
+async def test_a_full_disk_is_the_end(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
+    """Where the engine cannot keep a worker to its disk limit, it is stopped when it has written more, and its end says so."""
+    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers")
+    spec = stage.spec("exit 0")
+    writes = 'python3 -S -c \'open("/big", "wb").write(bytes(9 << 20)); print("up", flush=True); import time; time.sleep(999)\''
+    await stage.runtime.launch(type(spec)(worker=spec.worker, image=spec.image, command=writes, disk_bytes=8 * 1024**2))
+    await first_line(stage.runtime, spec.worker)
+    stage.docker._look_at_disks_at = 0.0  # it is time
+    end = await ended(stage.runtime, spec.worker)
+    await stage.close()
+    assert end.code == 137
+    assert "0.0 GiB are allowed" in end.text
+
+
 # ── safety ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -225,7 +239,7 @@ async def test_what_cannot_be_pulled_is_explained(runtime: DockerRuntime, regist
 
 async def test_unused_images_are_collected(docker: DockerStage, runtime: DockerRuntime, registry: Registry) -> None:
     """Old images go unless an endpoint uses them; so do the longest unused when there is no room; what others brought stays."""
-    used, old = (push(docker.engine, registry, f"{name}:1") for name in ("used", "old"))
+    used, old = (push(docker.engine, registry, f"{name}:1", secret=name) for name in ("used", "old"))
     for image in (used, old):
         await runtime.pull(image, login=None)
     assert await runtime.collect_images(used=[used], unused_before_ms=1 << 60, bytes_max=1 << 60) == [old]

@@ -7,6 +7,7 @@ another label is left alone. A container lives once. When it has ended, its outp
     engine      the API             container   order → create call      networks    one for each endpoint
     images      pulled once, kept   reference   names, progress, refusals
     death       ends in words       output      lines with times          record      what stays
+    disk        limits on writing
 
 Calls follow the contract of the port.
 """
@@ -25,8 +26,16 @@ from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, Image, Login, LogLine, Nudge, Observation, Step, WorkerSpec, gpus
-from stoker.runtimes.docker import death
-from stoker.runtimes.docker.container import INSTALLATION, WORKER, Terms, container_config, container_name, split_words
+from stoker.runtimes.docker import death, disk
+from stoker.runtimes.docker.container import (
+    DISK,
+    INSTALLATION,
+    WORKER,
+    Terms,
+    container_config,
+    container_name,
+    split_words,
+)
 from stoker.runtimes.docker.engine import Engine, Refusal
 from stoker.runtimes.docker.images import Images
 from stoker.runtimes.docker.networks import Networks
@@ -65,6 +74,7 @@ class DockerRuntime:
         self._errands: set[asyncio.Task[None]] = set()
         self._removals: dict[WorkerId, asyncio.Task[None]] = {}
         self._enforces_disk = True
+        self._look_at_disks_at = 0.0
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,6 +108,7 @@ class DockerRuntime:
         gone = [worker for worker, state in found.items() if state not in _RUNS and worker not in launching]
         for worker in running:
             self._watch(worker)
+        self._watch_disks()
         await asyncio.gather(*(self._bury(worker, found[worker]) for worker in gone if worker not in ends))
         seen: dict[WorkerId, Exit | None] = dict.fromkeys((*launching, *self._launching, *running))
         return [Observation(worker=worker, exit=end) for worker, end in sorted((seen | ends).items())]
@@ -274,6 +285,26 @@ class DockerRuntime:
 
     # ── watching and burying ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _watch_disks(self) -> None:
+        """Look at what containers have written, if it is time and nobody looks."""
+        now = asyncio.get_running_loop().time()
+        if not self._enforces_disk and now >= self._look_at_disks_at:
+            self._look_at_disks_at = now + disk.LOOK_EVERY_S
+            self._run_errand(self._look_at_disks())
+
+    async def _look_at_disks(self) -> None:
+        try:
+            found = await self._engine.containers(self._labels(DISK), sizes=True)
+        except (Refusal, Unavailable) as error:
+            log.warning("disks_not_looked_at", error=str(error))
+            return
+        for worker, text in disk.too_full(found).items():
+            self._stopped.setdefault(worker, text)
+            await self._send_later(container_name(worker))
+
+    def _labels(self, *more: str) -> list[str]:
+        return [f"{INSTALLATION}={self._terms.installation}", *more]
+
     async def _recorded(self) -> dict[WorkerId, Exit]:
         if self._ends is None:
             read = await asyncio.to_thread(self._records.read)
@@ -284,7 +315,7 @@ class DockerRuntime:
     async def _ask_containers(self) -> dict[WorkerId, str]:
         """Our containers, by worker, with the engine's word for their state."""
         try:
-            found = await self._engine.containers([f"{INSTALLATION}={self._terms.installation}"])
+            found = await self._engine.containers(self._labels())
         except Refusal as refusal:
             raise Unavailable(f"the Docker engine refuses to list containers: {refusal.message}") from None
         return {WorkerId(one["Labels"][WORKER]): str(one["State"]) for one in found if WORKER in one["Labels"]}

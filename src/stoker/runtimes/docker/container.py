@@ -18,6 +18,8 @@ from stoker.runtimes import Volume, WorkerSpec
 INSTALLATION: Final = "stoker.installation"
 WORKER: Final = "stoker.worker"
 ENDPOINT: Final = "stoker.endpoint"
+DISK: Final = "stoker.disk_bytes"
+"""What a container may write, where the engine cannot keep it to that: `disk` looks."""
 HOST: Final = "host.docker.internal"
 """The name under which containers reach the machine that they run on."""
 VOLUME_PATH: Final = "/runpod-volume"
@@ -64,7 +66,7 @@ def container_config(spec: WorkerSpec, terms: Terms, *, network: str, enforce_di
         "Image": spec.image,
         "Hostname": spec.worker[:63],
         "Env": [f"{name}={value}" for name, value in _environment(spec).items()],
-        "Labels": {INSTALLATION: terms.installation, WORKER: spec.worker, ENDPOINT: spec.endpoint},
+        "Labels": _labels(spec, terms, enforce_disk=enforce_disk),
         "HostConfig": _host_config(spec, terms, network, enforce_disk=enforce_disk),
     }
     if spec.command:
@@ -74,6 +76,12 @@ def container_config(spec: WorkerSpec, terms: Terms, *, network: str, enforce_di
     if spec.http_port:
         config["ExposedPorts"] = {f"{spec.http_port}/tcp": {}}
     return config
+
+
+def _labels(spec: WorkerSpec, terms: Terms, *, enforce_disk: bool) -> dict[str, str]:
+    labels = {INSTALLATION: terms.installation, WORKER: spec.worker, ENDPOINT: spec.endpoint}
+    watched = 0 if enforce_disk else spec.disk_bytes or terms.disk_bytes
+    return labels | ({DISK: str(watched)} if watched else {})
 
 
 def split_words(field: str, text: str) -> list[str]:
