@@ -29,6 +29,7 @@ ROOT: Final = Path(__file__).parent.parent
 PINS: Final = ROOT / "tests" / "sdks" / "runpod-1.12.0.txt"
 SUITE: Final = "bookworm"
 SUITE_PYTHON: Final = "3.11"
+PACKAGES: Final = "python3,python3-venv,ca-certificates"
 MIRROR: Final = "http://deb.debian.org/debian"
 NEEDED: Final = ("ip", "dockerd", "docker", "docker-registry", "debootstrap")
 BASE: Final = "stoker-test-base"
@@ -95,7 +96,7 @@ class Engine:
         environ = {**os.environ, "DOCKER_BUILDKIT": "0"}  # the builder that every engine has
         done = subprocess.run(["docker", "-H", self.host, *words], capture_output=True, input=stdin, env=environ)
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr.decode()}"
-        return done.stdout.decode().strip()
+        return (done.stdout + (done.stderr if words[0] == "logs" else b"")).decode().strip()
 
     def build(self, name: str, recipe: str, files: Sequence[Path] = ()) -> str:
         """An image on top of the base, with files beside the recipe; its name."""
@@ -122,12 +123,18 @@ class Engine:
             (self.folder / "pid").unlink()
             (self.folder / "exec/containerd/containerd.pid").unlink()
 
+    def _emptied(self) -> bool:
+        """Remove what is left. What is being removed already is refused, and gone a moment later."""
+        left = self.run("ps", "-aq").split()
+        if left:
+            subprocess.run(["docker", "-H", self.host, "rm", "-f", *left], capture_output=True)
+        return not left
+
     def close(self) -> None:
         """End it with all containers, and remove its files."""
         if not self._answers():
             self.start()
-        if containers := self.run("ps", "-aq").split():
-            self.run("rm", "-f", *containers)
+        until(self._emptied, "all containers to be gone")
         if networks := self.run("network", "ls", "-q", "--filter", "type=custom").split():
             self.run("network", "rm", *networks)
         self.stop()
@@ -148,7 +155,7 @@ def _exists(pid: int) -> bool:
 
 def base_tar() -> Path:
     """The root of the base image, made when there is none yet for these pins. Takes a minute then."""
-    key = hashlib.sha256(PINS.read_bytes() + repr((SUITE, SUITE_PYTHON, _UNNEEDED)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(PINS.read_bytes() + repr((SUITE, SUITE_PYTHON, PACKAGES, _UNNEEDED)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stoker-tests"
     tar = cache / f"{BASE}-{key}.tar"
     cache.mkdir(parents=True, exist_ok=True)
@@ -163,7 +170,7 @@ def base_tar() -> Path:
 def _make_root(tar: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "root")
-        _do("debootstrap", "--variant=minbase", "--include=python3,ca-certificates", SUITE, str(root), MIRROR)
+        _do("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR)
         target = ["--target", str(root / "opt/sdk"), "--python-version", SUITE_PYTHON, "--only-binary", ":all:"]
         _do(str(Path(sys.executable).parent / "uv"), "pip", "install", "-q", *target, "-r", str(PINS))
         for folder in _UNNEEDED:

@@ -1,5 +1,6 @@
 """A server whose workers are containers: a real engine, the real SDK inside, real registries."""
 
+import base64
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.docker import Engine
-from tests.live import LiveServer, until
+from tests.docker import BASE, Engine
+from tests.live import ROOT, LiveServer, until
 from tests.server.conftest import WORKERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
@@ -109,3 +110,43 @@ def test_engine_down_is_not_the_end_of_workers(tmp_path: Path, lonely_engine: En
         lonely_engine.start()
         after = live.finished(live.run("a", {"echo": 3}))
         assert (after["worker"], after["output"]) == (worker, 3)
+
+
+# ── a server beside the handler ───────────────────────────────────────────────────────────────────────────────────────
+
+EXAMPLE = ROOT / "examples" / "inner_server"
+
+
+@pytest.fixture(scope="session")
+def inner_server_image(docker_engine: Engine) -> str:
+    """The example, on the base of the tests."""
+    docker_engine.run("build", "-q", "-t", "stoker-test-inner-server", "--build-arg", f"BASE={BASE}", str(EXAMPLE))
+    return "stoker-test-inner-server"
+
+
+def picture(content: bytes) -> dict[str, Any]:
+    """The input of a job with one image."""
+    return {"images": [{"name": "a.png", "image": base64.b64encode(content).decode()}]}
+
+
+def test_images_go_in_and_out(housed: LiveServer, inner_server_image: str) -> None:
+    """An image whose start script runs a server and the handler beside it works unchanged, with base64 in and out; it ignores
+    SIGTERM, so stopping it ends with SIGKILL after the grace, and nothing of it is left."""
+    create(housed, "a", inner_server_image, command="")
+    done = housed.finished(housed.run("a", picture(b"\x00\x01\xff" * 50_000)))
+    assert base64.b64decode(done["output"]["images"][0]["data"]) == b"\xff\xfe\x00" * 50_000
+    housed.api.post(f"/api/workers/{done['worker']}/stop", json={"now": True})
+    until(lambda: housed.workers("a") == [], what="its end")
+    (gone,) = housed.workers("a", gone=1)
+    assert gone["exit"]["code"] == 137
+    assert "when its grace of 2 s had passed" in gone["exit"]["text"]
+
+
+def test_a_dead_inner_server_replaces_the_worker(housed: LiveServer, inner_server_image: str) -> None:
+    """When the server beside the handler dies, pings go on; the job fails with the reason, and the next one gets a fresh container."""
+    create(housed, "a", inner_server_image, command="")
+    lost = housed.finished(housed.run("a", {"crash": True}))
+    assert lost["state"] == "failed"
+    done = housed.finished(housed.run("a", picture(b"x")))
+    assert done["state"] == "completed"
+    assert done["worker"] != lost["worker"]
