@@ -2,11 +2,14 @@
 
 import base64
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.docker import BASE, Engine
 from tests.live import ROOT, LiveServer, until
@@ -150,3 +153,36 @@ def test_a_dead_inner_server_replaces_the_worker(housed: LiveServer, inner_serve
     done = housed.finished(housed.run("a", picture(b"x")))
     assert done["state"] == "completed"
     assert done["worker"] != lost["worker"]
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """An S3-compatible server that containers can reach, with the bucket that the SDK uploads to this month."""
+    server = ThreadedMotoServer("0.0.0.0", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket=time.strftime("%m-%y"))
+    yield client
+    client.close()
+    server.stop()
+
+
+def test_results_are_uploaded(housed: LiveServer, inner_server_image: str, s3: Any) -> None:
+    """With the `BUCKET_*` variables the SDK uploads a result, and the job's output is its URL."""
+    endpoint = f"http://host.docker.internal:{s3.meta.endpoint_url.rpartition(':')[2]}"
+    env = {"BUCKET_ENDPOINT_URL": endpoint, "BUCKET_ACCESS_KEY_ID": "key", "BUCKET_SECRET_ACCESS_KEY": "secret"}
+    create(housed, "a", inner_server_image, command="", env=env)
+    done = housed.finished(housed.run("a", picture(b"\x00\x0f")))
+    (image,) = done["output"]["images"]
+    assert image["type"] == "s3_url"
+    assert image["data"].startswith(endpoint)
+    bucket = time.strftime("%m-%y")
+    (stored,) = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert s3.get_object(Bucket=bucket, Key=stored["Key"])["Body"].read() == b"\xff\xf0"
