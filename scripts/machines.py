@@ -239,6 +239,7 @@ WORKER = Machine(
     effects=get_args(worker.WorkerEffect),
     samples=_workers(),
     happenings=[
+        worker.Pulling(at_ms=9_000, text="pulling"),
         worker.Launched(at_ms=9_000),
         worker.LaunchFailed(at_ms=9_000, text=""),
         worker.Took(at_ms=9_000),

@@ -11,14 +11,15 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from tests.blocking import allow
+from tests.docker import docker_engine, lonely_engine, registry
 from tests.postgres import postgres, postgres_url
 
-__all__ = ["postgres", "postgres_url"]  # fixtures for everybody
+__all__ = ["docker_engine", "lonely_engine", "postgres", "postgres_url", "registry"]  # fixtures for everybody
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Only these may be absent where CI runs; a test that is skipped for any other reason fails there.
-MAY_BE_ABSENT = frozenset({"docker", "gpu", "kubernetes"})
+MAY_BE_ABSENT = frozenset({"gpu", "kubernetes"})
 
 # deadline: shared machines stall for longer than any honest limit; pytest-timeout bounds a hang.
 # function_scoped_fixture: `no_blocking` below is one, holds no state, and need not be renewed for each example.

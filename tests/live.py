@@ -42,6 +42,7 @@ class LiveServer:
             "bootstrap_key": KEY,
             "data_dir": data_dir,
             "port": 0,
+            "runtime": "process",
             "hold_s": 5,
             "ping_interval_ms": 1000,
             "lease_s": 10,

@@ -16,9 +16,9 @@ def test_runs():
 def test_skipped():
     pytest.skip("the SDK environment is missing: make sdks")
 
-@pytest.mark.docker
-def test_without_docker():
-    pytest.skip("no Docker engine")
+@pytest.mark.gpu
+def test_without_gpu():
+    pytest.skip("no GPU")
 """
 
 BLOCKING = """
@@ -54,7 +54,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """An empty suite under our pyproject.toml and conftest.py."""
     pytester.makefile(".toml", pyproject=(ROOT / "pyproject.toml").read_text())
     pytester.mkdir("tests")
-    for name in ("conftest.py", "blocking.py", "postgres.py"):  # what it stands on
+    for name in ("conftest.py", "blocking.py", "docker.py", "postgres.py"):  # what it stands on
         (pytester.path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
     monkeypatch.delenv("CI", raising=False)
     return pytester

@@ -44,6 +44,7 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     ROLLED_BACK = "rolled_back"
+    RETRIED = "retried"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,6 +139,9 @@ class EndpointJson(TypedDict):
     gpus_per_worker: int
     cuda: str
     http_port: int
+    volumes: list[str]
+    disk_gb: int
+    digest: str
     min_workers: int
     max_workers: int
     idle_timeout_s: int
@@ -156,6 +159,29 @@ class EndpointJson(TypedDict):
     workers: WorkerCountsJson
     decision: DecisionJson | None
     urls: dict[str, str]
+
+
+class ImageJson(TypedDict):
+    """An image on the server's machine, or on its way there."""
+
+    name: str
+    bytes: int
+    pulled_ms: int | None
+    used_ms: int | None
+    progress: str
+    error: str | None
+
+
+class ImagesJson(TypedDict):
+    """Images."""
+
+    images: list[ImageJson]
+
+
+class NamedImageJson(TypedDict):
+    """The image that was asked for."""
+
+    image: str
 
 
 class ExitJson(TypedDict):
@@ -319,6 +345,10 @@ class Client:
         """Delete the endpoint; the answer shows it as it was."""
         return cast(EndpointJson, self._ask("DELETE", f"/api/endpoints/{_segment(ref)}"))
 
+    def retry_endpoint(self, ref: str) -> EndpointJson:
+        """Launch workers again after a crash loop."""
+        return cast(EndpointJson, self._ask("POST", f"/api/endpoints/{_segment(ref)}/retry"))
+
     def purge_queue(self, ref: str) -> PurgedJson:
         """End every queued job of the endpoint."""
         return cast(PurgedJson, self._ask("POST", f"/api/endpoints/{_segment(ref)}/purge-queue"))
@@ -381,10 +411,24 @@ class Client:
         """Drain the worker, or stop it whatever it holds."""
         return cast(WorkerJson, self._ask("POST", f"/api/workers/{_segment(worker)}/stop", {"now": now}))
 
-    def worker_logs(self, worker: str, *, tail: int, follow: bool = False) -> Iterator[LogLineJson]:
-        """The last `tail` lines of its output, and with `follow` what comes until it ends."""
-        params = {"tail": tail, "follow": follow}
+    def worker_logs(self, worker: str, *, tail: int, follow: bool = False, since_ms: int = 0) -> Iterator[LogLineJson]:
+        """The last `tail` lines of its output that are not older than that, and with `follow` what comes until it ends."""
+        params = {"tail": tail, "follow": follow, "since_ms": since_ms}
         return self._lines(f"/api/workers/{_segment(worker)}/logs", params, patient=follow)
+
+    # images
+
+    def images(self) -> ImagesJson:
+        """The images on the server's machine."""
+        return cast(ImagesJson, self._ask("GET", "/api/images"))
+
+    def warm_image(self, image: str) -> NamedImageJson:
+        """Begin to fetch an image."""
+        return cast(NamedImageJson, self._ask("POST", "/api/images/warm", {"image": image}))
+
+    def remove_image(self, image: str) -> NamedImageJson:
+        """Remove an image."""
+        return cast(NamedImageJson, self._ask("POST", "/api/images/remove", {"image": image}))
 
     # keys
 

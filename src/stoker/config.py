@@ -61,10 +61,41 @@ class Settings(BaseModel):
     public_url: str = Field(
         "", description="URL that answers show to clients, as seen through a proxy; empty: derived from host and port."
     )
-    runtime: Literal["auto", "process", "none"] = Field(
+    runtime: Literal["auto", "docker", "process", "none"] = Field(
         "auto",
-        description="What runs workers. `process` runs commands as the server's user, so `auto` chooses it only when the "
-        "server listens on a loopback address; `none` starts no workers.",
+        description="What runs workers. `docker` runs containers; `process` runs commands as the server's user. `auto` is `docker` "
+        "when an engine answers, else `process` if the server listens on a loopback address; `none` starts no workers.",
+    )
+    docker_host: str = Field(
+        "",
+        description="The Docker engine, as `unix:///path` or `tcp://host:port`; empty: the variable `DOCKER_HOST`, else "
+        "`unix:///var/run/docker.sock`.",
+    )
+    installation: Annotated[str, Field(pattern="^[a-z0-9-]{0,32}$")] = Field(
+        "",
+        description="The label by which containers are known as this server's, small letters and digits. Servers that share an "
+        "engine and a database share it. Empty: made at the first start and kept in the data directory.",
+    )
+    worker_shm_gb: float = Field(1.0, gt=0, description="Shared memory of a container, in GiB.")
+    worker_memory_gb: float = Field(
+        0.0, ge=0, description="The most memory that a container may use, in GiB; 0: no limit."
+    )
+    worker_cpus: float = Field(0.0, ge=0, description="The most CPU cores that a container may use; 0: no limit.")
+    worker_disk_gb: float = Field(
+        0.0, ge=0, description="The most that a container may write to its own disk, in GiB; 0: no limit."
+    )
+    worker_pids_max: int = Field(4_096, ge=16, description="The most processes and threads of a container.")
+    mount_roots: str = Field(
+        "",
+        description="Directories of this machine below which endpoints may mount volumes, separated by colons; empty: none may.",
+    )
+    images_unused_s: int = Field(
+        604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
+    )
+    images_gb_max: float = Field(
+        200.0,
+        ge=0,
+        description="Room for images, in GiB: beyond it, those that no endpoint uses go, the longest unused first.",
     )
     bootstrap_key: SecretStr | None = Field(
         None, description="The admin API key that the first start creates; empty: a random one, printed once."
@@ -109,6 +140,11 @@ class Settings(BaseModel):
         "and two seconds, workers that obeyed are replaced too: only their next ping shows it.",
     )
     stop_grace_s: float = Field(10.0, ge=0, description="Time between SIGTERM and SIGKILL of a worker.")
+    worker_failures_max: int = Field(
+        5,
+        ge=0,
+        description="A worker that fails this many jobs in a row, while others of its endpoint succeed, is replaced; 0: never.",
+    )
     start_timeout_s: float = Field(420.0, gt=0, description="How long a worker may take until its first take.")
     shutdown_grace_s: float = Field(
         20.0, ge=0, description="How long running jobs may go on when the server is told to stop."
@@ -137,11 +173,6 @@ class Settings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-    @property
-    def runs_processes(self) -> bool:
-        """Whether workers are child processes."""
-        return self.runtime == "process" or (self.runtime == "auto" and self.on_loopback)
 
 
 def load(

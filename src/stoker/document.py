@@ -50,6 +50,8 @@ def shown(name: str, value: Any) -> Any:
     """A field's value in JSON, secrets masked."""
     if name == "env":
         return masked(value)
+    if name == "volumes":
+        return list(value)
     if isinstance(value, Policy):
         return {"type": value.type.value, "value": value.value}
     if name == "deliver_ahead":
@@ -75,6 +77,8 @@ def read(stored_fields: Mapping[str, Any]) -> dict[str, Any]:
         fields["env"] = {
             name: value if isinstance(value, str) else Secret(value["sealed"]) for name, value in fields["env"].items()
         }
+    if "volumes" in fields:
+        fields["volumes"] = tuple(fields["volumes"])
     if "policy" in fields:
         fields["policy"] = Policy(type=PolicyType(fields["policy"]["type"]), value=fields["policy"]["value"])
     if "deliver_ahead" in fields:

@@ -66,7 +66,13 @@ class Release:
     cuda: str = ""
     """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
     http_port: int = 0
-    """Where the worker's own HTTP server listens; 0 when it has none."""
+    """Where the worker's own HTTP server listens, for the server's machine to reach; 0 when it has none."""
+    volumes: tuple[str, ...] = ()
+    """Storage that outlives workers, each `SOURCE:TARGET` or `SOURCE:TARGET:ro`. For containers, like what follows."""
+    disk_gb: int = 0
+    """The most that a worker may write to its own disk, in GiB; 0 for the server's own limit."""
+    digest: str = ""
+    """What the image's tag meant when the first worker of the release was launched; empty before."""
     made_by: MemberId | None = None
     """None for what was made before there were members."""
     created_ms: int
@@ -145,6 +151,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "execution_timeout_ms": Range(5_000, 604_800_000, "milliseconds", "5 s to 7 days, as on Runpod"),
     "ttl_ms": Range(10_000, 604_800_000, "milliseconds", "10 s to 7 days, as on Runpod"),
     "retries": Range(0, 10, "retries", "a job that kills workers must not do so for ever"),
+    "disk_gb": Range(0, 65_536, "GiB", "0 is the limit of the server's settings"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
     "http_port": Range(0, 65_535, "port", "0 is none; 2222 to 2224 are taken, as on Novita"),
     "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
@@ -160,8 +167,10 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "webhook": 2_048,
     "env": 100,
     "env value": 32_768,
+    "volumes": 16,
+    "volume": 1_024,
 }
-"""The most characters of each text; for `env` the most variables."""
+"""The most characters of each text; for `env` and `volumes` how many."""
 PORTS_TAKEN: Final = range(2_222, 2_225)
 """Not for `http_port`, as on Novita."""
 OF_RELEASE: Final = (
@@ -173,6 +182,8 @@ OF_RELEASE: Final = (
     "gpus_per_worker",
     "cuda",
     "http_port",
+    "volumes",
+    "disk_gb",
 )
 """Fields whose change makes a release."""
 OF_ENDPOINT: Final = (
@@ -194,6 +205,7 @@ OF_ENDPOINT: Final = (
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_VOLUME = re.compile(r"(/[^:]+|[A-Za-z0-9][A-Za-z0-9_.-]*):/[^:]+(:ro)?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)")
 _CUDA = re.compile(r"(>=)?[0-9]{1,2}\.[0-9]{1,2}|[0-9]{1,2}\.[0-9]{1,2}(, ?[0-9]{1,2}\.[0-9]{1,2})+")
@@ -221,7 +233,8 @@ def check(endpoint: Endpoint, release: Release) -> None:
     if endpoint.deliver_ahead is not None:
         check_range("deliver_ahead", endpoint.deliver_ahead)
     check_range("policy.value", endpoint.policy.value)
-    check_range("gpus_per_worker", release.gpus_per_worker)
+    for name in ("gpus_per_worker", "disk_gb"):
+        check_range(name, getattr(release, name))
     if endpoint.min_workers > endpoint.max_workers:
         raise InvalidInput(
             f"min_workers is {endpoint.min_workers}, more than max_workers, which is {endpoint.max_workers}",
@@ -234,6 +247,7 @@ def check(endpoint: Endpoint, release: Release) -> None:
         raise InvalidInput("image is empty", field="image", next_step="name an image, for example dir:examples/hello")
     for name in ("entrypoint", "command", "cuda"):
         _check_text(name, getattr(release, name))
+    _check_volumes(release.volumes)
     _check_env(release.env)
     _check_cuda(release.cuda)
     _check_port(release.http_port)
@@ -282,6 +296,21 @@ def _check_webhook(url: str) -> None:
     _check_text("webhook", url)
     if url and not (url.startswith(("http://", "https://")) and url.isprintable()):
         raise InvalidInput("webhook must be an http or https URL", field="webhook")
+
+
+def _check_volumes(volumes: tuple[str, ...]) -> None:
+    if len(volumes) > TEXT_MOST["volumes"]:
+        raise InvalidInput(
+            f"there are {len(volumes)} volumes; at most {TEXT_MOST['volumes']} are allowed", field="volumes"
+        )
+    for volume in volumes:
+        _check_text("volume", volume)
+        if not _VOLUME.fullmatch(volume) or "/../" in f"{volume}/".replace(":", "/"):
+            raise InvalidInput(
+                f"'{volume[:100]}' is no volume",
+                field="volumes",
+                next_step="write SOURCE:TARGET or SOURCE:TARGET:ro; SOURCE is a name or an absolute path, TARGET an absolute path",
+            )
 
 
 def _check_env(env: Env) -> None:

@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from stoker import ids
-from stoker.catalog.credentials import login
 from stoker.catalog.sealing import opened
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, StokerError, Unavailable
 from stoker.gpus import free_devices, reserve
 from stoker.ids import EndpointId, TeamId, WorkerId
+from stoker.images import Images
 from stoker.job import Job, JobState
-from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, WorkerSpec
+from stoker.runtimes import Capacity, Forgets, LogLine, Observation, Runtime, Volume, WorkerSpec
 from stoker.scaling import Plan, Snapshot, WorkerView
 from stoker.signals import Signals
 from stoker.store import Decision, Held, Store, StoryLine
@@ -36,6 +36,7 @@ from stoker.worker import (
     Exited,
     Launched,
     LaunchFailed,
+    Pulling,
     StopInRuntime,
     Stopped,
     Vanished,
@@ -81,6 +82,7 @@ class Fleet:
         runtime: Runtime,
         terms: FleetTerms,
         vault: Vault = NO_VAULT,
+        images: Images | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -88,6 +90,8 @@ class Fleet:
         self._runtime = runtime
         self._terms = terms
         self._vault = vault
+        self._images = images or Images(store, clock, runtime)
+        self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
         self._stopping: set[WorkerId] = set()
         self._decided: dict[EndpointId, tuple[str, str, int]] = {}
@@ -120,6 +124,7 @@ class Fleet:
             running=counts.running,
             workers=tuple(_view(one, endpoint) for one in held),
             failures=failures.count,
+            crashes=failures.crashes,
             failed_ms=failures.last_ms,
             failure_text=failures.text,
             capacity=capacity,
@@ -210,29 +215,39 @@ class Fleet:
     async def _start(self, worker: Worker, release: Release, token: str, start: asyncio.Event) -> None:
         await start.wait()
         try:
-            await self._runtime.launch(await self._spec(worker, release, token))
+            spec = await self._spec(worker, release, token)
+            image = await self._have_image(worker, release)
+            pulled_ms = self._clock.now_ms()
+            login = await self._images.login(release)
+            steps = await self._runtime.launch(replace(spec, image=image, login=login))
         except StokerError as error:
             log.warning("launch_failed", worker=worker.id, error=error.message)
             await self._advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
         else:
             del self._launching[worker.id]
-            step = await self._advance(worker, Launched(at_ms=self._clock.now_ms()))
+            stages = (("pulled", pulled_ms), *((one.name, one.at_ms) for one in steps)) if steps else ()
+            step = await self._advance(worker, Launched(at_ms=self._clock.now_ms(), stages=stages))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                 await self._stop_in_runtime(worker.id, grace_s=0)
 
     async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
         """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened."""
         env = await opened(self._vault, worker.team, release.env)
-        named = release.credential
-        return WorkerSpec(
-            worker=worker.id,
-            image=release.image,
-            login=None if named is None else await login(self._store, self._vault, worker.team, named),
-            entrypoint=release.entrypoint,
-            command=release.command,
-            env=worker_environment(worker, token, self._terms, env),
-            gpus=worker.gpus,
-        )
+        return worker_spec(worker, release, worker_environment(worker, token, self._terms, env))
+
+    async def _have_image(self, worker: Worker, release: Release) -> str:
+        self._pulling[worker.id] = (worker, release)
+        try:
+            return await self._images.have(release)
+        finally:
+            del self._pulling[worker.id]
+
+    async def _tell_pulls(self) -> None:
+        """Let everybody who waits for a worker see how far its image is."""
+        for worker, release in list(self._pulling.values()):
+            text = self._images.progress(release)
+            if text and (await self._advance(worker, Pulling(at_ms=self._clock.now_ms(), text=text))).changed:
+                self._signals.scale(worker.endpoint)
 
     # ── ending ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -314,6 +329,7 @@ class Fleet:
                 await self._look_at(held, seen.get(held.worker.id))
         await self._stop_strays({held.worker.id for held in alive}, list(seen.values()))
         await self._replace_disobedient()
+        await self._tell_pulls()
 
     async def _look_at(self, held: Held, seen: Observation | None) -> None:
         worker, now_ms = held.worker, self._clock.now_ms()
@@ -470,7 +486,30 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         held=held.in_slots or min(1, held.ahead),  # what it has ahead needs no other worker: it could not go there
         decided_ms=worker.decided_ms,
         idle_ms=worker.idle_ms,
+        pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
     )
+
+
+def worker_spec(worker: Worker, release: Release, env: Mapping[str, str]) -> WorkerSpec:
+    """The order to launch the worker."""
+    return WorkerSpec(
+        worker=worker.id,
+        endpoint=worker.endpoint,
+        team=worker.team,
+        image=release.image,
+        command=release.command,
+        entrypoint=release.entrypoint,
+        env=env,
+        gpus=worker.gpus,
+        volumes=tuple(_volume(text) for text in release.volumes),
+        http_port=release.http_port,
+        disk_bytes=release.disk_gb * 1024**3,
+    )
+
+
+def _volume(text: str) -> Volume:
+    source, target, *how = text.split(":")
+    return Volume(source=source, target=target, read_only=how == ["ro"])
 
 
 def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
+from stoker.streaks import Streaks
 from stoker.vault import JOBS, NO_VAULT, Vault
 from stoker.worker import Drained, Pinged, ReportedUnhealthy, WorkerReason, WorkerState
 
@@ -67,6 +68,7 @@ class Leases:
         lease_s: float,
         output_bytes_max: int,
         vault: Vault = NO_VAULT,
+        streaks: Streaks | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -77,6 +79,7 @@ class Leases:
         self._vault = vault
         self._callers: dict[str, Caller] = {}
         self._backlog = Backlog(store, clock)
+        self._streaks = streaks or Streaks(0)
 
     async def caller(self, worker: WorkerId, token: str) -> Caller:
         """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
@@ -198,6 +201,7 @@ class Leases:
             self._announce(caller, step)
             if step.changed:
                 self._backlog.ended(step.job)
+                await self._judge(caller, failed=event.failed)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")
 
@@ -213,8 +217,14 @@ class Leases:
         )
         self._announce(caller, step)
 
-    async def _replace(self, caller: Caller, detail: str) -> None:
-        event = Drained(at_ms=self._clock.now_ms(), reason=WorkerReason.REFRESH_ASKED, detail=detail)
+    async def _judge(self, caller: Caller, *, failed: bool) -> None:
+        """Replace a worker that fails what others can do."""
+        if self._streaks.note(caller.endpoint, caller.id, failed=failed):
+            detail = f"it failed {self._streaks.most} jobs in a row while others succeeded"
+            await self._replace(caller, detail, WorkerReason.FAILS_EVERY_JOB)
+
+    async def _replace(self, caller: Caller, detail: str, reason: WorkerReason = WorkerReason.REFRESH_ASKED) -> None:
+        event = Drained(at_ms=self._clock.now_ms(), reason=reason, detail=detail)
         await self._store.workers.advance(caller.id, event)
         self._signals.look_at_workers()
         self._signals.scale(caller.endpoint)

@@ -33,6 +33,9 @@ BACKOFF_MOST_S: Final = 300
 """After n failed launches in a row the next one waits min(2 to the power n-1, 300) seconds."""
 CRASH_LOOP_FAILURES: Final = 3
 """From this many failed launches in a row it is a crash loop, and every waiting job says so."""
+CRASHES_MOST: Final = 8
+"""After this many in a row that began to run and ended by themselves, launches stop until somebody changes something: what a
+worker does wrong at its start it does every time. What the machine or a registry did wrong may mend itself, and goes on."""
 RECHECK_MS: Final = 2_000
 """How soon to ask again after the runtime did not answer or had no room: neither announces that it changed its mind."""
 
@@ -44,6 +47,7 @@ class Reason(StrEnum):
     WORKER_FREE = "worker_free"
     NO_WORKER_YET = "no_worker_yet"
     WORKER_STARTING = "worker_starting"
+    IMAGE_PULLING = "image_pulling"
     WORKERS_BUSY = "workers_busy"
     AT_MAX_WORKERS = "at_max_workers"
     NO_CAPACITY = "no_capacity"
@@ -70,6 +74,8 @@ class WorkerView:
     decided_ms: int
     idle_ms: int | None = None
     """Since when it holds nothing."""
+    pulling: str = ""
+    """How far the pull of its image is, while that goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +101,8 @@ class Snapshot:
     workers: tuple[WorkerView, ...] = ()
     failures: int = 0
     """Launches of the present release that failed in a row, since one last became ready."""
+    crashes: int = 0
+    """How many of them began to run, and ended by themselves."""
     failed_ms: int | None = None
     """When the last of them failed."""
     failure_text: str = ""
@@ -252,6 +260,8 @@ def _obstacle(snapshot: Snapshot, fleet: _Fleet) -> _Why | None:
     """Why nothing can be launched now; None when something can."""
     if not snapshot.available:
         return Reason.RUNTIME_UNAVAILABLE, "the runtime that starts workers does not answer"
+    if snapshot.crashes >= CRASHES_MOST and not fleet.starting:
+        return _given_up(snapshot)
     if snapshot.failures and (fleet.starting or _backoff_left_ms(snapshot)):
         return _trouble(snapshot, trying=fleet.starting > 0)
     if len(snapshot.workers) >= snapshot.max_workers:
@@ -284,6 +294,9 @@ def _cause(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int) -> _Why:
 def _starting(snapshot: Snapshot, count: int) -> _Why:
     if snapshot.failures:
         return _trouble(snapshot, trying=True)
+    pulling = next((worker.pulling for worker in snapshot.workers if worker.current and worker.pulling), "")
+    if pulling:
+        return Reason.IMAGE_PULLING, f"{_workers(count)} starting: {pulling}"
     return Reason.WORKER_STARTING, f"{_workers(count)} starting"
 
 
@@ -297,6 +310,12 @@ def _backoff_left_ms(snapshot: Snapshot) -> int:
     doublings = min(snapshot.failures - 1, BACKOFF_MOST_S.bit_length())
     wait_ms = min(BACKOFF_FIRST_S << doublings, BACKOFF_MOST_S) * 1000
     return max(0, snapshot.failed_ms + wait_ms - snapshot.now_ms)
+
+
+def _given_up(snapshot: Snapshot) -> _Why:
+    """What a waiting job hears when nothing will be launched any more."""
+    text = f"{snapshot.failures} starts in a row failed, the last with: {snapshot.failure_text or 'no message'}"
+    return Reason.CRASH_LOOP, f"{text}; no more are tried until a new release, or: stoker endpoint retry"
 
 
 def _trouble(snapshot: Snapshot, *, trying: bool) -> _Why:

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -27,12 +28,14 @@ import uvicorn
 from fastapi import APIRouter
 
 from stoker import keyring
-from stoker.catalog import Catalog, Defaults
+from stoker.catalog import Catalog, Defaults, release_login
 from stoker.catalog.teams import Teams
 from stoker.clock import Clock, SystemClock
 from stoker.config import Settings
 from stoker.errors import Conflict, Unavailable
 from stoker.fleet import Fleet, FleetTerms
+from stoker.hosting import Hosting, choose
+from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
 from stoker.loops import keep_going
 from stoker.loops.autoscaler import Autoscaler
@@ -43,14 +46,15 @@ from stoker.queue import Queue
 from stoker.registries import HttpRegistries
 from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
-from stoker.runtimes.process import ProcessRuntime
 from stoker.signals import Signals
 from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
+from stoker.streaks import Streaks
 from stoker.vault.aes import AesVault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
+from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
@@ -91,7 +95,14 @@ class Server:
     """A running server."""
 
     def __init__(
-        self, settings: Settings, store: Store, vault: AesVault, listener: socket.socket, lock: TextIO | None
+        self,
+        settings: Settings,
+        store: Store,
+        vault: AesVault,
+        listener: socket.socket,
+        lock: TextIO | None,
+        hosting: Hosting,
+        signals: Signals,
     ) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
@@ -100,12 +111,16 @@ class Server:
         self._vault = vault
         self._listener = listener
         self._lock = lock
-        self._signals = Signals()
+        self._signals = signals
         self._clock = SystemClock()
         self._shared = bool(settings.database)
         self._name = secrets.token_hex(8) if self._shared else "the only one"  # which a restart goes on being
-        self._runtime = _runtime(settings, self._signals)
-        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms(), vault)
+        self._streaks = Streaks(settings.worker_failures_max)
+        self._hosting = hosting
+        self._runtime = hosting.runtime
+        find_login = partial(release_login, store, vault)
+        self._images = Images(store, self._clock, self._runtime, _image_terms(settings), find_login=find_login)
+        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms(), vault, self._images)
         self._catalog = Catalog(
             store,
             self._clock,
@@ -114,11 +129,13 @@ class Server:
             Defaults(retention_s=settings.retention_s),
             vault=vault,
             registries=HttpRegistries(),
+            images=self._images,
         )
         kind = "none" if isinstance(self._runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
         self._duty = Duty("loops", self._name, store.leases, self._clock, loops=self._loops, wanted=self._fit_for_duty)
         self._http = _Http(self._http_config())
+        self._door: tuple[_Http, socket.socket] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._duties: list[asyncio.Task[None]] = []
         self._skewed = False
@@ -128,9 +145,11 @@ class Server:
     async def start(cls, settings: Settings) -> Self:
         """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
         lock, listener = await asyncio.to_thread(_settle, settings)
+        signals = Signals()
+        hosting = await choose(settings, SystemClock(), signals.look_at_workers)
         store = await _open_store(settings)
         await _check_clock(store, SystemClock())
-        server = cls(settings, store, await _open_vault(store, settings), listener, lock)
+        server = cls(settings, store, await _open_vault(store, settings), listener, lock, hosting, signals)
         chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
         made = await server._catalog.teams.bootstrap(chosen)
         server.new_admin_key = made if chosen is None else None
@@ -142,6 +161,8 @@ class Server:
         self._signals.on_duty = not self._shared
         self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
         self._tasks.append(asyncio.create_task(keep_going("secrets", self._follow_secrets), name="secrets"))
+        if self._hosting.door:
+            self._open_door(self._hosting.door)
         if self._shared:
             self._tasks.append(asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"))
         if self._shared and self.settings.database_listen:
@@ -155,13 +176,21 @@ class Server:
         await self._http.listening.wait()
         log.info("server_started", url=self.url, loops=self._duty.held)
 
+    def _open_door(self, address: str) -> None:
+        """Listen for workers where they can reach us: the same port, on the address that containers know this machine by."""
+        listener = _listen(address, self._listener.getsockname()[1])
+        _, workers = self._rooms()
+        door = _Http(self._config_of([self._worker_routes(workers)], workers))
+        self._door = (door, listener)
+        self._tasks.append(asyncio.create_task(door.serve(sockets=[listener]), name="door"))
+
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs while this server is on duty."""
         store, clock, signals, fleet = self._store, self._clock, self._signals, self._fleet
         return (
             self._be_on_duty(),
             Lifeline(store, clock, signals, fleet, every_s=self.settings.observe_every_s).run(),
-            Pruner(store, clock, fleet).run(),
+            Pruner(store, clock, fleet, self._images).run(),
             Autoscaler(store, clock, signals, fleet).run(),
         )
 
@@ -203,6 +232,9 @@ class Server:
         host, port = self._listener.getsockname()[:2]
         return f"http://{_reachable(host)}:{port}"
 
+    def _url_for_workers(self) -> str:
+        return f"http://{self._hosting.host}:{self._listener.getsockname()[1]}" if self._hosting.host else self.url
+
     async def run_until(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve until `stop` is set, then stop in order; `hurry` cuts the grace short."""
         waiting = asyncio.create_task(stop.wait())
@@ -229,7 +261,10 @@ class Server:
         http, *rest = self._tasks
         await asyncio.wait([http])
         await _cancel(rest)
-        self._runtime.close()
+        if self._door is not None:
+            self._door[1].close()
+        await self._images.close()
+        await self._hosting.close()
         await self._store.close()
         self._listener.close()
         if self._lock is not None:
@@ -248,9 +283,11 @@ class Server:
 
     def _http_config(self) -> uvicorn.Config:
         clients, workers = self._rooms()
-        routers = self._routers(clients, workers)
+        return self._config_of(self._routers(clients, workers), clients)
+
+    def _config_of(self, routers: list[APIRouter], uploads: Uploads) -> uvicorn.Config:
         return uvicorn.Config(
-            build_app(routers, ready=self._ready, uploads=clients),
+            build_app(routers, ready=self._ready, uploads=uploads),
             http=connections_to(build_hot(routers)),
             ws="none",
             lifespan="off",
@@ -273,6 +310,21 @@ class Server:
     def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
         limits = self.settings
         queue = Queue(self._store, self._clock, self._signals, self._vault)
+        jobs = (queue, self._catalog, self._fleet)
+        largest = limits.input_bytes_max
+        base_url = limits.public_url.rstrip("/") or self.url
+        return [
+            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            self._worker_routes(workers),
+            *ManageRoutes(
+                queue, self._fleet, self._catalog, base_url=base_url, input_bytes_max=largest, uploads=clients
+            ).routers(),
+            ImageRoutes(self._images, self._catalog).router(),
+        ]
+
+    def _worker_routes(self, uploads: Uploads) -> APIRouter:
+        limits = self.settings
         leases = Leases(
             self._store,
             self._clock,
@@ -281,28 +333,16 @@ class Server:
             lease_s=limits.lease_s,
             output_bytes_max=limits.output_bytes_max,
             vault=self._vault,
+            streaks=self._streaks,
         )
-        jobs = (queue, self._catalog, self._fleet)
-        largest = limits.input_bytes_max
-        base_url = limits.public_url.rstrip("/") or self.url
-        return [
-            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
-            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
-            WorkerRoutes(
-                leases,
-                output_bytes_max=limits.output_bytes_max,
-                part_bytes_max=limits.part_bytes_max,
-                uploads=workers,
-            ).router(),
-            *ManageRoutes(
-                queue, self._fleet, self._catalog, base_url=base_url, input_bytes_max=largest, uploads=clients
-            ).routers(),
-        ]
+        return WorkerRoutes(
+            leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads
+        ).router()
 
     def _terms(self) -> FleetTerms:
         settings = self.settings
         return FleetTerms(
-            worker_url=settings.worker_url.rstrip("/") or self.url,
+            worker_url=settings.worker_url.rstrip("/") or self._url_for_workers(),
             ping_interval_ms=settings.ping_interval_ms,
             lease_s=settings.lease_s,
             cancel_grace_s=settings.cancel_grace_s,
@@ -345,14 +385,8 @@ async def _open_store(settings: Settings) -> Store:
     )
 
 
-def _runtime(settings: Settings, signals: Signals) -> ProcessRuntime | AbsentRuntime:
-    if not settings.runs_processes:
-        return AbsentRuntime()
-    return ProcessRuntime(
-        settings.data_dir / "workers",
-        nudge=signals.look_at_workers,
-        log_bytes_max=settings.worker_log_bytes_max,
-    )
+def _image_terms(settings: Settings) -> ImageTerms:
+    return ImageTerms(unused_kept_s=settings.images_unused_s, bytes_max=int(settings.images_gb_max * 1024**3))
 
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:

@@ -41,6 +41,7 @@ class WorkerReason(StrEnum):
     """Why the worker is in its state."""
 
     SCALED_UP = "scaled_up"
+    IMAGE_PULLING = "image_pulling"
     LAUNCHED = "launched"
     FIRST_TAKE = "first_take"
     SCALED_DOWN = "scaled_down"
@@ -50,6 +51,7 @@ class WorkerReason(StrEnum):
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
     REFRESH_ASKED = "refresh_asked"
+    FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"
     UNHEALTHY = "unhealthy"
     SILENT = "silent"
@@ -68,6 +70,8 @@ START_FAILURES: Final = (
     WorkerReason.VANISHED,
 )
 """Ends before the first take that speak against the release. Those that we wanted do not."""
+CRASHES: Final = (WorkerReason.CRASHED_WHILE_STARTING, WorkerReason.START_TIMEOUT, WorkerReason.UNHEALTHY)
+"""Those of them that the machine has no part in: the worker began, and did not get far."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -127,10 +131,18 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The runtime accepted the launch."""
+class Pulling(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Its image is on the way; `text` says how far."""
 
     at_ms: int
+    text: str
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The runtime accepted the launch. `stages` of it that are over, by name, with the moments of their ends."""
+
+    at_ms: int
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 class LaunchFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -197,7 +209,17 @@ class Vanished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 WorkerEvent = (
-    Launched | LaunchFailed | Took | Pinged | ReportedUnhealthy | Drained | Emptied | Stopped | Exited | Vanished
+    Pulling
+    | Launched
+    | LaunchFailed
+    | Took
+    | Pinged
+    | ReportedUnhealthy
+    | Drained
+    | Emptied
+    | Stopped
+    | Exited
+    | Vanished
 )
 
 
@@ -234,8 +256,17 @@ def _unchanged(worker: Worker, _event: WorkerEvent) -> WorkerStep:
     return WorkerStep(worker=worker, changed=False)
 
 
+def _pulling(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Pulling)
+    moved = replace(worker, reason=WorkerReason.IMAGE_PULLING, detail=event.text)
+    return WorkerStep(worker=moved, changed=moved != worker)
+
+
 def _launched(worker: Worker, event: WorkerEvent) -> WorkerStep:
-    moved = replace(worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, launched_ms=event.at_ms)
+    detail = "" if worker.reason is WorkerReason.IMAGE_PULLING else worker.detail
+    moved = replace(
+        worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, detail=detail, launched_ms=event.at_ms
+    )
     return WorkerStep(worker=moved, changed=True)
 
 
@@ -340,6 +371,7 @@ _Rule = Callable[[Worker, WorkerEvent], WorkerStep]
 
 TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     WorkerState.DECIDED: {
+        Pulling: _pulling,
         Launched: _launched,
         LaunchFailed: _launch_failed,
         Took: _first_take,
@@ -351,6 +383,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.STARTING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _first_take,
@@ -362,6 +395,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.READY: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -373,6 +407,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.DRAINING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -385,6 +420,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.STOPPING: {
+        Pulling: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _launch_failed,
         Took: _took,
@@ -397,7 +433,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.GONE: dict.fromkeys(
-        (Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
+        (Pulling, Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
         _unchanged,
     ),
 }

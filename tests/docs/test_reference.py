@@ -41,6 +41,8 @@ AT_START: Final = {
     "secrets_key_mismatch",
     "secrets_key_alone",
     "invalid_secrets_key",
+    "engine_unavailable",
+    "no_gateway",
     "data_dir_in_use",
     "address_in_use",
     "sqlite_too_old",
@@ -51,7 +53,16 @@ MISUSE: Final = {"usage", "invalid_setting"}
 """Codes for which the command ends with the status of a wrong command line, whatever their class."""
 MADE_BY_HTTP: Final = {"no_such_route": "404", "method_not_allowed": "405", "http_error": "other"}
 """Codes of `web.app` for what is no error of ours."""
-LAUNCHED_ONLY: Final = {("no_runtime", "Unavailable")}
+LAUNCHED_ONLY: Final = {
+    ("no_runtime", "Unavailable"),
+    ("cannot_start", "InvalidInput"),
+    ("launch_failed", "Unavailable"),
+    ("mount_not_allowed", "InvalidInput"),
+    ("no_gpu_toolkit", "Unavailable"),
+    ("no_network", "Unavailable"),
+    ("pull_failed", "Unavailable"),
+    ("wrong_architecture", "InvalidInput"),
+}
 """Raised where no request waits for it."""
 
 

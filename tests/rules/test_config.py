@@ -97,7 +97,7 @@ def test_numbers_are_numbers(name: str, text: str) -> None:
     assert refusal({f"STOKER_{name.upper()}": text}).field == name
 
 
-@pytest.mark.parametrize(("name", "text"), [("runtime", "docker"), ("log_level", "loud"), ("log_format", "xml")])
+@pytest.mark.parametrize(("name", "text"), [("runtime", "podman"), ("log_level", "loud"), ("log_format", "xml")])
 def test_words_are_chosen_from_a_list(name: str, text: str) -> None:
     """A setting with a list of words takes no other."""
     assert refusal({f"STOKER_{name.upper()}": text}).field == name
@@ -151,18 +151,3 @@ def test_settings_do_not_change() -> None:
 def test_loopback_addresses(host: str, loopback: bool) -> None:
     """Only an address that no other machine can reach is a loopback; a name is looked up by nobody."""
     assert load(environ={"STOKER_HOST": host}).on_loopback is loopback
-
-
-@pytest.mark.parametrize(
-    ("runtime", "host", "processes"),
-    [
-        ("auto", "127.0.0.1", True),
-        ("auto", "0.0.0.0", False),
-        ("process", "0.0.0.0", True),
-        ("none", "127.0.0.1", False),
-    ],
-)
-def test_who_may_start_processes(runtime: str, host: str, processes: bool) -> None:
-    """Whoever can reach the server can run commands as its user: beyond this machine only if it is asked for by name."""
-    settings = load(environ={"STOKER_RUNTIME": runtime, "STOKER_HOST": host})
-    assert settings.runs_processes is processes

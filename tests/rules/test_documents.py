@@ -10,6 +10,7 @@ from stoker.worker import WorkerReason
 
 BROUGHT_ALONG = {
     WorkerReason.SCALED_UP,
+    WorkerReason.FAILS_EVERY_JOB,
     WorkerReason.SCALED_DOWN,
     WorkerReason.NEW_RELEASE,
     WorkerReason.ENDPOINT_DELETED,

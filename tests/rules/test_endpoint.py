@@ -204,6 +204,7 @@ def test_every_field_is_in_one_list() -> None:
         "team",
         "endpoint",
         "number",
+        "digest",
         "made_by",
         "release",
         "version",

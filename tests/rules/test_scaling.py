@@ -84,7 +84,7 @@ def test_every_reason_has_an_example() -> None:
     assert shown == set(Reason)
 
 
-@pytest.mark.parametrize("name", ["BACKOFF_MOST_S", "CRASH_LOOP_FAILURES", "RECHECK_MS"])
+@pytest.mark.parametrize("name", ["BACKOFF_MOST_S", "CRASHES_MOST", "CRASH_LOOP_FAILURES", "RECHECK_MS"])
 def test_numbers_of_the_document(name: str) -> None:
     """docs/scaling.md names the code's limits with the code's values."""
     assert f"`{name}` = {getattr(scaling, name)}" in DOCUMENT.read_text("utf-8")

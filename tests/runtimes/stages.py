@@ -7,18 +7,23 @@ join the suite a runtime needs a stage here and a name in the fixture of `confte
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shlex
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from stoker.clock import SystemClock
 from stoker.ids import WorkerId, new_worker_id
 from stoker.runtimes import Runtime, WorkerSpec
+from stoker.runtimes.docker import DockerRuntime, Terms
+from stoker.runtimes.docker.engine import Engine as EngineClient
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.runtimes.process import ProcessRuntime
 from stoker.worker import Exit
+from tests.docker import Engine
 
 ACTOR = Path(__file__).parent / "actor"
 DEADLINE_S = 30.0
@@ -172,3 +177,55 @@ class ProcessStage:
 
     def _open(self) -> ProcessRuntime:
         return ProcessRuntime(self.root, nudge=self.nudged.set, log_bytes_max=self._log_bytes_max)
+
+
+# ── docker ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class DockerStage:
+    """Acts as containers of a real engine."""
+
+    def __init__(self, engine: Engine, image: str, root: Path, **terms: Any) -> None:
+        self.engine = engine
+        self.image = image
+        self.root = root
+        self.nudged = asyncio.Event()
+        self.terms = Terms(installation=secrets.token_hex(4), **terms)
+        self._strangers: list[str] = []
+        self.docker = self._open()
+        self.runtime: Runtime = self.docker
+
+    def spec(
+        self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = (), **more: Any
+    ) -> WorkerSpec:
+        command = f"python3 -S actor.py {act}"
+        return WorkerSpec(worker=new_worker_id(), image=self.image, command=command, env=env or {}, gpus=gpus, **more)
+
+    def add_stranger(self) -> Callable[[], bool]:
+        label = "stoker.installation=of-somebody-else"
+        stranger = self.engine.run("run", "-d", "--label", label, self.image, "sleep", "1000")
+        self._strangers.append(stranger)
+        return lambda: self.engine.run("inspect", "-f", "{{.State.Running}}", stranger) == "true"
+
+    async def restart(self) -> None:
+        """Forget everything but the files and the containers, as a new server has."""
+        await self.docker.close()
+        self.docker = self.runtime = self._open()
+
+    async def close(self) -> None:
+        for one in await self.docker.observe():
+            if one.exit is None:
+                await self.docker.stop(one.worker, grace_s=0)
+                await ended(self.docker, one.worker)
+        await eventually(self._containers, until=lambda left: not left)
+        await self.docker.collect_images(used=(), unused_before_ms=0, bytes_max=1 << 60)
+        await self.docker.close()
+        if self._strangers:
+            self.engine.run("rm", "-f", *self._strangers)
+
+    async def _containers(self) -> str:
+        return self.engine.run("ps", "-aq", "--filter", f"label=stoker.installation={self.terms.installation}")
+
+    def _open(self) -> DockerRuntime:
+        client = EngineClient(self.engine.host)
+        return DockerRuntime(client, self.root, SystemClock(), nudge=self.nudged.set, terms=self.terms)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from stoker.errors import Defect, Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, Nudge, Observation, WorkerSpec
+from stoker.runtimes import Capacity, Nudge, Observation, Step, WorkerSpec
 from stoker.runtimes.fake import FakeRuntime, Program
 from stoker.store.image import Operation
 from stoker.store.sqlite.transaction import Function
@@ -84,15 +84,16 @@ class Machine(FakeRuntime):
         """Refuse no more launches."""
         self._refusals = 0.0
 
-    async def launch(self, spec: WorkerSpec) -> None:
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
         """Start the program, or refuse."""
         self._be_there()
         await asyncio.sleep(self.pull_s)
         if self._chance.random() < self._refusals:
             self.fail("launch", Unavailable("the machine is out of patience"))
         with self._noting():
-            await super().launch(spec)
+            steps = await super().launch(spec)
         self._launched.add(spec.worker)
+        return steps
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         """Stop it."""

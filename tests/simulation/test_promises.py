@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from stoker.audit import Actor
 from stoker.endpoint import Endpoint
 from stoker.errors import Unavailable
 from stoker.fleet import Fleet
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import Cancelled, JobReason, JobState
 from stoker.loops.autoscaler import Autoscaler
-from stoker.scaling import Reason, Snapshot
+from stoker.scaling import CRASHES_MOST, Reason, Snapshot
 from stoker.store import Held, Result
 from stoker.worker import Worker, WorkerReason, WorkerState
 from tests.simulation.loop import SimulatedLoop, Stuck
@@ -118,20 +119,29 @@ def test_from_zero_at_once_and_back_to_zero() -> None:
 
 
 def test_crash_loop_backs_off() -> None:
-    """A release that never starts is tried a few dozen times in an hour at most, and its jobs hear why they wait."""
+    """A release that never starts is given up after a few tries, and its jobs hear why they wait, until somebody says retry."""
 
     async def story(world: World) -> None:
         endpoint = await world.create()
         jobs = [await world.submit(endpoint) for _ in range(5)]
         await asyncio.sleep(3_600)
-        assert len(world.workers) <= 24
+        assert len(world.workers) <= CRASHES_MOST
         why = await world.request(lambda server: _why(server, world, jobs[0]))
         assert why.reason == Reason.CRASH_LOOP
+        assert "stoker endpoint retry" in why.text
         world.vices = Vices()
+        await asyncio.sleep(3_600)
+        tried = len(world.workers)
+        await world.request(lambda server: _retry(server, endpoint))
         for job in jobs:
-            assert (await done(world, job, within_s=330)).job.state is JobState.COMPLETED
+            assert (await done(world, job, within_s=30)).job.state is JobState.COMPLETED
+        assert len(world.workers) > tried
 
     play(replace(CALM, vices=Vices(crashes_while_starting=1.0)), story)
+
+
+async def _retry(server: Any, endpoint: Endpoint) -> Any:
+    return await server.catalog.retry(Actor(team=endpoint.team), await server.catalog.deployed(endpoint))
 
 
 async def _why(server: Any, world: World, job: JobId | None) -> Any:

@@ -11,6 +11,7 @@ from stoker.ids import ReleaseId, WorkerId
 from stoker.job import JobReason, JobState
 from stoker.store import Decision, Failures, Store
 from stoker.worker import (
+    CRASHES,
     Drained,
     Emptied,
     Exit,
@@ -231,8 +232,27 @@ async def test_failed_launch_counts(store: Store, events: tuple[WorkerEvent, ...
     worker = await store.workers.get(WORKER)
     assert worker is not None
     assert worker.state is WorkerState.GONE
-    assert await store.workers.failures(RELEASE) == Failures(count=1, last_ms=NOW + 2, text=worker.detail)
+    crashes = int(worker.reason in CRASHES)
+    expected = Failures(count=1, last_ms=NOW + 2, text=worker.detail, crashes=crashes)
+    assert await store.workers.failures(RELEASE) == expected
     assert await store.workers.failures(ReleaseId("rel-other")) == Failures()
+
+
+async def test_forgiven_launches_count_no_more(store: Store) -> None:
+    """What failed before a user asked to try again is over; what fails after it counts from one."""
+    await store.workers.add(a_worker(), alive_max=1)
+    await store.workers.advance(WORKER, LaunchFailed(at_ms=NOW + 2, text="no such image"))
+    await store.endpoints.forgive(RELEASE, NOW + 10_000_000)
+    assert await store.workers.failures(RELEASE) == Failures()
+
+
+async def test_first_digest_stays(store: Store) -> None:
+    """Whoever resolves an image first decides for all workers of the release."""
+    assert await store.endpoints.pin(RELEASE, "repo@sha256:1") == "repo@sha256:1"
+    assert await store.endpoints.pin(RELEASE, "repo@sha256:2") == "repo@sha256:1"
+    release = await store.endpoints.release(RELEASE)
+    assert release is not None
+    assert release.digest == "repo@sha256:1"
 
 
 @pytest.mark.parametrize("reason", [WorkerReason.STOPPED_BY_USER, WorkerReason.SCALED_DOWN])

@@ -6,13 +6,14 @@ is written with its line of the audit log.
 
 from __future__ import annotations
 
-from stoker.catalog.credentials import Credentials, Registries
+from stoker.catalog.credentials import Credentials, Registries, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
 from stoker.catalog.remembered import TRUST_MS
 from stoker.catalog.teams import NewKey, Teams
 from stoker.catalog.templates import Templates
 from stoker.clock import Clock
 from stoker.errors import Unavailable
+from stoker.images import Images
 from stoker.registry import Login
 from stoker.runtimes import Runtime
 from stoker.signals import Signals
@@ -42,8 +43,9 @@ class Catalog(Endpoints):
         *,
         vault: Vault = NO_VAULT,
         registries: Registries | None = None,
+        images: Images | None = None,
     ) -> None:
-        super().__init__(store, clock, signals, runtime, defaults, vault)
+        super().__init__(store, clock, signals, runtime, defaults, vault, images or Images(store, clock, runtime))
         self.teams = Teams(store, clock)
         self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
         self.templates = Templates(store, clock, vault)
@@ -53,4 +55,4 @@ class Catalog(Endpoints):
         return await self.teams.authenticate(secret)
 
 
-__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey"]
+__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "release_login"]

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from stoker import ids
 from stoker.audit import Action, Actor, AuditLine, Kind, difference
 from stoker.clock import Clock
+from stoker.endpoint import Release
 from stoker.ids import CredentialId, TeamId
 from stoker.registry import Credential, Login, check
 from stoker.store import Store
@@ -130,6 +131,14 @@ async def login(store: Store, vault: Vault, team: TeamId, credential: Credential
     return Login(registry=found.registry, username=found.username, password=password)
 
 
+async def release_login(store: Store, vault: Vault, release: Release) -> Login | None:
+    """With what the release's image is pulled; None for images that everybody may pull. Raises as `login`."""
+    if release.credential is None:
+        return None
+    endpoint = await store.endpoints.get(release.endpoint)
+    return None if endpoint is None else await login(store, vault, endpoint.team, release.credential)
+
+
 def facts(credential: Credential) -> dict[str, Any]:
     """A credential as it is shown: without its password."""
     return {"name": credential.name, "registry": credential.registry, "username": credential.username}
@@ -156,4 +165,4 @@ def _line(
     )
 
 
-__all__ = ["CredentialWish", "Credentials", "Registries", "facts", "login"]
+__all__ = ["CredentialWish", "Credentials", "Registries", "facts", "login", "release_login"]

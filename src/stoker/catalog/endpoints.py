@@ -19,6 +19,7 @@ from stoker.document import document
 from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, cuda_allows, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound
 from stoker.ids import EndpointId, TeamId
+from stoker.images import Images
 from stoker.runtimes import ChecksImages, Runtime
 from stoker.signals import Signals
 from stoker.store import Store, audit
@@ -51,7 +52,14 @@ class Endpoints:
     """Operations on endpoints and releases."""
 
     def __init__(
-        self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, defaults: Defaults, vault: Vault
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        defaults: Defaults,
+        vault: Vault,
+        images: Images,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -59,6 +67,7 @@ class Endpoints:
         self._runtime = runtime
         self._defaults = defaults
         self._vault = vault
+        self._images = images
         self._endpoints: Remembered[tuple[TeamId, str], Endpoint] = Remembered(clock, self._look_up)
 
     # ── changes ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,6 +98,7 @@ class Endpoints:
         line = self._line(by, Action.CREATED, made, None, made.document)
         await self._store.endpoints.add(endpoint, release, *_needs(by.team, release), audit.step(line))
         self._changed(endpoint.id)  # its name may have been the id of another
+        self._images.warm_release(release)
         return made
 
     async def update(
@@ -127,6 +137,7 @@ class Endpoints:
             id=ids.new_release_id(),
             number=deployed.release.number + 1,
             made_by=by.member,
+            digest="",
             created_ms=self._clock.now_ms(),
         )
 
@@ -166,6 +177,13 @@ class Endpoints:
         after = replace(before, paused_ms=paused_ms, version=before.version + 1)
         return await self._store_change(by, action, deployed, Deployed(endpoint=after, release=deployed.release))
 
+    async def retry(self, by: Actor, deployed: Deployed) -> Deployed:
+        """Launch again after a crash loop: what failed until now does not count any more."""
+        line = self._line(by, Action.RETRIED, deployed, None, None)
+        await self._store.endpoints.forgive(deployed.release.id, self._clock.now_ms(), audit.step(line))
+        self._signals.scale(deployed.endpoint.id)
+        return deployed
+
     async def delete(self, by: Actor, deployed: Deployed) -> Deployed:
         """Delete the endpoint: its queue is purged, its workers finish and go, its name is free at once."""
         now_ms = self._clock.now_ms()
@@ -186,6 +204,8 @@ class Endpoints:
         needs = () if release is None else _needs(by.team, release)
         await self._store.endpoints.update(after.endpoint, release, *needs, audit.step(line))
         self._changed(after.endpoint.id)
+        if release is not None:
+            self._images.warm_release(release)
         return after
 
     def _changed(self, endpoint: EndpointId) -> None:

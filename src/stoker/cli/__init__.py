@@ -18,6 +18,8 @@ from stoker import __version__
 from stoker.cli import (
     completion,
     credential,
+    doctor,
+    image,
     job,
     key,
     member,
@@ -78,10 +80,12 @@ def program(context: click.Context, url: str, api_key: str | None) -> None:
 
 _COMMANDS: Final[tuple[click.Command, ...]] = (
     serve.serve,
+    doctor.doctor,
     migrate.migrate,
     release.endpoint,  # with what `release` adds to it
     template.template,
     credential.credential,
+    image.image,
     job.job,
     worker.worker,
     queue.queue,

@@ -51,6 +51,10 @@ def read_secrets(
     return found or None
 
 
+def _read_volumes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+    return list(given) or None
+
+
 def _most(name: str) -> int:
     return LIMITS[name].most
 
@@ -109,6 +113,20 @@ _SETTINGS: Final = (
     ),
     click.option("--webhook", metavar="URL", help="Webhook of jobs that name none; empty for none."),
     click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
+    click.option(
+        "--volume",
+        "volumes",
+        metavar="SOURCE:TARGET[:ro]",
+        multiple=True,
+        callback=_read_volumes,
+        help="Storage that outlives workers: a named volume, or a directory of the server's machine that its settings allow; "
+        "repeatable. An update replaces all volumes with those given.",
+    ),
+    click.option(
+        "--disk-gb",
+        type=int,
+        help="The most that a container may write to its own disk, in GiB; 0: no more than the server's limit.",
+    ),
     click.option("--min-workers", type=int, help=f"Workers kept even without jobs, {_range('min_workers')}."),
     click.option("--max-workers", type=int, help=f"Most workers, {_range('max_workers')}."),
     click.option(
@@ -250,6 +268,15 @@ def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> 
 
 @endpoint.command()
 @click.argument("name")
+@output.json_option
+@with_client
+def retry(client: Client, name: str) -> None:
+    """Launch workers again after a crash loop: starts that failed until now do not count any more."""
+    output.answer(client.retry_endpoint(name), show_endpoint)
+
+
+@endpoint.command()
+@click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @with_client
@@ -303,6 +330,9 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "command": each["command"],
             "environment": " ".join(f"{name}={_value(value)}" for name, value in each["env"].items()),
             "release": f"{release['number']}, made {output.ago(release['created_ms'])}",
+            "image as run": each["digest"],
+            "volumes": " ".join(each["volumes"]),
+            "disk": f"{each['disk_gb']} GiB" if each["disk_gb"] else "",
             "GPUs per worker": each["gpus_per_worker"],
             "CUDA": each["cuda"],
             "HTTP port": each["http_port"] or None,

@@ -227,6 +227,21 @@ def ago(at_ms: int | None) -> str:
     return "-" if at_ms is None else f"{span(max(0, SystemClock().now_ms() - at_ms))} ago"
 
 
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def read_since(_context: click.Context, _option: click.Parameter, given: str | None) -> int:
+    """A moment in milliseconds, from how long ago it was or as it is written; 0 for none."""
+    if given is None:
+        return 0
+    if given[:-1].isdecimal() and given[-1] in _UNITS_MS:
+        return SystemClock().now_ms() - int(given[:-1]) * _UNITS_MS[given[-1]]
+    try:
+        return int(datetime.fromisoformat(given).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        raise click.BadParameter(f"'{given}' is neither like 10m nor like 2026-05-01T12:00:00") from None
+
+
 def moment(at_ms: int) -> str:
     """A moment in UTC."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

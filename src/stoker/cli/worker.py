@@ -39,15 +39,21 @@ def show(client: Client, worker_id: str) -> None:
     "--tail",
     metavar="N",
     type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    help="How many lines to start with.",
+    help="How many lines to start with; 100, or with --since all of that time.",
+)
+@click.option(
+    "--since",
+    "since_ms",
+    metavar="TIME",
+    callback=output.read_since,
+    help="Only what is newer: 30s, 10m, 2h or 1d ago, or a moment such as 2026-05-01T12:00:00 (UTC).",
 )
 @output.json_option
 @with_client
-def logs(client: Client, worker_id: str, follow: bool, tail: int) -> None:
+def logs(client: Client, worker_id: str, follow: bool, tail: int | None, since_ms: int) -> None:
     """Print the output of a worker, also after it is gone."""
-    for line in client.worker_logs(worker_id, tail=tail, follow=follow):
+    lines = (100_000 if since_ms else 100) if tail is None else tail
+    for line in client.worker_logs(worker_id, tail=lines, follow=follow, since_ms=since_ms):
         output.log_line(line)
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from stoker.clock import Clock
 from stoker.fleet import Fleet
+from stoker.images import Images
 from stoker.loops import keep_going
 from stoker.store import Store
 
@@ -17,10 +18,11 @@ BATCH = 1_000
 class Pruner:
     """The loop."""
 
-    def __init__(self, store: Store, clock: Clock, fleet: Fleet) -> None:
+    def __init__(self, store: Store, clock: Clock, fleet: Fleet, images: Images | None = None) -> None:
         self._store = store
         self._clock = clock
         self._fleet = fleet
+        self._images = images
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -30,4 +32,6 @@ class Pruner:
         while await self._store.jobs.prune(self._clock.now_ms(), BATCH) == BATCH:
             pass  # the store is free for others between two batches
         await self._fleet.forget_gone(BATCH)
+        if self._images is not None:
+            await self._images.collect()
         await asyncio.sleep(EVERY_S)

@@ -18,7 +18,7 @@ nobody has to wait for the next `observe`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -30,10 +30,21 @@ Nudge = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Volume:
+    """Storage that outlives workers. `source` is an absolute path of the machine, or the name of a volume of the engine."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSpec:
-    """Everything a runtime needs to start one worker."""
+    """Everything a runtime needs to start one worker. What only containers know (from `volumes` on) others ignore."""
 
     worker: WorkerId
+    endpoint: str = ""
+    team: str = ""
     image: str
     login: Login | None = None
     """What the registry of the image wants to hear; None for images that everybody may pull."""
@@ -45,6 +56,32 @@ class WorkerSpec:
     """The whole environment of the protocol and the user's own; secret values included, so never log it."""
     gpus: Sequence[str] = ()
     """Ids of the devices reserved for it."""
+    volumes: Sequence[Volume] = ()
+    http_port: int = 0
+    """A port inside that this machine, and nobody else, shall reach; 0 for none."""
+    shm_bytes: int = 0
+    """Shared memory; 0 for what the runtime gives to everybody."""
+    disk_bytes: int = 0
+    """The most that it may write; 0 for what the runtime gives to everybody."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A stage of a launch that is over."""
+
+    name: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An image that was fetched for workers, or is being fetched (`progress` says how far)."""
+
+    name: str
+    bytes: int
+    pulled_ms: int | None
+    used_ms: int | None
+    progress: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +118,9 @@ class Capacity:
 class Runtime(Protocol):
     """Runs workers."""
 
-    async def launch(self, spec: WorkerSpec) -> None:
-        """Start a worker. Raises `InvalidInput` when it can never start, `Unavailable` when it may later."""
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
+        """Start a worker; its stages, for those runtimes that have some. Raises `InvalidInput` when it can never start,
+        `Unavailable` when it may later."""
         ...
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
@@ -123,13 +161,46 @@ class ChecksImages(Protocol):
         ...
 
 
+@runtime_checkable
+class PullsImages(Protocol):
+    """Ability: images come from somewhere else, which takes time, and stay on the machine until nobody needs them."""
+
+    async def pull(self, image: str, *, login: Login | None) -> str:
+        """Have the image here; the name under which these bytes, and no others, are found again.
+
+        Pulls of one image at the same time are one. Raises `InvalidInput` when it will never come, `Unavailable` when it may.
+        """
+        ...
+
+    def pulling(self, image: str) -> str:
+        """How far its pull is, in words; empty when none goes on."""
+        ...
+
+    async def images(self) -> Sequence[Image]:
+        """The images that were pulled here, by name."""
+        ...
+
+    async def remove_image(self, image: str) -> None:
+        """Remove one of them. Raises `NotFound`, and `Conflict` while it is in use."""
+        ...
+
+    async def collect_images(self, *, used: Collection[str], unused_before_ms: int, bytes_max: int) -> Sequence[str]:
+        """Remove those that nobody uses: the old ones, then the longest unused until the rest fits; their names."""
+        ...
+
+
 __all__ = [
     "Capacity",
     "ChecksImages",
     "Forgets",
+    "Image",
     "LogLine",
+    "Login",
     "Nudge",
     "Observation",
+    "PullsImages",
     "Runtime",
+    "Step",
+    "Volume",
     "WorkerSpec",
 ]

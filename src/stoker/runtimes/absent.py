@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from stoker.errors import InvalidInput, Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, LogLine, Observation, WorkerSpec
+from stoker.runtimes import Capacity, LogLine, Observation, Step, WorkerSpec
 
 _NEXT_STEP = "start the server with --runtime process (it runs commands as the server's user), or listen on 127.0.0.1"
 
@@ -18,7 +18,7 @@ _NEXT_STEP = "start the server with --runtime process (it runs commands as the s
 class AbsentRuntime:
     """No workers, with the reason."""
 
-    async def launch(self, spec: WorkerSpec) -> None:
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
         """Raises `Unavailable`."""
         raise Unavailable("this server was started without a runtime", code="no_runtime", next_step=_NEXT_STEP)
 

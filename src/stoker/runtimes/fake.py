@@ -26,7 +26,7 @@ from typing import Final, Literal
 
 from stoker.errors import Conflict, Defect, InvalidInput, StokerError
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, LogLine, Nudge, Observation, WorkerSpec
+from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec
 from stoker.worker import Exit
 
 Program = Callable[["FakeWorker"], Awaitable[int]]
@@ -140,16 +140,17 @@ class FakeRuntime:
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def launch(self, spec: WorkerSpec) -> None:
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
         """Start the program as a task."""
         with self._alone(spec.worker), self._starting(spec.worker):
             await self._take_time("launch")
             if spec.worker in self._workers:
-                return
+                return ()
             self._check_devices(spec)
             worker = FakeWorker(spec, ended=self._nudge)
             self._workers[spec.worker] = worker
             worker.start(self._program)
+            return ()
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         """Set `terminated`, and end the program after the grace."""

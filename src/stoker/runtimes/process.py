@@ -31,7 +31,7 @@ import psutil
 
 from stoker.errors import Conflict, Defect, InvalidInput, Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, LogLine, Nudge, Observation, WorkerSpec, gpus, process_shim
+from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec, gpus, process_shim
 from stoker.runtimes.process_log import LogReader
 from stoker.worker import Exit
 
@@ -75,7 +75,7 @@ class ProcessRuntime:
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def launch(self, spec: WorkerSpec) -> None:
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
         """Copy the directory and start the command in the copy. The start goes on if the caller stops waiting for it."""
         task = self._launching.get(spec.worker)
         if task is None:
@@ -84,6 +84,7 @@ class ProcessRuntime:
             self._launching[spec.worker] = task
             task.add_done_callback(functools.partial(self._launched, spec.worker))
         await asyncio.shield(task)
+        return ()
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         """Have the shim pass SIGTERM on and kill the tree after the grace."""

@@ -157,6 +157,8 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     count: int = 0
     last_ms: int | None = None
     text: str = ""
+    crashes: int = 0
+    """How many of them began to run and ended by themselves (`worker.CRASHES`)."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -395,6 +397,14 @@ class EndpointRows(Protocol):
 
     async def release(self, release: ReleaseId) -> Release | None:
         """One release."""
+        ...
+
+    async def forgive(self, release: ReleaseId, at_ms: int, *also: Step) -> None:
+        """Launches that failed before this moment count no more against the release; carry out `also`."""
+        ...
+
+    async def pin(self, release: ReleaseId, digest: str) -> str:
+        """Write down which bytes the release runs, unless it is written down already; what is written then."""
         ...
 
     async def releases(self, endpoint: EndpointId) -> Sequence[Release]:

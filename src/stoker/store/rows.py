@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
-from stoker.store import Stop, StoryLine
+from stoker.store import Failures, Stop, StoryLine
 from stoker.store.image import StoredJob, plain
-from stoker.worker import Exit, Worker, WorkerReason, WorkerState
+from stoker.worker import CRASHES, Exit, Worker, WorkerReason, WorkerState
 
 Row = Sequence[Any]
 """What a driver answers with: values by place."""
@@ -190,6 +190,14 @@ def worker(row: Row) -> Worker:
     )
 
 
+def failures(rows: Sequence[Row]) -> Failures:
+    """From rows of when, in which words and why, the last one first."""
+    if not rows:
+        return Failures()
+    crashes = sum(row[2] in CRASHES for row in rows)
+    return Failures(count=len(rows), last_ms=rows[0][0], text=rows[0][1], crashes=crashes)
+
+
 def worker_values(worker: Worker) -> tuple[Any, ...]:
     """For `WORKER`."""
     fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash, json.dumps(worker.gpus))
@@ -280,8 +288,11 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
 
 RELEASE: Final = _columns(
     "releases",
-    "id endpoint number image command env gpus_per_worker created_ms credential entrypoint cuda http_port made_by",
+    "id endpoint number image command env gpus_per_worker created_ms credential entrypoint cuda http_port made_by digest "
+    "container",
 )
+_CONTAINER: Final = ("volumes", "disk_gb")
+"""Fields of a release that only containers know; together they are one column."""
 
 
 def release(row: Row) -> Release:
@@ -300,7 +311,14 @@ def release(row: Row) -> Release:
         cuda=row[10],
         http_port=row[11],
         made_by=row[12],
+        digest=row[13],
+        **_container(json.loads(row[14])),
     )
+
+
+def _container(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a release says to containers only, from its JSON object; what is left out has its default."""
+    return fields | {"volumes": tuple(fields.get("volumes", ()))}
 
 
 def release_values(release: Release) -> tuple[Any, ...]:
@@ -319,6 +337,8 @@ def release_values(release: Release) -> tuple[Any, ...]:
         release.cuda,
         release.http_port,
         release.made_by,
+        release.digest,
+        json.dumps({name: getattr(release, name) for name in _CONTAINER}),
     )
 
 

@@ -7,7 +7,7 @@ that it has ahead the first gets its turn with the slot that becomes free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
 import msgspec
@@ -41,7 +41,18 @@ from stoker.job import (
 )
 from stoker.store import Bodies, Stop
 from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker, plain
-from stoker.worker import Launched, LoseJobs, Pinged, StopInRuntime, Took, Worker, WorkerEvent, WorkerState, WorkerStep
+from stoker.worker import (
+    Launched,
+    LoseJobs,
+    Pinged,
+    Pulling,
+    StopInRuntime,
+    Took,
+    Worker,
+    WorkerEvent,
+    WorkerState,
+    WorkerStep,
+)
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,13 +246,15 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
     def need(self, needs: Needs) -> None:
         """The worker, and its jobs if the event may cost it them."""
         needs.workers.add(self.worker)
-        if not isinstance(self.event, Launched | Took | Pinged):
+        if not isinstance(self.event, Pulling | Launched | Took | Pinged):
             needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> WorkerStep:
         """Raises `NotFound`, `IllegalTransition`."""
         before = find_worker(image, self.worker).worker
         step = workers.advance(before, self.event)
+        if isinstance(self.event, Launched):
+            tell_stages(image, before, self.event.stages)
         save_worker(image, before, step.worker)
         if before.alive and not step.worker.alive:
             for job in list(image.stops[self.worker]):
@@ -348,6 +361,13 @@ def tell_worker(image: Image, worker: Worker) -> None:
     image.lines.append(
         Line(_reached_ms(worker), *who, kind, worker.state.value, worker.reason.value, None, plain(text))
     )
+
+
+def tell_stages(image: Image, worker: Worker, stages: Sequence[tuple[str, int]]) -> None:
+    """A line of the ledger for each stage of a launch."""
+    who = (worker.team, worker.endpoint, None, worker.id)
+    for stage, at_ms in stages:
+        image.lines.append(Line(at_ms, *who, stage, worker.state.value, worker.reason.value, None, ""))
 
 
 def _reached_ms(worker: Worker) -> int:

@@ -84,8 +84,17 @@ class FieldsBody(BaseModel):
     )
     http_port: StrictInt | None = Field(
         None,
-        description="Port of the worker's own HTTP server, 0 for none; not 2222 to 2224. Kept for sync endpoints, which are not "
-        "there yet.",
+        description="Port of the worker's own HTTP server, 0 for none; not 2222 to 2224. The server's machine, and nobody "
+        "else, reaches that of a container.",
+    )
+    volumes: tuple[str, ...] | None = Field(
+        None,
+        examples=[["models:/models:ro"]],
+        description="Storage that outlives workers, each `SOURCE:TARGET` or `SOURCE:TARGET:ro`; containers only.",
+    )
+    disk_gb: StrictInt | None = Field(
+        None,
+        description="The most that a worker may write to its own disk, in GiB; 0 for the server's limit; containers only.",
     )
     min_workers: StrictInt | None = Field(None, description="Workers that are kept even without jobs.")
     max_workers: StrictInt | None = Field(None, description="Most workers at once; at least `min_workers`.")

@@ -145,6 +145,11 @@ class EndpointRoutes:
             """Go on with a paused endpoint's queue."""
             return await self._show(await self._catalog.resume(Actor.of(key), await self._find(key, endpoint)))
 
+        @router.post("/endpoints/{endpoint}/retry")
+        async def retry_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:
+            """Launch workers again after a crash loop."""
+            return await self._show(await self._catalog.retry(Actor.of(key), await self._find(key, endpoint)))
+
         @router.delete("/endpoints/{endpoint}")
         async def delete_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:
             """Delete an endpoint: queued jobs are cancelled, running ones finish."""
@@ -305,6 +310,7 @@ def _endpoint(deployed: Deployed) -> JsonObject:
         "version": endpoint.version,
         "release": {"id": release.id, "number": release.number, "created_ms": release.created_ms},
         **document(endpoint, release),
+        "digest": release.digest,
         "paused_ms": endpoint.paused_ms,
         "created_ms": endpoint.created_ms,
     }

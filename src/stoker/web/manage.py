@@ -118,11 +118,12 @@ class ManageRoutes:
             worker: str,
             tail: Annotated[int, Query(ge=0, le=100_000)] = 100,
             follow: bool = False,
+            since_ms: Annotated[int, Query(ge=0)] = 0,
             key: ApiKey = read,
         ) -> StreamingResponse:
-            """Output of a worker, one JSON object a line: `{"at_ms", "text"}`."""
+            """Output of a worker, lines before `since_ms` left out, one JSON object a line: `{"at_ms", "text"}`."""
             found = await self._worker(key, worker)
-            return _lines(self._fleet.logs(found.id, tail=tail, follow=follow))
+            return _lines(self._fleet.logs(found.id, tail=tail, follow=follow), since_ms)
 
         return router
 
@@ -298,8 +299,8 @@ def _job(job: Job, endpoint_name: str) -> JsonObject:
     }
 
 
-def _lines(lines: AsyncIterator[LogLine]) -> StreamingResponse:
-    return _ndjson({"at_ms": line.at_ms, "text": line.text} async for line in lines)
+def _lines(lines: AsyncIterator[LogLine], since_ms: int) -> StreamingResponse:
+    return _ndjson({"at_ms": line.at_ms, "text": line.text} async for line in lines if line.at_ms >= since_ms)
 
 
 def _job_lines(lines: AsyncIterator[tuple[WorkerId, LogLine]]) -> StreamingResponse:

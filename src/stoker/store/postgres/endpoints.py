@@ -37,6 +37,8 @@ _MOVING: Final = ENDPOINT.replace("endpoints.", "").split(", ")[_OWNED:]
 SAVE: Final = f"""
     UPDATE endpoints SET ({", ".join(_MOVING)}) = ROW ({places(len(_MOVING))}) WHERE id = ${len(_MOVING) + 1}"""
 FIND_RELEASE: Final = f"SELECT {RELEASE} FROM releases WHERE releases.id = $1"
+FORGIVE: Final = "UPDATE releases SET forgiven_ms = $1 WHERE id = $2"
+PIN: Final = "UPDATE releases SET digest = $1 WHERE id = $2 AND digest = ''"
 RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = $1 ORDER BY releases.number DESC"
 
 
@@ -72,9 +74,28 @@ class PostgresEndpoints:
         row = await self._pool.read(lambda tx: tx.fetchrow(FIND_RELEASE, release))
         return None if row is None else release_of(row)
 
+    async def forgive(self, release: ReleaseId, at_ms: int, *also: Step) -> None:
+        """A moment in its row."""
+        await self._pool.write(lambda tx: _forgive(tx, release, at_ms, also))
+
+    async def pin(self, release: ReleaseId, digest: str) -> str:
+        """The first one counts."""
+        return await self._pool.write(lambda tx: _pin(tx, release, digest))
+
     async def releases(self, endpoint: EndpointId) -> Sequence[Release]:
         """By number, the newest first."""
         return [release_of(row) for row in await self._pool.read(lambda tx: tx.fetch(RELEASES, endpoint))]
+
+
+async def _forgive(tx: Connection, release: ReleaseId, at_ms: int, also: Sequence[Step]) -> None:
+    await tx.execute(FORGIVE, at_ms, release)
+    await carry_out(tx, also)
+
+
+async def _pin(tx: Connection, release: ReleaseId, digest: str) -> str:
+    await tx.execute(PIN, digest, release)
+    row = await tx.fetchrow(FIND_RELEASE, release)
+    return digest if row is None else release_of(row).digest
 
 
 async def _add(tx: Connection, endpoint: Endpoint, release: Release, also: Sequence[Step] = ()) -> None:

@@ -11,6 +11,7 @@ from stoker.store.image import plain
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, Row, story_line
+from stoker.store.rows import failures as failures_of
 from stoker.store.rows import worker as worker_of
 from stoker.store.writes import WorkerWrites
 from stoker.worker import START_FAILURES, Worker
@@ -24,9 +25,10 @@ GONE_OF: Final = f"""
 FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = $1"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = $1"
 FAILED: Final = f"""
-    SELECT gone_ms, detail FROM workers
+    SELECT gone_ms, detail, reason FROM workers
     WHERE release = $1 AND gone_ms IS NOT NULL AND ready_ms IS NULL
       AND reason IN ({", ".join(f"'{reason.value}'" for reason in START_FAILURES)})
+      AND decided_ms > (SELECT forgiven_ms FROM releases WHERE id = $1)
       AND decided_ms > coalesce((SELECT max(decided_ms) FROM workers WHERE release = $1 AND ready_ms IS NOT NULL), -1)
     ORDER BY gone_ms DESC, seq DESC"""
 
@@ -75,7 +77,7 @@ class PostgresWorkers(WorkerWrites):
     async def failures(self, release: ReleaseId) -> Failures:
         """Those decided after the last one that became ready."""
         rows = await self._pool.read(lambda tx: tx.fetch(FAILED, release))
-        return Failures(count=len(rows), last_ms=rows[0][0], text=rows[0][1]) if rows else Failures()
+        return failures_of(rows)
 
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """In the order of writing; what it did with jobs is told by their stories."""

@@ -34,6 +34,8 @@ SAVE: Final = f"""
     UPDATE endpoints SET ({", ".join(_MOVING)}) = (?{", ?" * (len(_MOVING) - 1)})
     WHERE id = ? AND team = ? AND version = ?"""
 FIND_RELEASE: Final = f"SELECT {RELEASE} FROM releases WHERE releases.id = ?"
+FORGIVE: Final = "UPDATE releases SET forgiven_ms = ? WHERE id = ?"
+PIN: Final = "UPDATE releases SET digest = ? WHERE id = ? AND digest = ''"
 RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = ? ORDER BY releases.number DESC"
 
 
@@ -70,6 +72,14 @@ class SqliteEndpoints:
         row = await self._reader.run(lambda tx: tx.one(FIND_RELEASE, (release,)))
         return None if row is None else release_of(row)
 
+    async def forgive(self, release: ReleaseId, at_ms: int, *also: Step) -> None:
+        """A moment in its row."""
+        await self._writer.run(lambda tx: _forgive(tx, release, at_ms, also))
+
+    async def pin(self, release: ReleaseId, digest: str) -> str:
+        """The first one counts."""
+        return await self._writer.run(lambda tx: _pin(tx, release, digest))
+
     async def releases(self, endpoint: EndpointId) -> Sequence[Release]:
         """By number, the newest first."""
         return [release_of(row) for row in await self._reader.run(lambda tx: tx.all(RELEASES, (endpoint,)))]
@@ -98,6 +108,17 @@ def _update(tx: Tx, endpoint: Endpoint, release: Release | None, also: Sequence[
     if release is not None:
         tx.execute(ADD_RELEASE, release_values(release))
     carry_out(tx, also)
+
+
+def _forgive(tx: Tx, release: ReleaseId, at_ms: int, also: Sequence[Step]) -> None:
+    tx.execute(FORGIVE, (at_ms, release))
+    carry_out(tx, also)
+
+
+def _pin(tx: Tx, release: ReleaseId, digest: str) -> str:
+    tx.execute(PIN, (digest, release))
+    row = tx.one(FIND_RELEASE, (release,))
+    return digest if row is None else release_of(row).digest
 
 
 def _of_team(tx: Tx, team: TeamId) -> list[Endpoint]:

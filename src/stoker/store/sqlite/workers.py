@@ -9,6 +9,7 @@ from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
 from stoker.store.image import plain
 from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, story_line
+from stoker.store.rows import failures as failures_of
 from stoker.store.rows import worker as worker_of
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
@@ -25,9 +26,10 @@ FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = ?"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = ?"
 
 FAILED: Final = f"""
-    SELECT gone_ms, detail FROM workers
+    SELECT gone_ms, detail, reason FROM workers
     WHERE release = ?1 AND gone_ms IS NOT NULL AND ready_ms IS NULL
       AND reason IN ({", ".join(f"'{reason.value}'" for reason in START_FAILURES)})
+      AND decided_ms > (SELECT forgiven_ms FROM releases WHERE id = ?1)
       AND decided_ms > coalesce((SELECT max(decided_ms) FROM workers WHERE release = ?1 AND ready_ms IS NOT NULL), -1)
     ORDER BY gone_ms DESC, seq DESC"""
 
@@ -69,7 +71,7 @@ class SqliteWorkers(WorkerWrites):
     async def failures(self, release: ReleaseId) -> Failures:
         """Those decided after the last one that became ready."""
         rows = await self._reader.run(lambda tx: tx.all(FAILED, (release,)))
-        return Failures(count=len(rows), last_ms=rows[0][0], text=rows[0][1]) if rows else Failures()
+        return failures_of(rows)
 
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """In the order of writing; what it did with jobs is told by their stories."""

@@ -55,6 +55,9 @@ CREATE TABLE releases (
   env             text NOT NULL,  -- a JSON object
   gpus_per_worker bigint NOT NULL,
   created_ms      bigint NOT NULL,
+  digest          text NOT NULL DEFAULT '',  -- what the image's tag meant at the first launch
+  forgiven_ms     bigint NOT NULL DEFAULT 0,  -- launches that failed before do not count
+  container       text NOT NULL DEFAULT '{}',  -- a JSON object: what only containers know
   UNIQUE (endpoint, number)
 );
 ALTER TABLE endpoints ADD CONSTRAINT endpoints_release FOREIGN KEY (release) REFERENCES releases (id) DEFERRABLE INITIALLY DEFERRED;

@@ -53,6 +53,9 @@ CREATE TABLE releases (
   env             TEXT NOT NULL,  -- a JSON object
   gpus_per_worker INTEGER NOT NULL,
   created_ms      INTEGER NOT NULL,
+  digest          TEXT NOT NULL DEFAULT '',  -- what the image's tag meant at the first launch
+  forgiven_ms     INTEGER NOT NULL DEFAULT 0,  -- launches that failed before do not count
+  container       TEXT NOT NULL DEFAULT '{}',  -- a JSON object: what only containers know
   UNIQUE (endpoint, number)
 ) STRICT;
 

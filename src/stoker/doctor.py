@@ -1,0 +1,212 @@
+"""What may keep a server on this machine from running workers, and how to mend it.
+
+`examine` looks at everything that `stoker serve` would use, with the same settings, and changes nothing. Called by
+`stoker doctor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from stoker.clock import SystemClock
+from stoker.config import Settings
+from stoker.errors import Unavailable
+from stoker.hosting import engine_of
+from stoker.loops.duty import SKEW_MOST_MS
+from stoker.runtimes import Capacity, gpus
+from stoker.runtimes.docker import Engine
+from stoker.runtimes.docker.networks import BRIDGE_PREFIX
+from stoker.runtimes.docker.output import moment_ms
+
+ENGINE_LEAST: Final = (20, 10)
+"""The first with `host-gateway`, by which containers reach the machine."""
+DISK_FREE_LEAST: Final = 0.1
+"""Below a tenth the SDK's own check fails every worker's start, and pulls of large images fail."""
+METADATA: Final = "169.254.0.0/16"
+"""Where clouds tell a machine its credentials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it."""
+
+    subject: str
+    verdict: Literal["ok", "note", "wrong"]
+    text: str
+    fix: str = ""
+
+
+def examine(settings: Settings) -> Sequence[Finding]:
+    """All findings. Blocks for a few seconds at most."""
+    capacity = gpus.read_capacity()
+    return [
+        *_engine_findings(settings, capacity),
+        _gpu_finding(capacity),
+        disk_finding("data directory", _existing(settings.data_dir)),
+        port_finding(settings.host, settings.port),
+    ]
+
+
+# ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _ask(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return await engine.version(), await engine.info()
+    finally:
+        await engine.close()
+
+
+def _engine_findings(settings: Settings, capacity: Capacity) -> list[Finding]:
+    engine = engine_of(settings)
+    try:
+        version, info = asyncio.run(_ask(engine))
+    except Unavailable as error:
+        verdict: Literal["note", "wrong"] = "wrong" if settings.runtime == "docker" else "note"
+        return [Finding(subject="Docker engine", verdict=verdict, text=error.message, fix=_engine_fix(engine))]
+    found = [version_finding(str(version["Version"])), clock_finding(str(info["SystemTime"]), SystemClock().now_ms())]
+    found += [driver_finding(info), _firewall_finding(), *toolkit_findings(info, capacity)]
+    root = Path(str(info["DockerRootDir"]))
+    if root.exists():
+        found.append(disk_finding("engine's disk", root))
+    if any("rootless" in one for one in info.get("SecurityOptions") or ()) and not settings.worker_url:
+        found.append(_rootless_finding())
+    return found
+
+
+def _engine_fix(engine: Engine) -> str:
+    path = Path(engine.host.removeprefix("unix://"))
+    if path.exists():
+        return (
+            "let this user talk to it (usermod -aG docker USER, then log in again), or start it: systemctl start docker"
+        )
+    return "install it (apt-get install docker.io) and start it (systemctl start docker); or run workers as processes"
+
+
+def version_finding(version: str) -> Finding:
+    """Whether the engine is new enough."""
+    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
+    if numbers < ENGINE_LEAST:
+        return Finding(
+            subject="Docker engine",
+            verdict="wrong",
+            text=f"version {version} is too old",
+            fix="upgrade it to 20.10 or newer",
+        )
+    return Finding(subject="Docker engine", verdict="ok", text=f"version {version}")
+
+
+def clock_finding(engine_time: str, now_ms: int) -> Finding:
+    """Whether the engine's clock is ours: the times of log lines come from it."""
+    skew_ms = moment_ms(engine_time) - now_ms
+    if abs(skew_ms) > SKEW_MOST_MS:
+        return Finding(
+            subject="clock", verdict="wrong", text=f"the engine's is {skew_ms} ms off", fix="set both by NTP"
+        )
+    return Finding(subject="clock", verdict="ok", text="the engine's and this machine's agree")
+
+
+def driver_finding(info: dict[str, Any]) -> Finding:
+    """Whether the engine itself can limit what a container writes."""
+    driver, status = str(info["Driver"]), dict(info.get("DriverStatus") or ())
+    if driver in ("btrfs", "zfs") or (driver == "overlay2" and status.get("Backing Filesystem") == "xfs"):
+        return Finding(subject="disk limits", verdict="ok", text=f"{driver} can enforce them (xfs needs pquota)")
+    return Finding(
+        subject="disk limits",
+        verdict="note",
+        text=f"{driver} on {status.get('Backing Filesystem', 'this file system')} cannot enforce them: they are watched instead",
+    )
+
+
+def toolkit_findings(info: dict[str, Any], capacity: Capacity) -> list[Finding]:
+    """Whether containers can get the GPUs that there are."""
+    if not capacity.gpus:
+        return []
+    if "nvidia" in (info.get("Runtimes") or {}):
+        return [Finding(subject="GPU toolkit", verdict="ok", text="the engine can give GPUs to containers")]
+    return [
+        Finding(
+            subject="GPU toolkit",
+            verdict="wrong",
+            text="the engine cannot give GPUs to containers",
+            fix="install nvidia-container-toolkit, run: nvidia-ctk runtime configure --runtime=docker, restart the engine",
+        )
+    ]
+
+
+def _rootless_finding() -> Finding:
+    return Finding(
+        subject="rootless engine",
+        verdict="wrong",
+        text="its containers do not reach this machine's loopback or bridges",
+        fix="listen on an address of the network (--host) and set STOKER_WORKER_URL=http://ADDRESS:PORT",
+    )
+
+
+def _firewall_finding() -> Finding:
+    """Whether workers are kept from the cloud's metadata. Only root can look."""
+    rule = ["DOCKER-USER", "-i", f"{BRIDGE_PREFIX}+", "-d", METADATA, "-j", "REJECT"]
+    try:
+        done = subprocess.run(["iptables", "-C", *rule], capture_output=True)
+    except OSError:
+        return Finding(
+            subject="metadata addresses", verdict="note", text="cannot look at the firewall: no iptables here"
+        )
+    if done.returncode == 0:
+        return Finding(subject="metadata addresses", verdict="ok", text="workers cannot reach them")
+    return Finding(
+        subject="metadata addresses",
+        verdict="note",
+        text="workers may reach 169.254.169.254, where clouds keep a machine's credentials",
+        fix=f"as root: iptables -I {' '.join(rule)}",
+    )
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _gpu_finding(capacity: Capacity) -> Finding:
+    if capacity.gpus:
+        return Finding(subject="GPUs", verdict="ok", text=", ".join(capacity.gpu_names))
+    return Finding(subject="GPUs", verdict="note", text=capacity.text)
+
+
+def disk_finding(subject: str, folder: Path) -> Finding:
+    """Whether there is room."""
+    usage = shutil.disk_usage(folder)
+    free = f"{usage.free / 1e9:.0f} of {usage.total / 1e9:.0f} GB are free"
+    if usage.free < DISK_FREE_LEAST * usage.total:
+        return Finding(
+            subject=subject,
+            verdict="wrong",
+            text=free,
+            fix="make room; images of nobody: stoker image ls, stoker image rm",
+        )
+    return Finding(subject=subject, verdict="ok", text=free)
+
+
+def port_finding(host: str, port: int) -> Finding:
+    """Whether the server could listen. A server that runs already is no fault."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return Finding(
+            subject="port",
+            verdict="note",
+            text=f"{host} port {port} is taken or refused ({error.strerror})",
+            fix="if that is no Stoker server: choose another with --port",
+        )
+    return Finding(subject="port", verdict="ok", text=f"{host} port {port} is free")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    return next(one for one in (folder, *folder.parents) if one.exists())

@@ -1,0 +1,168 @@
+"""What the engine is told to run for a worker. Pure: from a launch order and the house rules to the API's words.
+
+Safe by default (`docs/decisions/0006-docker.md` has the reasons): no new privileges, few capabilities, bounded processes and logs,
+a network of the endpoint alone, and nothing of the host but what the release mounts.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from stoker.errors import InvalidInput
+from stoker.runtimes import Volume, WorkerSpec
+
+INSTALLATION: Final = "stoker.installation"
+WORKER: Final = "stoker.worker"
+ENDPOINT: Final = "stoker.endpoint"
+DISK: Final = "stoker.disk_bytes"
+"""What a container may write, where the engine cannot keep it to that: `disk` looks."""
+HOST: Final = "host.docker.internal"
+"""The name under which containers reach the machine that they run on."""
+VOLUME_PATH: Final = "/runpod-volume"
+"""Where workers written for Runpod look for the network volume."""
+
+CAPABILITIES: Final = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+)
+"""Enough to install packages, change users and run sshd, which images do at their start; the engine's usual set without raw
+sockets, device nodes, file capabilities and audit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What holds for every worker of this installation. 0 means no limit."""
+
+    installation: str
+    log_bytes_max: int = 4 * 1024 * 1024
+    pids_max: int = 4_096
+    shm_bytes: int = 1024**3
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    disk_bytes: int = 0
+    mount_roots: Sequence[Path] = ()
+    """Directories of the machine below which releases may mount."""
+
+
+def container_name(worker: str) -> str:
+    """How the engine calls the worker's container. Worker ids are unique, so a second launch finds the name taken."""
+    return f"stoker-{worker}"
+
+
+def container_config(spec: WorkerSpec, terms: Terms, *, network: str, enforce_disk: bool) -> dict[str, Any]:
+    """The body of the engine's create call. Raises `InvalidInput` for a command that no shell could split."""
+    config: dict[str, Any] = {
+        "Image": spec.image,
+        "Hostname": spec.worker[:63],
+        "Env": [f"{name}={value}" for name, value in _environment(spec).items()],
+        "Labels": _labels(spec, terms, enforce_disk=enforce_disk),
+        "HostConfig": _host_config(spec, terms, network, enforce_disk=enforce_disk),
+    }
+    if spec.command:
+        config["Cmd"] = split_words("command", spec.command)
+    if spec.entrypoint:
+        config["Entrypoint"] = split_words("entrypoint", spec.entrypoint)
+    if spec.http_port:
+        config["ExposedPorts"] = {f"{spec.http_port}/tcp": {}}
+    return config
+
+
+def _labels(spec: WorkerSpec, terms: Terms, *, enforce_disk: bool) -> dict[str, str]:
+    labels = {INSTALLATION: terms.installation, WORKER: spec.worker, ENDPOINT: spec.endpoint}
+    watched = 0 if enforce_disk else spec.disk_bytes or terms.disk_bytes
+    return labels | ({DISK: str(watched)} if watched else {})
+
+
+def split_words(field: str, text: str) -> list[str]:
+    """A command line as words. Raises `InvalidInput`."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"the {field} cannot be split into words: {error}",
+            field=field,
+            next_step=f"check the quotes of the {field}",
+        ) from None
+
+
+def _environment(spec: WorkerSpec) -> Mapping[str, str]:
+    """The worker's own, and which GPUs it may see: images made for them see all where nobody says otherwise."""
+    return {**spec.env, "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpus) or "void"}
+
+
+def _host_config(spec: WorkerSpec, terms: Terms, network: str, *, enforce_disk: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "Init": True,  # the first process passes signals on and buries orphans, whatever the image runs
+        "NetworkMode": network,
+        "ExtraHosts": [f"{HOST}:host-gateway"],
+        "RestartPolicy": {"Name": "no"},  # a fresh file system for every start (protocol §14.4)
+        "SecurityOpt": ["no-new-privileges"],
+        "CapDrop": ["ALL"],
+        "CapAdd": list(CAPABILITIES),
+        "PidsLimit": terms.pids_max,
+        "ShmSize": spec.shm_bytes or terms.shm_bytes,
+        "LogConfig": _logs(terms.log_bytes_max),
+    }
+    if terms.memory_bytes:
+        config |= {"Memory": terms.memory_bytes, "MemorySwap": terms.memory_bytes}
+    if terms.cpus:
+        config["NanoCpus"] = round(terms.cpus * 1_000_000_000)
+    if enforce_disk and (disk_bytes := spec.disk_bytes or terms.disk_bytes):
+        config["StorageOpt"] = {"size": str(disk_bytes)}
+    if spec.gpus:
+        config["DeviceRequests"] = [{"DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
+    if spec.volumes:
+        config["Mounts"] = mounts(spec, terms)
+    if spec.http_port:
+        config["PortBindings"] = {f"{spec.http_port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    return config
+
+
+def _logs(bytes_max: int) -> dict[str, Any]:
+    """Two files of half the size: the oldest half goes first."""
+    return {"Type": "json-file", "Config": {"max-size": str(bytes_max // 2), "max-file": "2"}}
+
+
+def mounts(spec: WorkerSpec, terms: Terms) -> list[dict[str, Any]]:
+    """Each volume where it was asked for; the first one also where Runpod's workers look, if nothing else is there.
+
+    Raises `InvalidInput` for a directory that the settings do not allow. Named volumes are the team's own: another team's volume
+    of the same name is another.
+    """
+    places = [(volume, volume.target) for volume in spec.volumes]
+    if VOLUME_PATH not in (target for _, target in places):
+        places.append((spec.volumes[0], VOLUME_PATH))
+    return [
+        {
+            "Type": "bind" if volume.source.startswith("/") else "volume",
+            "Source": _source(volume, spec, terms),
+            "Target": target,
+            "ReadOnly": volume.read_only,
+        }
+        for volume, target in places
+    ]
+
+
+def _source(volume: Volume, spec: WorkerSpec, terms: Terms) -> str:
+    if not volume.source.startswith("/"):
+        return f"stoker-{terms.installation}-{spec.team}-{volume.source}"
+    path = PurePosixPath(volume.source)
+    if ".." in path.parts or not any(path.is_relative_to(root) for root in terms.mount_roots):
+        raise InvalidInput(
+            f"workers may not mount {volume.source}",
+            code="mount_not_allowed",
+            field="volumes",
+            next_step="use a named volume, or let the server's setting mount_roots contain a directory above it",
+        )
+    return volume.source

@@ -1,0 +1,26 @@
+"""Disk limits where the engine cannot keep them: containers are looked at now and then, and one that wrote too much is stopped.
+
+Looking makes the engine walk a container's own files, so it is done rarely, and only while some container has a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stoker.ids import WorkerId
+from stoker.runtimes.docker.container import DISK, WORKER
+
+LOOK_EVERY_S: Final = 10.0
+GIB: Final = 1024**3
+
+
+def too_full(containers: list[dict[str, Any]]) -> Mapping[WorkerId, str]:
+    """Which workers have written more than they may, in words. `containers` are the engine's, with sizes."""
+    found: dict[WorkerId, str] = {}
+    for one in containers:
+        most, used = int(one["Labels"].get(DISK, 0)), int(one.get("SizeRw") or 0)
+        if most and used > most and one["State"] == "running":
+            text = f"because it wrote {used / GIB:.1f} GiB to its own disk, and {most / GIB:.1f} GiB are allowed"
+            found[WorkerId(one["Labels"][WORKER])] = text
+    return found

@@ -1,0 +1,247 @@
+"""What containers add to the contract: safety, limits, words for deaths, images from real registries."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.errors import InvalidInput, NotFound, StokerError, Unavailable
+from stoker.runtimes import Login, Volume
+from stoker.runtimes.docker import DockerRuntime
+from tests.docker import Engine, Registry, basic_auth
+from tests.runtimes.stages import DockerStage, ended, eventually, first_line, lines, seen
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
+
+
+def shown(stage: DockerStage, worker: str) -> dict[str, Any]:
+    """What the engine knows of the worker's container."""
+    (found,) = json.loads(stage.engine.run("inspect", f"stoker-{worker}"))
+    return dict(found)
+
+
+def inside(stage: DockerStage, worker: str, code: str) -> str:
+    """What a line of Python prints in the worker's container."""
+    return stage.engine.run("exec", f"stoker-{worker}", "python3", "-S", "-c", code)
+
+
+# ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_workers_survive_a_restart_of_the_server(docker: DockerStage) -> None:
+    """A new server finds the containers of the one before, is nudged when they end, and still knows those that had ended."""
+    going, gone = docker.spec("obey 5"), docker.spec("exit 3")
+    for spec in (going, gone):
+        await docker.runtime.launch(spec)
+    await first_line(docker.runtime, going.worker)
+    await ended(docker.runtime, gone.worker)
+    await docker.restart()
+    assert await seen(docker.runtime, going.worker) is None
+    docker.nudged.clear()
+    await docker.runtime.stop(going.worker, grace_s=30)
+    async with asyncio.timeout(30):
+        await docker.nudged.wait()
+    assert (await ended(docker.runtime, going.worker)).code == 5
+    assert (await ended(docker.runtime, gone.worker)).code == 3
+
+
+async def test_ended_workers_leave_no_container(docker: DockerStage) -> None:
+    """Its output and its end are kept; its file system is not."""
+    spec = docker.spec("print kept")
+    await docker.runtime.launch(spec)
+    await ended(docker.runtime, spec.worker)
+
+    async def names() -> str:
+        return docker.engine.run("ps", "-aq", "--filter", f"name=stoker-{spec.worker}")
+
+    await eventually(names, until=lambda left: not left)
+    assert await lines(docker.runtime, spec.worker) == ["kept"]
+    assert (docker.root / spec.worker / "exit.json").stat().st_mode & 0o077 == 0
+
+
+async def test_a_container_that_never_started_is_removed(docker: DockerStage) -> None:
+    """What a server left behind that was killed between creation and start never was a worker."""
+    label = f"stoker.installation={docker.terms.installation}"
+    words = ("create", "--name", "stoker-halfway", "--label", label, "--label", "stoker.worker=halfway")
+    docker.engine.run(*words, docker.image, "true")
+    assert await docker.runtime.observe() == []
+    assert docker.engine.run("ps", "-aq", "--filter", "name=stoker-halfway") == ""
+
+
+async def test_out_of_memory_is_named(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
+    """A worker over its memory limit is said to be out of memory, and which of its processes the kernel chose."""
+    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers", memory_bytes=64 * 1024**2)
+    spec = stage.spec("exit 0")
+    eater = type(spec)(worker=spec.worker, image=spec.image, command="python3 -S -c 'print(len(bytearray(1 << 30)))'")
+    await stage.runtime.launch(eater)
+    end = await ended(stage.runtime, spec.worker)
+    await stage.close()
+    assert end.code == 137
+    assert "out of memory" in end.text
+    assert "python3" in end.text
+
+
+async def test_a_missing_program_is_named(docker: DockerStage) -> None:
+    """A command that the image does not have can never start, and the words name it."""
+    spec = docker.spec("exit 0")
+    wrong = type(spec)(worker=spec.worker, image=spec.image, entrypoint="no-such-program")
+    await docker.runtime.launch(wrong)
+    end = await ended(docker.runtime, spec.worker)
+    assert end.code == 127
+    assert "no-such-program" in end.text
+
+
+async def test_a_full_disk_is_the_end(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
+    """Where the engine cannot keep a worker to its disk limit, it is stopped when it has written more, and its end says so."""
+    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers")
+    spec = stage.spec("exit 0")
+    writes = 'python3 -S -c \'open("/big", "wb").write(bytes(9 << 20)); print("up", flush=True); import time; time.sleep(999)\''
+    await stage.runtime.launch(type(spec)(worker=spec.worker, image=spec.image, command=writes, disk_bytes=8 * 1024**2))
+    await first_line(stage.runtime, spec.worker)
+    stage.docker._look_at_disks_at = 0.0  # it is time
+    end = await ended(stage.runtime, spec.worker)
+    await stage.close()
+    assert end.code == 137
+    assert "0.0 GiB are allowed" in end.text
+
+
+# ── safety ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_workers_get_no_more_than_they_need(docker: DockerStage) -> None:
+    """No new privileges, few capabilities, an init, bounded processes and logs, no restart, no GPU that nobody promised."""
+    spec = docker.spec("ignore")
+    await docker.runtime.launch(spec)
+    host = shown(docker, spec.worker)["HostConfig"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["CapDrop"] == ["ALL"]
+    assert "NET_RAW" not in host["CapAdd"]
+    assert host["Init"] is True
+    assert host["PidsLimit"] == docker.terms.pids_max
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "2097152", "max-file": "2"}}
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert host["Binds"] is None
+    assert inside(docker, spec.worker, "import os; print(os.environ['NVIDIA_VISIBLE_DEVICES'])") == "void"
+    assert inside(docker, spec.worker, "print(open('/proc/self/status').read())").count("NoNewPrivs:\t1") == 1
+
+
+REACH = "import socket; s=socket.socket(); s.settimeout(2); print(s.connect_ex(('{host}', {port})))"
+
+
+async def test_endpoints_do_not_see_each_other(docker: DockerStage) -> None:
+    """A worker reaches another of its endpoint, and none of another endpoint."""
+    listener = 'python3 -S -c \'import socket;s=socket.create_server(("",7000));print("up",flush=True);[s.accept() for _ in s.__class__.__mro__ for _ in range(99)]\''
+    one, other, stranger = (docker.spec("ignore", endpoint=name) for name in ("a", "a", "b"))
+    server = type(one)(worker=one.worker, endpoint="a", image=one.image, command=listener)
+    for spec in (server, other, stranger):
+        await docker.runtime.launch(spec)
+        await first_line(docker.runtime, spec.worker)
+    (network,) = shown(docker, one.worker)["NetworkSettings"]["Networks"].values()
+    reach = REACH.format(host=network["IPAddress"], port=7000)
+    assert inside(docker, other.worker, reach) == "0"
+    assert inside(docker, stranger.worker, reach) != "0"
+
+
+async def test_volumes_outlive_workers(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
+    """A named volume is the team's own and is also where Runpod's workers look; a directory must be allowed."""
+    allowed = tmp_path / "models"
+    allowed.mkdir()
+    (allowed / "weights").write_text("1")
+    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers", mount_roots=(tmp_path,))
+    volumes = (Volume(source="cache", target="/cache"), Volume(source=str(allowed), target="/models", read_only=True))
+    spec = stage.spec("ignore", team="team-a", volumes=volumes)
+    await stage.runtime.launch(spec)
+    assert inside(stage, spec.worker, "open('/cache/x','w'); import os; print(os.listdir('/runpod-volume'))") == "['x']"
+    assert inside(stage, spec.worker, "import os; print(os.listdir('/models'))") == "['weights']"
+    for source in ("/etc", f"{tmp_path}/../.."):
+        with pytest.raises(InvalidInput, match="may not mount"):
+            await stage.runtime.launch(stage.spec("ignore", volumes=(Volume(source=source, target="/x"),)))
+    await stage.close()
+    docker_engine.run("volume", "rm", f"stoker-{stage.terms.installation}-team-a-cache")
+
+
+async def test_a_port_is_published_to_this_machine_only(docker: DockerStage) -> None:
+    """The HTTP port is reachable through loopback, and nowhere else."""
+    spec = docker.spec("ignore", http_port=8000)
+    await docker.runtime.launch(spec)
+    (binding,) = shown(docker, spec.worker)["NetworkSettings"]["Ports"]["8000/tcp"]
+    assert binding["HostIp"] == "127.0.0.1"
+
+
+# ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def runtime(docker: DockerStage) -> DockerRuntime:
+    """The runtime under its own name."""
+    return docker.docker
+
+
+def push(engine: Engine, registry: Registry, name: str, *, secret: str = "") -> str:
+    """An image of a few bytes in the registry, and not in the engine; its name."""
+    image = f"{registry.host}/{name}"
+    engine.build(image, f"FROM scratch\nCOPY Dockerfile /{secret or 'x'}\n")
+    engine.run("push", "-q", image)
+    engine.run("rmi", image)
+    return image
+
+
+async def test_an_image_is_pulled_and_pinned(docker: DockerStage, runtime: DockerRuntime, registry: Registry) -> None:
+    """A pull answers with the digest, which goes on to mean these bytes when the tag means others; the image is then ours to list
+    and to remove."""
+    image = push(docker.engine, registry, "worker:1")
+    digests = await asyncio.gather(*(runtime.pull(image, login=None) for _ in range(3)))
+    assert len(set(digests)) == 1
+    assert digests[0].startswith(f"{registry.host}/worker@sha256:")
+    (listed,) = await runtime.images()
+    assert (listed.name, listed.progress) == (image, "")
+    push(docker.engine, registry, "worker:1", secret="other")
+    assert await runtime.pull(image, login=None) != digests[0]
+    assert await runtime.pull(digests[0], login=None) == digests[0]
+    await runtime.remove_image(image)
+    with pytest.raises(NotFound):
+        await runtime.remove_image(f"{registry.host}/never:1")
+
+
+async def test_private_images_need_a_login(docker: DockerStage, runtime: DockerRuntime, tmp_path: Path) -> None:
+    """A private image comes with the right login, and with none or a wrong one it is denied, even while it lies here."""
+    registry = Registry(tmp_path / "private", basic_auth(tmp_path / "private", "ann", "secret"))
+    registry.start()
+    try:
+        docker.engine.run("login", "-u", "ann", "-p", "secret", registry.host)
+        image = push(docker.engine, registry, "private:1")
+        docker.engine.run("logout", registry.host)
+        right, wrong = (Login(registry=registry.host, username="ann", password=word) for word in ("secret", "guess"))
+        assert (await runtime.pull(image, login=right)).startswith(f"{registry.host}/private@")
+        for login in (None, wrong):
+            with pytest.raises(InvalidInput) as refused:
+                await runtime.pull(image, login=login)
+            assert refused.value.code == "image_denied"
+        assert "secret" not in repr(right)
+    finally:
+        registry.close()
+
+
+async def test_what_cannot_be_pulled_is_explained(runtime: DockerRuntime, registry: Registry) -> None:
+    """Not there, not reachable, no name at all: each has its code, and says whether trying again may help."""
+    expected: list[tuple[str, type[StokerError], str]] = [
+        (f"{registry.host}/never:1", InvalidInput, "image_not_found"),
+        ("127.0.0.1:9/never:1", Unavailable, "registry_unreachable"),
+        ("No Such Name", InvalidInput, "invalid_input"),
+    ]
+    for image, kind, code in expected:
+        with pytest.raises(kind) as refused:
+            await runtime.pull(image, login=None)
+        assert refused.value.code == code, refused.value.message
+
+
+async def test_unused_images_are_collected(docker: DockerStage, runtime: DockerRuntime, registry: Registry) -> None:
+    """Old images go unless an endpoint uses them; so do the longest unused when there is no room; what others brought stays."""
+    used, old = (push(docker.engine, registry, f"{name}:1", secret=name) for name in ("used", "old"))
+    for image in (used, old):
+        await runtime.pull(image, login=None)
+    assert await runtime.collect_images(used=[used], unused_before_ms=1 << 60, bytes_max=1 << 60) == [old]
+    assert await runtime.collect_images(used=[], unused_before_ms=0, bytes_max=0) == [used]
+    assert docker.engine.run("images", "-q", docker.image) != ""
