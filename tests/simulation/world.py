@@ -324,10 +324,15 @@ class World:
 async def opened(setting: Setting) -> AsyncIterator[World]:
     """A world with a running server and a team."""
     connection = connect(MEMORY)
-    inline = Inline(connection, Session(connection).write)
+    session = Session(connection)
+    inline = Inline(connection, session.write)
     writer = Disk(inline, random.Random(f"{setting.seed} writer"))
     reader = Disk(inline, random.Random(f"{setting.seed} reader"))
-    world = World(setting, SqliteStore(writer, reader, reader), SqliteStore(inline, inline, inline))
+    world = World(
+        setting,
+        SqliteStore(writer, reader, reader, session.recent),
+        SqliteStore(inline, inline, inline, session.recent),
+    )
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: world.mishaps.append(context))
     server = world.start()
     try:

@@ -195,7 +195,6 @@ async def test_client_retry(store: Store) -> None:
     step = await store.jobs.advance(job.id, Retried(at_ms=NOW + 1, expires_ms=NOW + TTL_MS))
     result = await read(store, job)
     assert (result.job, result.output, result.error) == (step.job, None, None)
-    assert result.webhook == "https://example.org"
     (claim,) = (await take(store, at_ms=NOW + 2)).claims
     assert (claim.job.attempt, claim.input, claim.s3_config) == (1, b"[1]", b"{}")
     assert (await kinds(store, job))[-2:] == ["retried", "claimed"]

@@ -34,7 +34,6 @@ async def test_result_is_the_job_as_submitted(store: Store) -> None:
     result = await store.jobs.result(TEAM, ENDPOINT, job.id)
     assert result is not None
     assert (result.job, result.output, result.error) == (job, None, None)
-    assert result.webhook == "https://example.org/hook"
 
 
 async def test_input_is_kept_byte_for_byte(store: Store) -> None:

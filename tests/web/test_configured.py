@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +19,9 @@ from stoker.queue import Queue, Submission
 from stoker.runtimes import Capacity
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
-from stoker.store.sqlite import MEMORY, SqliteStore
+from stoker.store.sqlite import SqliteStore
 from tests.live import LiveServer, until
-from tests.store.records import ENDPOINT, TEAM, an_endpoint, furnish
+from tests.store.records import an_endpoint, furnish
 from tests.web.hands import COMMAND, WORKERS, Hands
 from tests.web.test_manage import refused
 
@@ -433,14 +435,15 @@ def test_fields_of_the_form(api: httpx.Client, name: str) -> None:
     refused(api.patch(path, json={"webhook": "example.com"}), 400, "invalid_input", "webhook")
 
 
-async def test_webhook_of_an_endpoint() -> None:
+async def test_webhook_of_an_endpoint(tmp_path: Path) -> None:
     """Jobs that name no webhook get their endpoint's, those that name one keep it."""
-    store = await SqliteStore.open(MEMORY)
+    store = await SqliteStore.open(tmp_path / "stoker.db")
     await furnish(store)
     queue = Queue(store, ManualClock(), Signals())
-    seen = []
     for theirs, own in (("", None), ("https://theirs", None), ("https://theirs", "https://own")):
-        job = await queue.submit(an_endpoint(webhook=theirs), Submission(input=b"1", webhook=own))
-        seen.append((await queue.status(TEAM, ENDPOINT, job.id)).webhook)
-    assert seen == [None, "https://theirs", "https://own"]
+        await queue.submit(an_endpoint(webhook=theirs), Submission(input=b"1", webhook=own))
+    with sqlite3.connect(tmp_path / "stoker.db") as connection:
+        rows = connection.execute("SELECT webhook FROM jobs ORDER BY seq").fetchall()
+    connection.close()
+    assert rows == [(None,), ("https://theirs",), ("https://own",)]
     await store.close()

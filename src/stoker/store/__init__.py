@@ -86,7 +86,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output: bytes | None
     """JSON: the final output, or the latest progress while it runs."""
     error: str | None
-    webhook: str | None = None
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True, gc=False):

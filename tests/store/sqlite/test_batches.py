@@ -36,7 +36,7 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
 @pytest.fixture
 async def lane(connection: sqlite3.Connection) -> AsyncIterator[Writer]:
     """What writes for an event loop."""
-    writer = Writer(connection, name="test")
+    writer = Writer(Session(connection), name="test")
     yield writer
     await writer.close()
 
@@ -159,7 +159,7 @@ async def test_what_waits_shares_a_transaction(connection: sqlite3.Connection) -
     """Operations that come together are committed together, in their order, never more than the most."""
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
-    lane = Writer(connection, name="test")
+    lane = Writer(Session(connection), name="test")
     jobs = [a_job() for _ in range(3 * BATCH_MOST)]
     assert await asyncio.gather(*(lane.run(submit(job)) for job in jobs)) == jobs
     assert statements.count("COMMIT") == 3

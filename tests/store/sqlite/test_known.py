@@ -18,12 +18,13 @@ from stoker.store.rows import WORKER_WIDTH, stored_job, worker
 from stoker.store.sqlite import endpoints
 from stoker.store.sqlite.connection import connect
 from stoker.store.sqlite.load import JOBS, WORKERS
+from stoker.store.sqlite.results import FindResult
 from stoker.store.sqlite.transaction import Session, Unsettling, Work
 from stoker.store.sqlite.tx import Tx
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AddWorker, AdvanceJob, AdvanceWorker, PurgeQueue
 from stoker.worker import Drained, Exit, Exited, WorkerReason
-from tests.store.records import ENDPOINT, LEASE_MS, NOW, a_job, a_release, a_worker, an_endpoint
+from tests.store.records import ENDPOINT, LEASE_MS, NOW, TEAM, a_job, a_release, a_worker, an_endpoint
 
 WORKERS_MOST = 4
 
@@ -54,6 +55,8 @@ def check(session: Session) -> int:
     waiting = "SELECT id FROM jobs WHERE endpoint = ? AND state = 'queued' ORDER BY low_priority, seq"
     for endpoint, queue in known._queues.items():
         assert [head.job for head in queue] == [row[0] for row in tx.all(waiting, (endpoint,))]
+    for job, result in known.recent._results.items():
+        assert FindResult(TEAM, ENDPOINT, job)(tx) == result
     if known.last_seq is not None:
         assert known.last_seq == tx.all("SELECT max(seq) FROM jobs")[0][0]
     return len(rows) + len(held)

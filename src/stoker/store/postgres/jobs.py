@@ -21,9 +21,8 @@ PURGE_STEP: Final = 500
 """Jobs that one transaction purges: a long queue must not hold up everybody else."""
 
 RESULT: Final = f"""
-    SELECT {JOB}, outputs.output, outputs.error, inputs.webhook
-    FROM all_jobs AS jobs LEFT JOIN outputs ON outputs.job = jobs.seq LEFT JOIN inputs ON inputs.job = jobs.seq
-    WHERE jobs.id = $1 AND jobs.team = $2"""
+    SELECT {JOB}, outputs.output, outputs.error
+    FROM all_jobs AS jobs LEFT JOIN outputs ON outputs.job = jobs.seq WHERE jobs.id = $1 AND jobs.team = $2"""
 INPUT: Final = """
     SELECT inputs.input FROM all_jobs AS jobs JOIN inputs ON inputs.job = jobs.seq
     WHERE jobs.id = $1 AND jobs.team = $2"""
@@ -109,16 +108,16 @@ class PostgresJobs(JobWrites):
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-        """One row: job, output, error, webhook."""
+        """One row: job, output, error."""
         row = await self._pool.read(lambda tx: tx.fetchrow(RESULT, job, team))
         if row is None:
             return None
         found = stored_job(row).job
         if endpoint is not None and found.endpoint != endpoint:
             return None
-        output, error, webhook = row[JOB_WIDTH:]
+        output, error = row[JOB_WIDTH:]
         text = None if error is None else error.decode("utf-8", "surrogatepass")
-        return Result(job=found, output=output, error=text, webhook=webhook)
+        return Result(job=found, output=output, error=text)
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""

@@ -22,6 +22,7 @@ from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, conn
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
+from stoker.store.sqlite.results import Recent
 from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
 from stoker.store.sqlite.workers import SqliteWorkers
@@ -39,9 +40,9 @@ JOBS: Final = Place(
 class SqliteStore:
     """`Store` on SQLite. It belongs to the event loop in which it was opened."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane) -> None:
+    def __init__(self, writer: Lane, reader: Lane, results: Lane, recent: Recent) -> None:
         self._lanes = (results, reader, writer)
-        self.jobs = SqliteJobs(writer, reader, results)
+        self.jobs = SqliteJobs(writer, reader, results, recent)
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
         tables = SqliteTables(writer, reader)
@@ -60,23 +61,24 @@ class SqliteStore:
         `inline` works on the calling thread and has no threads of its own. Raises `Unavailable` when the file cannot be
         opened, `StokerError` when it is of a newer Stoker.
         """
-        connection = await asyncio.to_thread(connect, path)
+        session = Session(await asyncio.to_thread(connect, path))
         if inline:
-            looking = Inline(connection, partial(read, connection))
-            return cls(Inline(connection, Session(connection).write), looking, looking)
+            looking = Inline(session.connection, partial(read, session.connection))
+            return cls(Inline(session.connection, session.write), looking, looking, session.recent)
         if path == MEMORY:  # nobody else can open a database in memory
-            writer = Writer(connection, name="stoker-store-writer")
-            return cls(writer, writer, writer)
+            writer = Writer(session, name="stoker-store-writer")
+            return cls(writer, writer, writer, session.recent)
         try:
             reader, quick = [await asyncio.to_thread(connect_reader, path) for _ in range(2)]
             beside = await asyncio.to_thread(connect_beside, path)
         except BaseException:
-            connection.close()
+            session.connection.close()
             raise
         return cls(
-            Writer(connection, name="stoker-store-writer", beside=beside),
+            Writer(session, name="stoker-store-writer", beside=beside),
             Reader(reader, name="stoker-store-reader"),
             Inline(quick, partial(read, quick)),
+            session.recent,
         )
 
     async def skew_ms(self, now_ms: int) -> int:

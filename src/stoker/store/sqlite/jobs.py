@@ -11,7 +11,8 @@ from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, 
 from stoker.store.image import Queued
 from stoker.store.rows import JOB, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
-from stoker.store.sqlite.results import FindResult
+from stoker.store.sqlite.results import FindResult, Recent
+from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.transitions import PurgeQueue
@@ -67,8 +68,9 @@ FORGET_KEYS: Final = """
 class SqliteJobs(JobWrites):
     """`JobRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane) -> None:
+    def __init__(self, writer: Lane, reader: Lane, results: Lane, recent: Recent) -> None:
         super().__init__(writer)
+        self._recent = recent
         self._writer = writer
         self._reader = reader
         self._results = results
@@ -77,7 +79,9 @@ class SqliteJobs(JobWrites):
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """See `results`."""
-        return await self._results.run(FindResult(team, endpoint, job))
+        wanted = FindResult(team, endpoint, job)
+        known = self._recent.get(job)
+        return wanted.mine(known) if known is not None else await self._results.run(wanted)
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""
@@ -146,7 +150,7 @@ class SqliteJobs(JobWrites):
 
     async def prune(self, now_ms: int, limit: int) -> int:
         """Bodies and parts go with their job's row; at most `limit` keys go too."""
-        return await self._writer.run(lambda tx: _prune(tx, now_ms, limit))
+        return await self._writer.run(Unsettling(lambda tx: _prune(tx, now_ms, limit)))
 
 
 def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, page: Page) -> Sequence[Job]:

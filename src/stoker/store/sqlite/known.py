@@ -12,7 +12,9 @@ from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
+from stoker.store import Result
 from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
+from stoker.store.sqlite.results import Recent
 
 ROWS_MOST: Final = 20_000
 """Jobs and workers known at once."""
@@ -27,6 +29,7 @@ class Known:
     """Rows by their ids, and queues of which no job is left behind."""
 
     def __init__(self) -> None:
+        self.recent = Recent()
         self._jobs: dict[JobId, StoredJob] = {}
         self._workers: dict[WorkerId, StoredWorker] = {}
         self._queues: dict[EndpointId, list[Head]] = {}
@@ -35,6 +38,7 @@ class Known:
 
     def forget(self) -> None:
         """Everything."""
+        self.recent.clear()
         self._jobs.clear()
         self._workers.clear()
         self._queues.clear()
@@ -79,11 +83,20 @@ class Known:
                 self._jobs[job] = row
             else:
                 self._jobs.pop(job, None)
+        self._keep_results(image)
         for endpoint in image.whole_heads:
             self._keep_queue(image, endpoint)
         for endpoint in _unsettled(image):
             for head in self._queues.pop(endpoint, ()):
                 self._jobs.pop(head.job, None)
+
+    def _keep_results(self, image: Image) -> None:
+        for change in image.job_changes():
+            body = image.bodies.get(change.seq)
+            if change.after.state.final and body is not None and body.fresh:
+                self.recent.keep(Result(job=change.after, output=body.output, error=body.error))
+            else:
+                self.recent.drop(change.after.id)
 
     def _keep_queue(self, image: Image, endpoint: EndpointId) -> None:
         heads = [head for head in image.heads[endpoint] if image.jobs[head.job].job.state is JobState.QUEUED]

@@ -51,6 +51,7 @@ class Session:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._known = Known()
+        self.recent = self._known.recent
         self._image: Image | None = None
         """Of the open transaction."""
         self._version = -1

@@ -168,12 +168,12 @@ class Writer(_Shared):
     whatever did not go well.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, name: str, beside: sqlite3.Connection | None = None) -> None:
+    def __init__(self, session: Session, *, name: str, beside: sqlite3.Connection | None = None) -> None:
         """`beside` is a connection to the same file, for checkpoints."""
-        super().__init__(connection, name=name)
-        connection.execute("PRAGMA busy_timeout = 0")  # the event loop does not wait for other processes
-        self._session = Session(connection)
-        self._checkpoints = None if beside is None else Checkpoints(connection, beside)
+        super().__init__(session.connection, name=name)
+        session.connection.execute("PRAGMA busy_timeout = 0")  # the event loop does not wait for other processes
+        self._session = session
+        self._checkpoints = None if beside is None else Checkpoints(session.connection, beside)
 
     async def close(self) -> None:
         """Finish what waits and close the connection."""
