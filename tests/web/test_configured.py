@@ -19,9 +19,9 @@ from stoker.queue import Queue, Submission
 from stoker.runtimes import Capacity
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
-from stoker.store.sqlite import SqliteStore
+from stoker.store.sqlite import MEMORY, SqliteStore
 from tests.live import LiveServer, until
-from tests.store.records import an_endpoint, furnish
+from tests.store.records import TEAM, an_endpoint, furnish
 from tests.web.hands import COMMAND, WORKERS, Hands
 from tests.web.test_manage import refused
 
