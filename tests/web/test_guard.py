@@ -239,6 +239,22 @@ def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -
             assert not route.changes, str(route)
 
 
+ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team)\b.*")
+RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)")
+
+
+def test_scopes_that_routes_declare(routes: list[Route]) -> None:
+    """Looking asks for `read`, jobs for `run`, configuring for `manage`, whoever comes in for `admin`: no route asks for less."""
+    for route in routes:
+        if route.path.startswith("/api/"):
+            expected = Scope.MANAGE if route.changes else Scope.READ
+            if route.changes and RUNS.fullmatch(route.path):
+                expected = Scope.RUN
+            if ADMINS_ONLY.fullmatch(route.path):
+                expected = Scope.ADMIN
+            assert route.scope is expected, str(route)
+
+
 NOBODY = {"number": "1"}
 """What parameters stand for that mean nothing else: whoever comes in finds an empty room."""
 
