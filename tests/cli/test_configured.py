@@ -188,9 +188,9 @@ def test_credentials(cli: Cli, name: str) -> None:
 def test_members_and_audit(cli: Cli, name: str) -> None:
     """A member is added, changed and removed, and the audit log tells it with who and what."""
     member = cli.ok("member", "add", name, "--role", "reader", "--json").json["id"]
-    cli.ok("member", "update", member, "--role", "developer")
+    cli.ok("member", "update", name, "--role", "developer")
     assert "developer" in next(line for line in cli.ok("member", "ls").out.splitlines() if member in line)
-    secret = cli.ok("key", "create", "theirs", "--scope", "manage", "--member", member, "--expires-in", "60").out
+    secret = cli.ok("key", "create", "theirs", "--scope", "manage", "--member", name, "--expires-in", "60").out
     assert secret.startswith("sk_")
     key = next(one for one in cli.ok("key", "ls", "--json").json["keys"] if one["member"]["id"] == member)
     assert cli.ok("key", "rotate", key["id"], "--grace", "0").out != secret

@@ -11,12 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
+from stoker.audit import Actor
+from stoker.catalog import Catalog, Defaults
 from stoker.clock import ManualClock
+from stoker.errors import InvalidInput
 from stoker.queue import Queue, Submission
+from stoker.runtimes import Capacity
+from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
-from stoker.store.sqlite import SqliteStore
+from stoker.store.sqlite import MEMORY, SqliteStore
 from tests.live import LiveServer, until
-from tests.store.records import an_endpoint, furnish
+from tests.store.records import TEAM, an_endpoint, furnish
 from tests.web.hands import COMMAND, WORKERS, Hands
 from tests.web.test_manage import refused
 
@@ -368,6 +373,44 @@ def test_templates(api: httpx.Client, name: str) -> None:
     ):
         answer = api.post("/api/templates", json=body)
         assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
+
+
+def test_entrypoint(live: LiveServer, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The words of the entrypoint come before those of the command."""
+    hands = Hands(live, name, tmp_path_factory.mktemp("told") / "env", entrypoint="env BEFORE=1")
+    assert hands.env["BEFORE"] == "1"
+    hands.close()
+
+
+@pytest.mark.parametrize(("cuda", "possible"), [("", True), ("12.4", True), (">=12.6", True), (">=12.8", False)])
+async def test_cuda_of_the_machine(cuda: str, possible: bool) -> None:
+    """An endpoint that needs another CUDA than the machine's driver offers is refused, with what there is."""
+    store = await SqliteStore.open(MEMORY)
+    await furnish(store)
+    catalog = Catalog(store, ManualClock(), Signals(), Machine(), Defaults(retention_s=60))
+    wish = {"name": "one", "image": "any", "gpus_per_worker": 1, "cuda": cuda}
+    if possible:
+        assert (await catalog.create(Actor(team=TEAM), wish)).release.cuda == cuda
+    else:
+        with pytest.raises(InvalidInput, match=r"offers CUDA 12\.6") as caught:
+            await catalog.create(Actor(team=TEAM), wish)
+        assert (caught.value.code, caught.value.field) == ("no_such_capacity", "cuda")
+    await store.close()
+
+
+class Machine(FakeRuntime):
+    """A machine with a GPU and a driver for CUDA 12.6."""
+
+    def __init__(self) -> None:
+        super().__init__(_no_program)
+
+    async def capacity(self) -> Capacity:
+        """One GPU."""
+        return Capacity(gpus=("GPU-1",), gpu_names=("any",), cuda="12.6")
+
+
+async def _no_program(_worker: FakeWorker) -> int:
+    raise AssertionError("nobody launches workers here")
 
 
 def test_fields_of_the_form(api: httpx.Client, name: str) -> None:

@@ -39,7 +39,7 @@ BODIES: dict[str, Any] = {
     "POST /api/keys": {"name": "guard", "scopes": ["read"]},
     "PATCH /api/team": {"name": "renamed"},
     "POST /api/members": {"name": "guard", "role": "reader"},
-    "PATCH /api/members/{member_id}": {"role": "reader"},
+    "PATCH /api/members/{member}": {"role": "reader"},
     "POST /api/credentials": {"name": "guard", "registry": "127.0.0.1:1", "username": "u", "password": "p"},
     "PATCH /api/credentials/{credential}": {"username": "other"},
     "POST /api/templates": {"name": "guard", "fields": {"slots": 2}},
@@ -119,7 +119,7 @@ def more(live: LiveServer) -> dict[str, str]:
     """Things that need no worker, by the parameter that means them."""
     login = {"name": "guarded", "registry": "127.0.0.1:1", "username": "u", "password": PASSWORD}
     bodies = {
-        "member_id": ("members", {"name": "guarded", "role": "reader"}),
+        "member": ("members", {"name": "guarded", "role": "reader"}),
         "credential": ("credentials", login),
         "template": ("templates", {"name": "guarded", "fields": {"env": {"TOKEN": {"secret": ENV_SECRET}}}}),
     }
@@ -239,6 +239,22 @@ def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -
             assert not route.changes, str(route)
 
 
+ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team)\b.*")
+RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)")
+
+
+def test_scopes_that_routes_declare(routes: list[Route]) -> None:
+    """Looking asks for `read`, jobs for `run`, configuring for `manage`, whoever comes in for `admin`: no route asks for less."""
+    for route in routes:
+        if route.path.startswith("/api/"):
+            expected = Scope.MANAGE if route.changes else Scope.READ
+            if route.changes and RUNS.fullmatch(route.path):
+                expected = Scope.RUN
+            if ADMINS_ONLY.fullmatch(route.path):
+                expected = Scope.ADMIN
+            assert route.scope is expected, str(route)
+
+
 NOBODY = {"number": "1"}
 """What parameters stand for that mean nothing else: whoever comes in finds an empty room."""
 
@@ -309,7 +325,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("POST /api/endpoints/apply", "POST /api/endpoints/{endpoint}/pause", "POST /api/endpoints/{endpoint}/resume"),
         "POST /api/endpoints/{endpoint}/releases/{number}/roll-back",
         *("POST /api/templates", "PUT /api/templates/{template}", "DELETE /api/templates/{template}"),
-        *("POST /api/members", "PATCH /api/members/{member_id}", "DELETE /api/members/{member_id}", "PATCH /api/team"),
+        *("POST /api/members", "PATCH /api/members/{member}", "DELETE /api/members/{member}", "PATCH /api/team"),
         *("POST /api/keys", "POST /api/keys/{key_id}/rotate", "DELETE /api/keys/{key_id}"),
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
     }

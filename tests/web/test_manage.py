@@ -555,7 +555,7 @@ def test_keys(live: LiveServer, api: httpx.Client) -> None:
     made = api.post("/api/keys", json={"name": "ci", "scopes": ["run", "read"]}).json()
     headers = {"Authorization": f"Bearer {made['secret']}"}
     me = httpx.get(f"{live.url}/api/me", headers=headers).json()
-    assert (me["team"]["name"], me["key"]["id"], me["key"]["scopes"]) == ("default", made["id"], ["read", "run"])
+    assert (me["team"]["id"], me["key"]["id"], me["key"]["scopes"]) == ("team-default", made["id"], ["read", "run"])
     assert httpx.get(f"{live.url}/api/me", headers={"Authorization": made["secret"]}).status_code == 200
     revoked = [api.delete(f"/api/keys/{made['id']}").json()["revoked_ms"] for _again in range(2)]
     assert revoked[0] == revoked[1] > 0

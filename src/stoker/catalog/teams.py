@@ -32,8 +32,8 @@ class NewKey:
 
     name: str
     scopes: frozenset[Scope]
-    member: MemberId | None = None
-    """Whose it is; None for who asks."""
+    member: str | None = None
+    """Whose it is, by id or name; None for who asks."""
     endpoints: frozenset[EndpointId] = frozenset()
     life_ms: int | None = None
     """From now until it expires; None for a key that does not."""
@@ -129,9 +129,9 @@ class Teams:
         await self._store.teams.add_member(member, line)
         return member
 
-    async def update_member(self, by: ApiKey, member: MemberId, *, name: str | None, role: Role | None) -> Member:
+    async def update_member(self, by: ApiKey, member: str, *, name: str | None, role: Role | None) -> Member:
         """Another name or role; keys of the member do what the new role allows. Raises as `add_member`, `NotFound`."""
-        before = await self._member(by.team, member)
+        before = await self.find_member(by.team, member)
         _must_cover(by, before.role)
         after = replace(before, name=before.name if name is None else name, role=before.role if role is None else role)
         check_name(after.name)
@@ -142,9 +142,9 @@ class Teams:
             self._keys.forget()
         return after
 
-    async def remove_member(self, by: ApiKey, member: MemberId) -> Member:
+    async def remove_member(self, by: ApiKey, member: str) -> Member:
         """A member leaves, and all keys that were theirs open nothing. Raises `Conflict` for the last owner."""
-        before = await self._member(by.team, member)
+        before = await self.find_member(by.team, member)
         _must_cover(by, before.role)
         now_ms = self._clock.now_ms()
         after = replace(before, removed_ms=now_ms)
@@ -153,18 +153,19 @@ class Teams:
         self._keys.forget()
         return after
 
-    async def _member(self, team: TeamId, member: MemberId) -> Member:
+    async def find_member(self, team: TeamId, word: str) -> Member:
+        """The team's member of that id or name, if it was not removed. Raises `NotFound`."""
         for one in await self.members(team):
-            if one.id == member and one.removed_ms is None:
+            if word in (one.id, one.name) and one.removed_ms is None:
                 return one
-        raise no_member(member)
+        raise no_member(word)
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def create_key(self, by: ApiKey, wish: NewKey) -> tuple[ApiKey, str]:
         """A new key and its secret, which is shown only now. Raises `Forbidden` for more than one's own key may do."""
         check_name(wish.name)
-        member = await self._member(by.team, wish.member or by.member)
+        member = await self.find_member(by.team, wish.member or by.member)
         _must_cover(by, member.role)
         for scope in sorted(wish.scopes):
             by.require(scope)

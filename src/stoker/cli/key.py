@@ -27,7 +27,7 @@ def key() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="What the key may do, as far as its member's role allows; repeatable.",
 )
-@click.option("--member", metavar="ID", help="Whose key it will be; yours if left out.")
+@click.option("--member", metavar="NAME", help="Whose key it will be, by name or id; yours if left out.")
 @click.option("--endpoint", "endpoints", metavar="NAME", multiple=True, help="Only for this endpoint; repeatable.")
 @click.option(
     "--expires-in", "expires_in_s", metavar="SECONDS", type=int, help="How long it works; for ever if left out."

@@ -41,29 +41,29 @@ def list_members(client: Client) -> None:
 
 
 @member.command()
-@click.argument("member_id", metavar="ID")
+@click.argument("ref", metavar="NAME")
 @click.option("--name", help="A new name.")
 @click.option("--role", type=_ROLES, help="Another role; keys of the member do from now on what it allows.")
 @output.json_option
 @with_client
-def update(client: Client, member_id: str, name: str | None, role: str | None) -> None:
-    """Change name or role of a member."""
+def update(client: Client, ref: str, name: str | None, role: str | None) -> None:
+    """Change name or role of the member of that name or id."""
     body = {field: value for field, value in (("name", name), ("role", role)) if value is not None}
     if not body:
         raise click.UsageError("nothing to change was given: --name, --role")
-    changed = client.ask("PATCH", "members", member_id, body=body)
+    changed = client.ask("PATCH", "members", ref, body=body)
     output.answer(changed, lambda it: output.say(f"{it['name']} ({it['id']}) is {it['role']}"))
 
 
 @member.command()
-@click.argument("member_id", metavar="ID")
+@click.argument("ref", metavar="NAME")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @with_client
-def remove(client: Client, member_id: str, yes: bool) -> None:
+def remove(client: Client, ref: str, yes: bool) -> None:
     """Remove a member: all keys of it are revoked."""
-    if output.agreed(yes, f"Remove the member '{member_id}' and revoke its keys?"):
-        gone = client.ask("DELETE", "members", member_id)
+    if output.agreed(yes, f"Remove the member '{ref}' and revoke its keys?"):
+        gone = client.ask("DELETE", "members", ref)
         output.answer(gone, lambda it: output.say(f"removed {it['name']} ({it['id']})"))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from stoker.audit import AuditLine
 from stoker.errors import Conflict, NotFound
-from stoker.ids import KeyId, MemberId, TeamId
+from stoker.ids import KeyId, TeamId
 from stoker.store import audit
 from stoker.store.tables import Row, Step, Tables, insert, locked
 from stoker.team import ApiKey, Member, Role, Scope, Team
@@ -176,7 +176,7 @@ def _name_is_free(member: Member) -> Step:
     return Step(NAME_IS_FREE, (member.team, member.name, member.id), taken)
 
 
-def no_member(member: MemberId) -> NotFound:
+def no_member(member: str) -> NotFound:
     """The refusal for a member that does not exist, or does no more."""
     return NotFound(
         f"there is no member '{member[:100]}'", code="member_not_found", next_step="list them: stoker member ls"

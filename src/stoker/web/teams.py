@@ -50,7 +50,7 @@ class KeyBody(BaseModel):
 
     name: str
     scopes: list[str] = Field(default_factory=lambda: ["run"])
-    member: str | None = Field(None, description="Id of the member whose key it will be; who asks if left out.")
+    member: str | None = Field(None, description="Id or name of the member whose key it will be; who asks if left out.")
     endpoints: list[str] = Field(
         default_factory=list, description="Names or ids of the only endpoints that it reaches; none for all."
     )
@@ -115,17 +115,16 @@ class TeamRoutes:
             """Add a person or a program to the team. It can do nothing before it has a key."""
             return _member(await self._catalog.teams.add_member(key, body.name, parse_role(body.role)))
 
-        @router.patch("/members/{member_id}")
-        async def update_member(member_id: str, body: MemberBody, key: ApiKey = admin) -> JsonObject:
-            """Change name or role. Keys of the member do from now on what the new role allows."""
+        @router.patch("/members/{member}")
+        async def update_member(member: str, body: MemberBody, key: ApiKey = admin) -> JsonObject:
+            """Change name or role of a member, by name or id. Keys of the member do from now on what the new role allows."""
             role = None if body.role is None else parse_role(body.role)
-            member = await self._catalog.teams.update_member(key, MemberId(member_id), name=body.name, role=role)
-            return _member(member)
+            return _member(await self._catalog.teams.update_member(key, member, name=body.name, role=role))
 
-        @router.delete("/members/{member_id}")
-        async def remove_member(member_id: str, key: ApiKey = admin) -> JsonObject:
+        @router.delete("/members/{member}")
+        async def remove_member(member: str, key: ApiKey = admin) -> JsonObject:
             """Remove a member: their keys open nothing from now on."""
-            return _member(await self._catalog.teams.remove_member(key, MemberId(member_id)))
+            return _member(await self._catalog.teams.remove_member(key, member))
 
         return router
 
@@ -165,7 +164,7 @@ class TeamRoutes:
         return NewKey(
             name=body.name,
             scopes=parse_scopes(body.scopes),
-            member=None if body.member is None else MemberId(body.member),
+            member=body.member,
             endpoints=frozenset(one.id for one in found),
             life_ms=None if body.expires_in_s is None else body.expires_in_s * 1000,
         )

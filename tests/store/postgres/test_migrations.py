@@ -13,6 +13,7 @@ from stoker.store.migrations import Migration, migrations
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.postgres.connection import Database
 from stoker.store.postgres.schema import migrate
+from stoker.team import Role, Scope
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.postgres
@@ -70,6 +71,23 @@ async def test_upgraded_equals_fresh(empty: str, second: str, count: int) -> Non
     await take(empty, STEPS)
     await take(second, STEPS)
     assert await schema(empty) == await schema(second)
+
+
+async def test_keys_from_before_there_were_members(empty: str) -> None:
+    """A team of an earlier release gets an owner, to whom its keys belong; they go on working."""
+    await take(empty, STEPS[:1])
+    connection = await asyncpg.connect(empty)
+    await connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
+    await connection.execute(
+        "INSERT INTO api_keys (id, team, name, scopes, secret_hash, created_ms) VALUES ('key-1', 'team-old', 'k', 'admin', 'h', 6)"
+    )
+    await connection.close()
+    store = await PostgresStore.open(Terms(url=empty))
+    key = await store.teams.key("h")
+    assert key is not None
+    assert (key.member, key.role, key.endpoints) == ("mem-old", Role.OWNER, frozenset())
+    key.require(Scope.ADMIN)
+    await store.close()
 
 
 async def test_steps_are_taken_once(empty: str) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import StokerError, Unavailable
+from stoker.store import teams
 from stoker.store.migrations import Migration, migrations
 from stoker.store.sqlite.connection import connect, migrate
+from stoker.team import Role, Scope
 
 
 def empty() -> sqlite3.Connection:
@@ -48,6 +50,21 @@ def test_upgraded_equals_fresh(count: int) -> None:
     migrate(fresh, STEPS)
     assert schema(upgraded) == schema(fresh)
     assert version(upgraded) == version(fresh) == len(STEPS)
+
+
+def test_keys_from_before_there_were_members() -> None:
+    """A team of an earlier release gets an owner, to whom its keys belong; they go on working."""
+    connection = empty()
+    migrate(connection, [step for step in STEPS if step.name != "configured"])
+    connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
+    connection.execute(
+        "INSERT INTO api_keys (id, team, name, scopes, secret_hash, created_ms) VALUES ('key-1', 'team-old', 'k', 'admin', 'h', 6)"
+    )
+    migrate(connection, STEPS)
+    (row,) = connection.execute(teams.FIND_KEY.replace("$", "?"), ("h",)).fetchall()
+    key = teams._key(row)
+    assert (key.member, key.role, key.endpoints) == ("mem-old", Role.OWNER, frozenset())
+    key.require(Scope.ADMIN)
 
 
 def test_migrating_again_changes_nothing() -> None:
