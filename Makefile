@@ -85,6 +85,10 @@ format: .venv/.ready ## rewrite the sources as `make check` wants them
 bench: .venv/.ready ## measure jobs per second beside the floors
 	$(BIN)/python -m benchmarks.jobs $(ARGS)
 
+.PHONY: bench-coldstart
+bench-coldstart: .venv/.ready ## measure the cold start of a container by stages (ARGS='IMAGE', which is on this machine)
+	$(BIN)/python -m benchmarks.coldstart $(ARGS)
+
 # Peers that cannot be installed get a row that says so.
 .PHONY: bench-gaps
 bench-gaps: .venv/.ready .sdks/runpod-1.12.0/.ready ## measure what a real SDK worker idles between jobs, about four minutes

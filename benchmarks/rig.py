@@ -140,6 +140,7 @@ class StokerServer:
         ours = {
             "STOKER_DATA_DIR": str(self.data_dir),
             "STOKER_PORT": str(self._port),
+            "STOKER_RUNTIME": "process",
             "STOKER_BOOTSTRAP_KEY": KEY,
             "STOKER_STOP_GRACE_S": "0",
             "STOKER_SHUTDOWN_GRACE_S": "0",

@@ -53,7 +53,7 @@ def server(key):
     environment |= {"STOKER_BOOTSTRAP_KEY": key, "PATH": f"{BIN}:{os.environ.get('PATH', '')}"}
     log = (OUTPUT / "server.log").open("w")
     process = subprocess.Popen(
-        [BIN / "stoker", "serve", "--port", "0", "--data-dir", OUTPUT / "stoker-data"],
+        [BIN / "stoker", "serve", "--runtime", "process", "--port", "0", "--data-dir", OUTPUT / "stoker-data"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -201,7 +201,7 @@ def farewell():
     console.print(f"{JOBS} pictures: {PICTURES}\nall on one page: {OUTPUT / 'index.html'}\n", highlight=False)
     console.print(
         "Try it yourself, in two terminals:\n\n"
-        "  [bold]. .venv/bin/activate && STOKER_BOOTSTRAP_KEY=sk_laptop stoker serve[/]\n\n"
+        "  [bold]. .venv/bin/activate && STOKER_BOOTSTRAP_KEY=sk_laptop stoker serve --runtime process[/]\n\n"
         "  [bold]. .venv/bin/activate && export STOKER_API_KEY=sk_laptop[/]\n"
         '  [bold]stoker endpoint create hello --image dir:examples/hello --command "python -u handler.py"[/]\n'
         '  [bold]stoker job run hello -d \'{"prompt": "world"}\' --wait[/]\n'

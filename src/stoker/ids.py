@@ -73,23 +73,11 @@ def new_job_id(at_ms: int, *, sync: bool = False) -> JobId:
 
     It begins with the moment, so that ids of jobs which arrive together lie together in an index; 74 bits are random.
     """
-    chance = int.from_bytes(_chance(10)) & (1 << 74) - 1
+    chance = int.from_bytes(os.urandom(10)) & (1 << 74) - 1
     number = (at_ms << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & (1 << 62) - 1)
     text = f"{number:032x}"
     uuid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
     return JobId(f"sync-{uuid}" if sync else uuid)
-
-
-_drawn = bytearray()
-
-
-def _chance(size: int) -> bytes:
-    """Random bytes of the system's, drawn many at a time: each draw is a call into the kernel."""
-    if len(_drawn) < size:
-        _drawn.extend(os.urandom(4096))
-    chance = bytes(_drawn[-size:])
-    del _drawn[-size:]
-    return chance
 
 
 def new_worker_id() -> WorkerId:

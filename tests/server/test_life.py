@@ -146,7 +146,8 @@ def test_taken_port_is_refused(live: LiveServer, tmp_path: Path) -> None:
 
 def test_process_runtime_needs_loopback(tmp_path: Path) -> None:
     """A server that others can reach starts no processes unless it is told to, and refuses endpoints with the reason."""
-    with LiveServer(tmp_path / "data", host="0.0.0.0") as live:
+    nobody = f"unix://{tmp_path}/no-engine"
+    with LiveServer(tmp_path / "data", host="0.0.0.0", runtime="auto", docker_host=nobody) as live:
         body = {"name": "a", "image": f"dir:{WORKERS}", "command": COMMAND}
         answer = live.api.post("/api/endpoints", json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "no_runtime")
