@@ -110,15 +110,16 @@ class Server:
         self._accepting = False
 
     @classmethod
-    async def start(cls, settings: Settings) -> Self:
-        """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
-        lock, listener = await asyncio.to_thread(_settle, settings)
+    async def start(cls, settings: Settings, listener: socket.socket | None = None) -> Self:
+        """Open the store, listen (or accept from a listener that is shared), start the loops.
+
+        Raises `StokerError` with the next step when something is in the way.
+        """
+        lock, listener = (None, listener) if listener else await asyncio.to_thread(settle, settings)
         store = await _open_store(settings)
         await _check_clock(store, SystemClock())
         server = cls(settings, store, listener, lock)
-        chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-        made = await server._catalog.bootstrap(chosen)
-        server.new_admin_key = made if chosen is None else None
+        server.new_admin_key = await _first_key(server._catalog, settings)
         await server._start_tasks()
         return server
 
@@ -179,8 +180,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        host, port = self._listener.getsockname()[:2]
-        return f"http://{_reachable(host)}:{port}"
+        return url_of(self._listener)
 
     async def run_until(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve until `stop` is set, then stop in order; `hurry` cuts the grace short."""
@@ -291,6 +291,25 @@ class Server:
         )
 
 
+async def prepare(settings: Settings) -> str | None:
+    """Do what a database needs once, before servers share it; the admin key if one was made. Raises `StokerError`."""
+    store = await _open_store(settings)
+    clock = SystemClock()
+    await _check_clock(store, clock)
+    catalog = Catalog(store, clock, Signals(), AbsentRuntime(), Defaults(retention_s=settings.retention_s))
+    try:
+        return await _first_key(catalog, settings)
+    finally:
+        await store.close()
+
+
+async def _first_key(catalog: Catalog, settings: Settings) -> str | None:
+    """The admin key, if this start is the first and the settings chose none."""
+    chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    made = await catalog.bootstrap(chosen)
+    return made if chosen is None else None
+
+
 async def _check_clock(store: Store, clock: Clock) -> None:
     """Raises `Conflict` (`clock_skew`) when this machine's clock and the database's are too far apart."""
     skew_ms = await store.skew_ms(clock.now_ms())
@@ -330,7 +349,7 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
+def settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
     """The data directory, ours alone if the database is in it, and the port. Blocks."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = None if settings.database else _lock(settings.data_dir)
@@ -368,6 +387,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def url_of(listener: socket.socket) -> str:
+    """Where clients reach who accepts from it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{_reachable(host)}:{port}"
+
+
 def _reachable(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
@@ -378,16 +403,27 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; the exit status. Raises `StokerError` when it cannot start."""
     import uvloop
 
-    _configure_logging(settings)
+    configure_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> int:
     server = await Server.start(settings)
-    if server.new_admin_key is not None:
-        print(f"Admin API key, shown only now: {server.new_admin_key}", flush=True)
-    print(f"Stoker listens on {server.url}", flush=True)
+    announce(server.url, server.new_admin_key)
+    await server.run_until(*told())
+    return 0
+
+
+def announce(url: str, key: str | None) -> None:
+    """What the person who started a server reads."""
+    if key is not None:
+        print(f"Admin API key, shown only now: {key}", flush=True)
+    print(f"Stoker listens on {url}", flush=True)
+
+
+def told() -> tuple[asyncio.Event, asyncio.Event]:
+    """To stop: set by the first SIGTERM or SIGINT. To hurry: set by the second."""
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -396,13 +432,12 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await server.run_until(stop, hurry)
-    return 0
+    return stop, hurry
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the schema of this Stoker, and do nothing else. Raises `StokerError`."""
-    _configure_logging(settings)
+    configure_logging(settings)
     asyncio.run(_migrate(settings))
 
 
@@ -411,8 +446,10 @@ async def _migrate(settings: Settings) -> None:
     await store.close()
 
 
-def _configure_logging(settings: Settings) -> None:
-    """Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
+def configure_logging(settings: Settings) -> None:
+    """How this process logs.
+
+    Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
     renderer: Any = (
         structlog.processors.JSONRenderer()

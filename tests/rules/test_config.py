@@ -166,3 +166,12 @@ def test_who_may_start_processes(runtime: str, host: str, processes: bool) -> No
     """Whoever can reach the server can run commands as its user: beyond this machine only if it is asked for by name."""
     settings = load(environ={"STOKER_RUNTIME": runtime, "STOKER_HOST": host})
     assert settings.runs_processes is processes
+
+
+def test_several_processes_need_postgresql() -> None:
+    """A SQLite file has one server: more are refused before anything starts, with what to do instead."""
+    with pytest.raises(InvalidInput) as caught:
+        load(environ={"STOKER_PROCESSES": "2"})
+    assert (caught.value.code, caught.value.field) == ("processes_need_postgresql", "processes")
+    assert caught.value.next_step
+    assert load(environ={"STOKER_PROCESSES": "2", "STOKER_DATABASE": "postgresql://db/stoker"}).processes == 2
