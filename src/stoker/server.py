@@ -115,10 +115,10 @@ class Server:
 
         Raises `StokerError` with the next step when something is in the way.
         """
-        lock, listener = (None, listener) if listener else await asyncio.to_thread(settle, settings)
+        lock, accepts = (None, listener) if listener else await asyncio.to_thread(settle, settings)
         store = await _open_store(settings)
         await _check_clock(store, SystemClock())
-        server = cls(settings, store, listener, lock)
+        server = cls(settings, store, accepts, lock)
         server.new_admin_key = await _first_key(server._catalog, settings)
         await server._start_tasks()
         return server
