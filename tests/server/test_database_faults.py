@@ -41,18 +41,25 @@ def is_told_to_return(answer: httpx.Response) -> bool:
     return told and answer.json()["code"] == "database_unavailable"
 
 
+def until_refused(live: LiveServer) -> tuple[list[str], httpx.Response]:
+    """Submit until one is not accepted: the jobs that were, and the answer to that one."""
+    accepted: list[str] = []
+    for number in range(JOBS_MOST):
+        answer = submit(live, number)
+        if answer.status_code != 200:
+            return accepted, answer
+        accepted.append(answer.json()["id"])
+    raise AssertionError(f"{JOBS_MOST} jobs fit")
+
+
 def test_a_full_disk(tmp_path: Path) -> None:
     """A submission that cannot be kept is answered 503; what was accepted stays; with room again all goes on by itself."""
     with cluster(small_log=True) as full, LiveServer(tmp_path / "data", database=full.url()) as live:
         live.create("load", image=WORKERS, command=SILENT)
         full.limit_files(FULL_BYTES)
-        accepted = []
-        for number in range(JOBS_MOST):
-            answer = submit(live, number)
-            if answer.status_code != 200:
-                break
-            accepted.append(answer.json()["id"])
+        accepted, answer = until_refused(live)
         assert is_told_to_return(answer), answer.text
+        number = len(accepted)
         assert is_told_to_return(submit(live, number)), "it is still full"
         assert {job["id"] for job in jobs(live)} == set(accepted)
         assert live.job(accepted[0])["state"] == "queued"
