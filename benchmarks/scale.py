@@ -11,7 +11,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import httpx
@@ -115,7 +115,7 @@ def _loads(plan: Plan, folder: Path, url: str, *, processes: int) -> tuple[Loade
     with StokerServer(folder / "server", workers=plan.connections, settings=settings) as server:
 
         def best() -> Loaded:
-            order = {"submitters": plan.connections, "takes": plan.connections, "seconds": plan.seconds}
+            order: dict[str, Any] = {"submitters": plan.connections, "takes": plan.connections, "seconds": plan.seconds}
             seen = [load(server.order(**order)) for _ in range(plan.rounds)]
             return max(seen, key=lambda one: one.rate)
 
