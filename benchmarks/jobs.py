@@ -22,14 +22,15 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks import backlog, crash, floor
+from benchmarks import backlog, crash, database, floor, startup
 from benchmarks.backlog import Backlog
 from benchmarks.crash import Crashes
 from benchmarks.figures import Spread, rss_bytes
 from benchmarks.floor import Logged
 from benchmarks.load import Loaded
+from benchmarks.peers.brokers import Absent
 from benchmarks.rig import FloorServer, StokerServer, answer_of, load, start_load
-from benchmarks.table import Bound, Row, at_least, at_most, render
+from benchmarks.table import Bound, Row, at_least, at_most, plain, render
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -111,10 +112,6 @@ def memory(stoker: StokerServer, takes: int) -> Memory:
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rate(loaded: Loaded) -> float:
-    return loaded.jobs / loaded.seconds
-
-
 def _cpu_us(loaded: Loaded) -> float:
     return 1e6 * loaded.cpu_s / max(1, loaded.jobs)
 
@@ -138,11 +135,6 @@ def _beside(
     )
 
 
-def _plain(what: str, value: float, unit: str, bound: Bound | None, reference: str = "") -> Row:
-    """A row judged by itself."""
-    return Row(what=what, ours=f"{value:,.4g} {unit}", reference=reference, ratio=None, bound=bound, judged=value)
-
-
 def rows_of_rounds(rounds: Sequence[Round]) -> list[Row]:
     """Throughput and latency."""
 
@@ -152,7 +144,7 @@ def rows_of_rounds(rounds: Sequence[Round]) -> list[Row]:
 
     insert = "F1 insert p50"
     return [
-        _beside("jobs/s / F0", rounds, lambda r: _rate(r.stoker_load), lambda r: _rate(r.floor_load), "/s", at_least(0.30, 0.45)),
+        _beside("jobs/s / F0", rounds, lambda r: r.stoker_load.rate, lambda r: r.floor_load.rate, "/s", at_least(0.30, 0.45)),
         _beside("CPU of the server per job / F0", rounds, lambda r: _cpu_us(r.stoker_load), lambda r: _cpu_us(r.floor_load), "µs", at_most(3.5, 2)),
         _beside(f"idle: submit accepted, p50 / {insert}", rounds, lambda r: r.stoker_idle.accepted_ms.p50, lambda r: r.log_small.insert_ms.p50, "ms", at_most(4, 2.5)),
         idle(f"idle: delivered to a held take, p50 ms (ratio: {insert})", lambda x: x.delivered_ms.p50, at_most(1.5, 0.8)),
@@ -160,19 +152,19 @@ def rows_of_rounds(rounds: Sequence[Round]) -> list[Row]:
         idle(f"idle: COMPLETED visible, p50 ms (ratio: {insert})", lambda x: x.completed_ms.p50, at_most(3, 1.7)),
         idle("idle: COMPLETED visible, p99 ms", lambda x: x.completed_ms.p99, at_most(10, 4)),
         _beside("idle: COMPLETED visible, p50 / F0", rounds, lambda r: r.stoker_idle.completed_ms.p50, lambda r: r.floor_idle.completed_ms.p50, "ms", None),
-        _beside("100 KiB jobs/s / F1 at 100 KiB", rounds, lambda r: _rate(r.stoker_100k), lambda r: r.log_100k.jobs_per_s, "/s", at_least(0.4, 0.8)),
-        _plain("4 MiB jobs/s", median(_rate(r.stoker_4m) for r in rounds), "/s", at_least(10, 30)),
-        _plain("F2: fdatasync of 4 KiB, p50", median(r.flush.p50 for r in rounds), "ms", None),
-        _plain("load generator, CPU per job", median(1e6 * r.stoker_load.own_cpu_s / max(1, r.stoker_load.jobs) for r in rounds), "µs", None),
+        _beside("100 KiB jobs/s / F1 at 100 KiB", rounds, lambda r: r.stoker_100k.rate, lambda r: r.log_100k.jobs_per_s, "/s", at_least(0.4, 0.8)),
+        plain("4 MiB jobs/s", median(r.stoker_4m.rate for r in rounds), "/s", at_least(10, 30)),
+        plain("F2: fdatasync of 4 KiB, p50", median(r.flush.p50 for r in rounds), "ms", None),
+        plain("load generator, CPU per job", median(1e6 * r.stoker_load.own_cpu_s / max(1, r.stoker_load.jobs) for r in rounds), "µs", None),
     ]  # fmt: skip
 
 
 def rows_of_state(seen: Memory, queued: Backlog, crashes: Crashes) -> list[Row]:
     """Memory, backlog, crashes."""
     rows = [
-        _plain("memory of the idle server", seen.idle / MIB, "MiB", at_most(80, 50)),
-        _plain("memory of a held take", seen.per_take / KIB, "KiB", at_most(16, 8)),
-        _plain(f"restart with {queued.many:,} queued, first take answered", queued.restart_s, "s", at_most(3, 1.2)),
+        plain("memory of the idle server", seen.idle / MIB, "MiB", at_most(80, 50)),
+        plain("memory of a held take", seen.per_take / KIB, "KiB", at_most(16, 8)),
+        plain(f"restart with {queued.many:,} queued, first take answered", queued.restart_s, "s", at_most(3, 1.2)),
     ]
     for name, bound in (("take", at_most(1.5, 1.15)), ("submit", at_most(1.5, 1.15)), ("stats", at_most(2, 1.2))):
         ours, theirs = queued.with_many[name].p50, queued.with_few[name].p50
@@ -187,7 +179,7 @@ def rows_of_state(seen: Memory, queued: Backlog, crashes: Crashes) -> list[Row]:
             )
         )
     what = f"accepted jobs missing after kill -9 ({crashes.rounds} rounds, {crashes.accepted:,} accepted)"
-    return [*rows, _plain(what, crashes.missing, "jobs", at_most(0, 0))]
+    return [*rows, plain(what, crashes.missing, "jobs", at_most(0, 0))]
 
 
 # ── the run ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +198,24 @@ def measure(plan: Plan, folder: Path, chance: Random) -> list[Row]:
     queued = backlog.measure(folder / "backlog", few=FEW_QUEUED, many=plan.many_queued, seconds=plan.seconds)
     _say("crashes")
     crashes = crash.measure(folder / "crash", rounds=plan.crashes, workers=8, chance=chance)
-    return rows_of_rounds(rounds) + rows_of_state(seen, queued, crashes)
+    _say("start-up")
+    started = startup.measure(folder / "startup", times=plan.rounds)
+    rows = rows_of_rounds(rounds) + rows_of_state(seen, queued, crashes) + started
+    return rows + _on_postgres(plan, folder, chance)
+
+
+def _on_postgres(plan: Plan, folder: Path, chance: Random) -> list[Row]:
+    """None where PostgreSQL is not installed, and a line that says so."""
+    _say("PostgreSQL")
+    place = folder / "postgres"
+    place.mkdir()
+    folder.chmod(0o711)  # PostgreSQL may have to run as another user
+    fields = {"rounds": plan.rounds, "connections": plan.connections}
+    try:
+        return database.measure(place, **fields, seconds=plan.seconds, chance=chance)
+    except Absent as error:
+        _say(f"left out: {error}")
+        return []
 
 
 def _say(text: str) -> None:

@@ -73,6 +73,11 @@ class Loaded(msgspec.Struct, kw_only=True):
     accepted: list[str] = []
     """For `crash`: every job that was answered with 200."""
 
+    @property
+    def rate(self) -> float:
+        """Jobs per second."""
+        return self.jobs / self.seconds
+
 
 class Connection(asyncio.Protocol):
     """One keep-alive connection with at most one open request."""

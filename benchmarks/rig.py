@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -90,10 +90,14 @@ class FloorServer:
 
 
 class StokerServer:
-    """`stoker serve` on a data directory of its own, and one endpoint with `workers` workers of one slot each."""
+    """`stoker serve` on a data directory of its own, and one endpoint with `workers` workers of one slot each.
 
-    def __init__(self, data_dir: Path, *, workers: int) -> None:
+    `settings` are those of the server, by name.
+    """
+
+    def __init__(self, data_dir: Path, *, workers: int, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
+        self._settings = settings or {}
         self._wanted = workers
         self._environments = data_dir / "environments"
         self._port = 0
@@ -147,7 +151,7 @@ class StokerServer:
             "STOKER_INPUT_BYTES_MAX": str(8 * 1024 * 1024),
             "STOKER_OUTPUT_BYTES_MAX": str(8 * 1024 * 1024),
             "PYTHONUNBUFFERED": "1",
-        }
+        } | {f"STOKER_{name.upper()}": value for name, value in self._settings.items()}
         return {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")} | ours
 
     def _deploy(self) -> None:
@@ -160,13 +164,18 @@ class StokerServer:
             "command": "sh worker.sh",
             "env": {"BENCH_DIR": str(self._environments)},
             "min_workers": self._wanted,
-            "max_workers": self._wanted,
+            "max_workers": max(1, self._wanted),
         }
         with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}) as client:
-            answer = client.post(f"http://127.0.0.1:{self._port}/api/endpoints", json=fields, timeout=PATIENCE_S)
+            answer = client.post(f"{self.url}/api/endpoints", json=fields, timeout=PATIENCE_S)
         assert answer.status_code == 201, answer.text
         _until(lambda: len(list(self._environments.glob("*.env"))) == self._wanted, what="the workers")
         self.workers = [_addresses(file) for file in sorted(self._environments.glob("*.env"))]
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:

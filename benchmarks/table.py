@@ -54,6 +54,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return "must" if self.bound.holds(self.judged, self.bound.must) else "missed"
 
 
+def plain(what: str, value: float, unit: str, bound: Bound | None, reference: str = "") -> Row:
+    """A row judged by itself."""
+    return Row(what=what, ours=f"{value:,.4g} {unit}", reference=reference, ratio=None, bound=bound, judged=value)
+
+
 def render(rows: Sequence[Row]) -> str:
     """A Markdown table."""
     head = ("", "Stoker", "reference", "ratio", "must", "aim", "reached")

@@ -8,6 +8,7 @@ removes its files, as soon as the process that asked for it is gone, however it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import secrets
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 
 from stoker.store.postgres import PostgresStore, Terms
@@ -86,8 +88,9 @@ def _free_port() -> int:
 class Cluster:
     """A cluster of its own: started, stopped, killed and started again as a test wants."""
 
-    def __init__(self, bin_dir: Path, *, durable: bool) -> None:
+    def __init__(self, bin_dir: Path, *, durable: bool, small_log: bool = False) -> None:
         self._bin = bin_dir
+        self._small_log = small_log
         self._as = _unprivileged()
         self._folder = Path(tempfile.mkdtemp(prefix="stoker-postgres-"))
         self._data = self._folder / "data"
@@ -104,6 +107,7 @@ class Cluster:
         if self._as:
             os.chown(password, self._as["user"], self._as["group"])
         words = [str(self._bin / "initdb"), "--pgdata", str(self._data), "--username", "stoker", "--no-sync"]
+        words += ["--wal-segsize", "1"] if self._small_log else []
         words += ["--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8", "--locale", "C"]
         done = subprocess.run(words, capture_output=True, text=True, cwd=self._folder, **self._as)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -146,6 +150,22 @@ class Cluster:
 
     def _pid(self) -> int:
         return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def limit_files(self, most_bytes: int | None) -> None:
+        """From now on no file of it grows beyond that (None: all may), and what is written over it meets a full disk.
+
+        Not a multiple of a page (8 KiB): then a page is written in part, which is what PostgreSQL takes for a full disk.
+        """
+        limit = f"--fsize={'unlimited' if most_bytes is None else most_bytes}:"
+        first = self._pid()  # whom those that it starts from now on inherit it from
+        self._prlimit(first, limit)
+        for process in psutil.Process(first).children():
+            with contextlib.suppress(subprocess.CalledProcessError):  # it has ended since
+                self._prlimit(process.pid, limit)
+
+    def _prlimit(self, pid: int, limit: str) -> None:
+        """As the user whose process it is: root of a container may not."""
+        subprocess.run(["prlimit", f"--pid={pid}", limit], check=True, capture_output=True, **self._as)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT in order, SIGKILL as the loss of the machine would. The files stay."""
@@ -226,9 +246,9 @@ def found() -> Path:
 
 
 @contextmanager
-def cluster(*, durable: bool = False) -> Iterator[Cluster]:
-    """A cluster that runs; `durable` flushes to the disk as in production."""
-    made = Cluster(found(), durable=durable)
+def cluster(*, durable: bool = False, small_log: bool = False) -> Iterator[Cluster]:
+    """A cluster that runs; `durable` flushes to the disk as in production, `small_log` writes its log in files of 1 MiB."""
+    made = Cluster(found(), durable=durable, small_log=small_log)
     try:
         made.start()
         yield made

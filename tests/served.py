@@ -6,7 +6,7 @@ import sys
 
 from blockbuster import BlockBuster
 
-from stoker import config, server
+from stoker import config, processes, server
 from tests.blocking import allow
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     allow(guard)
     guard.activate()
     try:
-        return server.serve(settings)
+        return processes.serve(settings) if settings.processes > 1 else server.serve(settings)
     finally:
         guard.deactivate()
 

@@ -55,6 +55,13 @@ class Settings(BaseModel):
         description="Whether servers on one PostgreSQL database wake each other by LISTEN and NOTIFY. Without it, as behind a "
         "pooler that cannot, they find each other's jobs and changes by looking every few seconds.",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="How many servers `stoker serve` runs on the port, each a process of its own; more than one need a "
+        "PostgreSQL database.",
+    )
     worker_url: str = Field(
         "", description="URL under which workers reach this server; empty: derived from host and port."
     )
@@ -185,7 +192,7 @@ def load(
     values |= _read_environment(os.environ if environ is None else environ)
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
-        return Settings.model_validate(values)
+        return _agreeing(Settings.model_validate(values))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -196,6 +203,18 @@ def load(
             field=name,
             next_step="see docs/reference/settings.md for all settings",
         ) from None
+
+
+def _agreeing(settings: Settings) -> Settings:
+    """Settings that fit each other. Raises `InvalidInput`."""
+    if settings.processes > 1 and not settings.database:
+        raise InvalidInput(
+            "several processes need a PostgreSQL database: one server alone can use a SQLite file",
+            code="processes_need_postgresql",
+            field="processes",
+            next_step="set database to a postgresql:// URL, or processes to 1",
+        )
+    return settings
 
 
 def _read_file(file: Path) -> dict[str, Any]:

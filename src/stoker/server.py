@@ -142,17 +142,18 @@ class Server:
         self._accepting = False
 
     @classmethod
-    async def start(cls, settings: Settings) -> Self:
-        """Open the store, listen, start the loops. Raises `StokerError` with the next step when something is in the way."""
-        lock, listener = await asyncio.to_thread(_settle, settings)
+    async def start(cls, settings: Settings, listener: socket.socket | None = None) -> Self:
+        """Open the store, listen (or accept from a listener that is shared), start the loops.
+
+        Raises `StokerError` with the next step when something is in the way.
+        """
+        lock, accepts = (None, listener) if listener else await asyncio.to_thread(settle, settings)
         signals = Signals()
         hosting = await choose(settings, SystemClock(), signals.look_at_workers)
         store = await _open_store(settings)
         await _check_clock(store, SystemClock())
-        server = cls(settings, store, await _open_vault(store, settings), listener, lock, hosting, signals)
-        chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-        made = await server._catalog.teams.bootstrap(chosen)
-        server.new_admin_key = made if chosen is None else None
+        server = cls(settings, store, await _open_vault(store, settings), accepts, lock, hosting, signals)
+        server.new_admin_key = await _first_key(server._catalog.teams, settings)
         await server._start_tasks()
         return server
 
@@ -178,7 +179,8 @@ class Server:
 
     def _open_door(self, address: str) -> None:
         """Listen for workers where they can reach us: the same port, on the address that containers know this machine by."""
-        listener = _listen(address, self._listener.getsockname()[1])
+        port = self._listener.getsockname()[1]
+        listener = _listen(address, port, beside_others=self.settings.processes > 1)
         _, workers = self._rooms()
         door = _Http(self._config_of([self._worker_routes(workers)], workers))
         self._door = (door, listener)
@@ -229,8 +231,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        host, port = self._listener.getsockname()[:2]
-        return f"http://{_reachable(host)}:{port}"
+        return url_of(self._listener)
 
     def _url_for_workers(self) -> str:
         return f"http://{self._hosting.host}:{self._listener.getsockname()[1]}" if self._hosting.host else self.url
@@ -353,6 +354,25 @@ class Server:
         )
 
 
+async def prepare(settings: Settings) -> str | None:
+    """Do what a database needs once, before servers share it; the admin key if one was made. Raises `StokerError`."""
+    store = await _open_store(settings)
+    clock = SystemClock()
+    await _check_clock(store, clock)
+    await _open_vault(store, settings)
+    try:
+        return await _first_key(Teams(store, clock), settings)
+    finally:
+        await store.close()
+
+
+async def _first_key(teams: Teams, settings: Settings) -> str | None:
+    """The admin key, if this start is the first and the settings chose none."""
+    chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    made = await teams.bootstrap(chosen)
+    return made if chosen is None else None
+
+
 async def _check_clock(store: Store, clock: Clock) -> None:
     """Raises `Conflict` (`clock_skew`) when this machine's clock and the database's are too far apart."""
     skew_ms = await store.skew_ms(clock.now_ms())
@@ -395,7 +415,7 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
+def settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
     """The data directory, ours alone if the database is in it, and the port. Blocks."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = None if settings.database else _lock(settings.data_dir)
@@ -418,10 +438,11 @@ def _lock(data_dir: Path) -> TextIO:
     return lock
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, beside_others: bool = False) -> socket.socket:
+    """`beside_others`: other servers of ours listen there too."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=beside_others)
     except OSError as error:
         raise Unavailable(
             f"cannot listen on {host} port {port}: {(error.strerror or str(error)).partition(' (while ')[0]}",
@@ -431,6 +452,12 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where clients reach who accepts from it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{_reachable(host)}:{port}"
 
 
 def _reachable(host: str) -> str:
@@ -443,16 +470,27 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; the exit status. Raises `StokerError` when it cannot start."""
     import uvloop
 
-    _configure_logging(settings)
+    configure_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> int:
     server = await Server.start(settings)
-    if server.new_admin_key is not None:
-        print(f"Admin API key, shown only now: {server.new_admin_key}", flush=True)
-    print(f"Stoker listens on {server.url}", flush=True)
+    announce(server.url, server.new_admin_key)
+    await server.run_until(*told())
+    return 0
+
+
+def announce(url: str, key: str | None) -> None:
+    """What the person who started a server reads."""
+    if key is not None:
+        print(f"Admin API key, shown only now: {key}", flush=True)
+    print(f"Stoker listens on {url}", flush=True)
+
+
+def told() -> tuple[asyncio.Event, asyncio.Event]:
+    """To stop: set by the first SIGTERM or SIGINT. To hurry: set by the second."""
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -461,13 +499,12 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await server.run_until(stop, hurry)
-    return 0
+    return stop, hurry
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the schema of this Stoker, and do nothing else. Raises `StokerError`."""
-    _configure_logging(settings)
+    configure_logging(settings)
     asyncio.run(_migrate(settings))
 
 
@@ -478,7 +515,7 @@ async def _migrate(settings: Settings) -> None:
 
 def rotate_secrets(settings: Settings) -> keyring.Rotation:
     """Seal the secrets of the database with another key; servers may run. Raises `StokerError`."""
-    _configure_logging(settings)
+    configure_logging(settings)
     return asyncio.run(_rotate_secrets(settings))
 
 
@@ -492,7 +529,7 @@ async def _rotate_secrets(settings: Settings) -> keyring.Rotation:
 
 def create_team(settings: Settings, name: str, owner: str) -> tuple[str, str]:
     """A new team with an owner: its id, and the secret of that one's key. Servers may run. Raises `StokerError`."""
-    _configure_logging(settings)
+    configure_logging(settings)
     return asyncio.run(_create_team(settings, name, owner))
 
 
@@ -505,8 +542,10 @@ async def _create_team(settings: Settings, name: str, owner: str) -> tuple[str, 
         await store.close()
 
 
-def _configure_logging(settings: Settings) -> None:
-    """Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
+def configure_logging(settings: Settings) -> None:
+    """How this process logs.
+
+    Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
     levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
     renderer: Any = (
         structlog.processors.JSONRenderer()

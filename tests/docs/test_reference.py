@@ -36,6 +36,7 @@ ANSWERED, START, COMMAND = "## What the server answers", "## What keeps", "## Wh
 
 AT_START: Final = {
     "invalid_setting",
+    "processes_need_postgresql",
     "clock_skew",
     "secrets_key_missing",
     "secrets_key_mismatch",
@@ -49,7 +50,7 @@ AT_START: Final = {
     "database_too_new",
 }
 """Codes that are raised before the server listens."""
-MISUSE: Final = {"usage", "invalid_setting"}
+MISUSE: Final = {"usage", "invalid_setting", "processes_need_postgresql"}
 """Codes for which the command ends with the status of a wrong command line, whatever their class."""
 MADE_BY_HTTP: Final = {"no_such_route": "404", "method_not_allowed": "405", "http_error": "other"}
 """Codes of `web.app` for what is no error of ours."""

@@ -151,3 +151,12 @@ def test_settings_do_not_change() -> None:
 def test_loopback_addresses(host: str, loopback: bool) -> None:
     """Only an address that no other machine can reach is a loopback; a name is looked up by nobody."""
     assert load(environ={"STOKER_HOST": host}).on_loopback is loopback
+
+
+def test_several_processes_need_postgresql() -> None:
+    """A SQLite file has one server: more are refused before anything starts, with what to do instead."""
+    with pytest.raises(InvalidInput) as caught:
+        load(environ={"STOKER_PROCESSES": "2"})
+    assert (caught.value.code, caught.value.field) == ("processes_need_postgresql", "processes")
+    assert caught.value.next_step
+    assert load(environ={"STOKER_PROCESSES": "2", "STOKER_DATABASE": "postgresql://db/stoker"}).processes == 2

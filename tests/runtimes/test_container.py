@@ -102,7 +102,9 @@ def test_names_are_spelled_out(image: str, full: str, place: str) -> None:
     assert is_pinned(image) is ("@" in image)
 
 
-@pytest.mark.parametrize("image", ["", "registry.io/Upper", "a b", "-x", "a:", "http://a/b", "dir:/x", f"a@{DIGEST[:-1]}"])
+@pytest.mark.parametrize(
+    "image", ["", "registry.io/Upper", "a b", "-x", "a:", "http://a/b", "dir:/x", f"a@{DIGEST[:-1]}"]
+)
 def test_what_is_no_name_is_refused(image: str) -> None:
     """What no engine understands is refused before one is asked, with the field and the next step."""
     with pytest.raises(InvalidInput) as refused:

@@ -32,6 +32,7 @@ DATABASE_HELP = (
     help="A TOML file with settings.",
 )
 @click.option("--database", metavar="URL", help=DATABASE_HELP)
+@click.option("--processes", type=click.IntRange(1, 64), help="How many servers share the port; they need PostgreSQL.")
 @click.option("--runtime", type=click.Choice(_RUNTIMES), help="What runs workers.")
 def serve(
     host: str | None,
@@ -39,6 +40,7 @@ def serve(
     data_dir: Path | None,
     file: Path | None,
     database: str | None,
+    processes: int | None,
     runtime: str | None,
 ) -> int:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM).
@@ -46,12 +48,21 @@ def serve(
     Settings come from here, else from the environment (STOKER_HOST, STOKER_PORT, …), else from the file, else they have
     their defaults. All of them: docs/reference/settings.md.
     """
-    overrides = {"host": host, "port": port, "data_dir": data_dir, "database": database, "runtime": runtime}
+    overrides = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database": database,
+        "processes": processes,
+        "runtime": runtime,
+    }
     try:
         settings = load(file, overrides=overrides)
     except InvalidInput as error:
         report(error, as_json=False)
         return ExitStatus.USAGE
-    from stoker.server import serve as serve_until_stopped  # here, because no other command should wait for its import
-
+    if settings.processes > 1:
+        from stoker.processes import serve as serve_until_stopped
+    else:
+        from stoker.server import serve as serve_until_stopped  # here: no other command should wait for its import
     return serve_until_stopped(settings)

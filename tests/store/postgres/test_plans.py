@@ -144,3 +144,18 @@ async def test_a_renewed_lease_touches_no_index(direct: PostgresStore, postgres_
     await connection.close()
     assert updated >= 10
     assert hot >= updated - 1
+
+
+ONE_THING = re.compile(r"Index Cond: \(+(?:\w+\.)?(?:endpoint|id|seq|job|worker|token_hash)(?:\)?::text)? = ")
+"""A scan that begins at one endpoint, or at one row that belongs to one: a job, a worker, a token."""
+
+
+async def test_the_way_of_a_job_stays_within_its_endpoint(direct: PostgresStore, connection: Connection) -> None:
+    """Whatever a transaction of the hot path loads or writes is found by its endpoint, or by the key of a job or worker of it."""
+    hot = {name: sql for name, sql in statements().items() if name.startswith(("load.", "save."))}
+    scans = []
+    for name, sql in hot.items():
+        found = re.findall(r"Scan using \w+ on .*(?:\n\s+.*)?", await plan(connection, sql))
+        scans += [f"{name}: {scan}" for scan in found]
+    assert len(scans) > len(hot) / 3
+    assert [scan for scan in scans if not ONE_THING.search(scan)] == []

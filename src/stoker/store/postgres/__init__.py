@@ -46,11 +46,10 @@ JOBS: Final = Place(
 
 
 class PostgresStore:
-    """`Store` on PostgreSQL. It belongs to the event loop in which it was opened."""
+    """`Store` on PostgreSQL. It belongs to the event loop in which it was opened; `room` bounds what waits to be written."""
 
-    def __init__(self, database: Database) -> None:
-        room = Room()
-        self._lane = Lane(Link(database), writing(random.randrange(SHARDS)), room)
+    def __init__(self, database: Database, *, room: Room | None = None) -> None:
+        self._lane = Lane(Link(database), writing(random.randrange(SHARDS)), room or Room())
         self._pool = Pool(database, POOL_SIZE, Room())
         self.jobs = PostgresJobs(self._lane, self._pool)
         self.workers = PostgresWorkers(self._lane, self._pool)
