@@ -15,7 +15,8 @@ import structlog
 
 from stoker.clock import Clock
 from stoker.endpoint import Release
-from stoker.errors import Conflict, InvalidInput, StokerError
+from stoker.errors import Conflict, InvalidInput, NotFound, StokerError
+from stoker.ids import TeamId
 from stoker.runtimes import Image, Login, PullsImages, Runtime
 from stoker.store import Store
 
@@ -96,20 +97,28 @@ class Images:
             raise Conflict(f"{WARMING_MOST} images are being fetched already", code="too_many_pulls")
         self._warm(image, runtime.pull(image, login=None))
 
-    async def list(self) -> Sequence[tuple[Image, str]]:
-        """The images on this machine and on their way, and why those that were to be warmed did not come."""
-        found = [(one, self._failed.get(one.name, "")) for one in await self._puller().images()]
+    async def list(self, team: TeamId) -> Sequence[tuple[Image, str]]:
+        """The images on this machine and on their way, and why those that were to be warmed did not come.
+
+        What only other teams use does not exist for this one. A runtime that knows no images has none.
+        """
+        if not isinstance(self._runtime, PullsImages):
+            return []
+        foreign = await self._used_by(lambda owner: owner != team) - await self._used_by(lambda owner: owner == team)
+        found = [(one, self._failed.get(one.name, "")) for one in await self._runtime.images()]
         names = {one.name for one, _ in found}
         lost = [
             (Image(name=name, bytes=0, pulled_ms=None, used_ms=None), why)
             for name, why in self._failed.items()
             if name not in names
         ]
-        return [*found, *lost]
+        return [(one, why) for one, why in (*found, *lost) if one.name not in foreign]
 
-    async def remove(self, image: str) -> None:
+    async def remove(self, team: TeamId, image: str) -> None:
         """Remove an image. Raises `Conflict` while an endpoint or a container uses it, `NotFound`."""
-        if image in await self._used():
+        if image in await self._used_by(lambda owner: owner != team):
+            raise NotFound(f"'{image[:200]}' is no image that Stoker fetched", code="image_not_kept", field="image")
+        if image in await self._used_by(lambda owner: owner == team):
             raise Conflict(
                 f"an endpoint uses {image}", code="image_in_use", next_step="delete the endpoint, or change its image"
             )
@@ -146,15 +155,17 @@ class Images:
             return
         before_ms = self._clock.now_ms() - int(self._terms.unused_kept_s * 1000)
         removed = await self._runtime.collect_images(
-            used=await self._used(), unused_before_ms=before_ms, bytes_max=self._terms.bytes_max
+            used=await self._used_by(lambda _owner: True), unused_before_ms=before_ms, bytes_max=self._terms.bytes_max
         )
         for image in removed:
             log.info("image_collected", image=image)
 
-    async def _used(self) -> set[str]:
-        """The names of all images that endpoints run, by tag and by digest."""
+    async def _used_by(self, who: Callable[[TeamId], bool]) -> set[str]:
+        """The names of all images that endpoints of such teams run, by tag and by digest."""
         names: set[str] = set()
         for endpoint in await self._store.endpoints.active():
+            if not who(endpoint.team):
+                continue
             release = await self._store.endpoints.release(endpoint.release)
             if release is not None:
                 names |= {release.image, release.digest} - {""}

@@ -143,7 +143,7 @@ def test_audit_of_an_endpoint(api: httpx.Client, endpoint: str) -> None:
     thing = made(api.get(f"/api/endpoints/{endpoint}"), 200)["id"]
     first = last_line(api, thing)
     assert (first["action"], first["before"], first["after"]["command"]) == ("created", None, COMMAND)
-    changes: list[tuple[httpx.Response, str, Json, Json]] = [
+    changes: list[tuple[httpx.Response, str, Json | None, Json | None]] = [
         (api.patch(f"/api/endpoints/{endpoint}", json={"slots": 4}), "changed", {"slots": 1}, {"slots": 4}),
         (
             api.patch(f"/api/endpoints/{endpoint}", json={"env": {"A": "1", "B": {"secret": "hush"}}}),
@@ -151,6 +151,7 @@ def test_audit_of_an_endpoint(api: httpx.Client, endpoint: str) -> None:
             {"env": {"A": None, "B": None}},
             {"env": {"A": "1", "B": {"secret": True}}},
         ),
+        (api.post(f"/api/endpoints/{endpoint}/retry"), "retried", None, None),
     ]
     lines = api.get("/api/audit", params={"thing": thing}).json()["lines"]
     for (answer, action, before, after), line in zip(changes, reversed(lines[:-1]), strict=True):

@@ -23,6 +23,8 @@ from tests.web.hands import COMMAND, WORKERS, Hands
 pytestmark = pytest.mark.slow
 
 OPEN = {"GET /healthz"}
+OF_MACHINE = {"POST /api/images/warm", "POST /api/images/remove"}
+"""Of the machine's images, of which a server without containers has none."""
 POLLS = ("/worker/job-take/", "/worker/job-take-batch/", "/worker/job-stop/")
 """Their refusal is 429: after a 401 a worker would ask again at once, for ever."""
 READS_BY_POST = re.compile(r"POST /v[12]/{endpoint}/(status|status-sync|stream)/{job}")
@@ -34,6 +36,8 @@ BODIES: dict[str, Any] = {
     "POST /v2/{endpoint}/runsync": {"input": 1},
     "POST /api/endpoints": {"image": f"dir:{WORKERS}", "command": COMMAND},
     "PATCH /api/endpoints/{endpoint}": {"slots": 2},
+    "POST /api/images/warm": {"image": "example.com/nothing:1"},
+    "POST /api/images/remove": {"image": "example.com/nothing:1"},
     "POST /api/endpoints/apply": {"name": "guard-applied", "image": f"dir:{WORKERS}", "command": COMMAND},
     "POST /api/endpoints/{endpoint}/jobs": {"input": 1},
     "POST /api/keys": {"name": "guard", "scopes": ["read"]},
@@ -183,6 +187,8 @@ def test_another_team(api: httpx.Client, stranger: httpx.Client, things: Things,
         answer = things.ask(stranger, route)
         if "{" in route.path:
             assert refusal(answer)[0] == 404, str(route)
+        elif str(route) in OF_MACHINE:
+            assert refusal(answer) == (409, "no_images"), str(route)
         else:
             assert answer.status_code < 300, str(route)
         for name, ours in things.names.items():
@@ -239,7 +245,7 @@ def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -
             assert not route.changes, str(route)
 
 
-ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team)\b.*")
+ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team|images)\b.*")
 RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)")
 
 
@@ -323,6 +329,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
     tested = {
         *("POST /api/endpoints", "PATCH /api/endpoints/{endpoint}", "DELETE /api/endpoints/{endpoint}"),
         *("POST /api/endpoints/apply", "POST /api/endpoints/{endpoint}/pause", "POST /api/endpoints/{endpoint}/resume"),
+        "POST /api/endpoints/{endpoint}/retry",
         "POST /api/endpoints/{endpoint}/releases/{number}/roll-back",
         *("POST /api/templates", "PUT /api/templates/{template}", "DELETE /api/templates/{template}"),
         *("POST /api/members", "PATCH /api/members/{member}", "DELETE /api/members/{member}", "PATCH /api/team"),
@@ -332,7 +339,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
     asks_only = {"POST /api/credentials/{credential}/test"}
     has_a_story = re.compile(r".*(/jobs|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue)")
     changes = {str(route) for route in routes if route.path.startswith("/api/") and route.changes}
-    assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only
+    assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only | OF_MACHINE
 
 
 def test_scope_is_asked_before_existence(reader: httpx.Client) -> None:

@@ -1,4 +1,5 @@
-"""The images of the server's machine, under `/api/images`. They are the machine's, not a team's, so they are for administrators."""
+"""The images of the server's machine, under `/api/images`. They lie on the machine, not with a team, so they are for administrators; what
+only other teams use is shown to nobody else."""
 
 from __future__ import annotations
 
@@ -39,9 +40,9 @@ class ImageRoutes:
         admin = Depends(Asks(self._catalog, Scope.ADMIN, whole_team=True))
 
         @router.get("/images")
-        async def list_images(_key: ApiKey = admin) -> JsonObject:
+        async def list_images(key: ApiKey = admin) -> JsonObject:
             """Images that were fetched for workers, or are on their way."""
-            return {"images": [_image(one, why) for one, why in await self._images.list()]}
+            return {"images": [_image(one, why) for one, why in await self._images.list(key.team)]}
 
         @router.post("/images/warm", status_code=202)
         async def warm_image(body: ImageBody, _key: ApiKey = admin) -> JsonObject:
@@ -50,9 +51,9 @@ class ImageRoutes:
             return {"image": body.image}
 
         @router.post("/images/remove")
-        async def remove_image(body: ImageBody, _key: ApiKey = admin) -> JsonObject:
+        async def remove_image(body: ImageBody, key: ApiKey = admin) -> JsonObject:
             """Remove an image that no endpoint uses."""
-            await self._images.remove(body.image)
+            await self._images.remove(key.team, body.image)
             return {"image": body.image}
 
         return router
