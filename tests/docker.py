@@ -30,12 +30,18 @@ PINS: Final = ROOT / "tests" / "sdks" / "runpod-1.12.0.txt"
 SUITE: Final = "bookworm"
 SUITE_PYTHON: Final = "3.11"
 PACKAGES: Final = "python3,python3-venv,ca-certificates"
-MIRROR: Final = "http://deb.debian.org/debian"
 NEEDED: Final = ("ip", "dockerd", "docker", "docker-registry", "debootstrap")
 BASE: Final = "stoker-test-base"
 """The name of the image in every engine."""
 ALONE_GATEWAY: Final = "10.214.0.1"
 _UNNEEDED: Final = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
+
+
+def _mirror() -> Sequence[str]:
+    """Where this machine gets its own packages; where that cannot be told, debootstrap knows."""
+    asked = ("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", f"Codename: {SUITE}")
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return told.stdout.split()[:1]
 
 
 def missing() -> str:
@@ -170,7 +176,7 @@ def base_tar() -> Path:
 def _make_root(tar: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "root")
-        _do("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR)
+        _do("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), *_mirror())
         target = ["--target", str(root / "opt/sdk"), "--python-version", SUITE_PYTHON, "--only-binary", ":all:"]
         _do(str(Path(sys.executable).parent / "uv"), "pip", "install", "-q", *target, "-r", str(PINS))
         for folder in _UNNEEDED:
