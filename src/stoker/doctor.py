@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 
 from stoker.clock import SystemClock
 from stoker.config import Settings
+from stoker.containers import engine_of
 from stoker.errors import Unavailable
-from stoker.hosting import engine_of
 from stoker.loops.duty import SKEW_MOST_MS
 from stoker.runtimes import Capacity, gpus
 from stoker.runtimes.docker import Engine

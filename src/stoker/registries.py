@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from stoker.errors import InvalidInput, Unavailable
 from stoker.registry import DOCKER_HUB, HUB_API, Login
+
+if TYPE_CHECKING:
+    import httpx
 
 PATIENCE_S: Final = 10.0
 """For each of up to three requests."""
@@ -32,6 +34,8 @@ class HttpRegistries:
 
     async def check(self, login: Login) -> None:
         """Ask. Raises `InvalidInput` (`credential_refused`), `Unavailable` (`registry_unreachable`)."""
+        import httpx  # 5 MiB of memory that a server needs only here
+
         client = await asyncio.to_thread(httpx.AsyncClient, timeout=PATIENCE_S)  # it reads certificates from the disk
         async with client:
             try:
