@@ -8,6 +8,7 @@ address that this machine has in the engine's first network, and behind it the w
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,7 @@ class Hosting:
 async def choose(settings: Settings, clock: Clock, nudge: Nudge) -> Hosting:
     """The hosting that the settings ask for. Raises `Unavailable` when that is Docker and no engine answers."""
     if settings.runtime in ("docker", "auto"):
+        await asyncio.to_thread(importlib.import_module, "stoker.containers")  # it reads from the disk
         from stoker import containers  # 12 MiB of memory that a server without containers can do without
 
         docker = await asyncio.to_thread(containers.runtime, settings, clock, nudge)

@@ -8,6 +8,7 @@ is asked, as container engines do it.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ class HttpRegistries:
 
     async def check(self, login: Login) -> None:
         """Ask. Raises `InvalidInput` (`credential_refused`), `Unavailable` (`registry_unreachable`)."""
+        await asyncio.to_thread(importlib.import_module, "httpx")  # it reads from the disk
         import httpx  # 5 MiB of memory that a server needs only here
 
         client = await asyncio.to_thread(httpx.AsyncClient, timeout=PATIENCE_S)  # it reads certificates from the disk
