@@ -37,7 +37,7 @@ class Lifeline:
             await self._fleet.welcome_back()
             self._welcomed = True
         await self._signals.workers_to_look_at(self._every_s)
-        await self._fleet.look()
+        await self._fleet.watch.look()
         await self.end_due_jobs()
 
     async def end_due_jobs(self) -> None:

@@ -31,7 +31,7 @@ class Pruner:
     async def _round(self) -> None:
         while await self._store.jobs.prune(self._clock.now_ms(), BATCH) == BATCH:
             pass  # the store is free for others between two batches
-        await self._fleet.forget_gone(BATCH)
+        await self._fleet.watch.forget_gone(BATCH)
         if self._images is not None:
             await self._images.collect()
         await asyncio.sleep(EVERY_S)

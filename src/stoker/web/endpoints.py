@@ -214,11 +214,11 @@ class EndpointRoutes:
     async def _show(self, deployed: Deployed) -> JsonObject:
         endpoint = deployed.endpoint
         counts = await self._queue.counts(endpoint.id)
-        workers = await self._fleet.workers(endpoint.id, gone=0)
+        workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return (
             _endpoint(deployed)
             | {"jobs": msgspec.to_builtins(counts), "workers": _summary(workers)}
-            | {"decision": _decision(await self._fleet.decision(endpoint.id))}
+            | {"decision": _decision(await self._fleet.roster.decision(endpoint.id))}
             | {"urls": {"v1": f"{self._base_url}/v1/{endpoint.name}", "v2": f"{self._base_url}/v2/{endpoint.name}"}}
         )
 

@@ -208,7 +208,7 @@ class JobRoutes:
         """GET /health."""
         endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
-        workers = await self._fleet.workers(endpoint.id, gone=0)
+        workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(
             {
                 "jobs": {

@@ -43,7 +43,7 @@ class NovitaJobs(JobRoutes):
         """GET /stats. `total_workers` counts starting workers too."""
         endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
-        workers = await self._fleet.workers(endpoint.id, gone=0)
+        workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(
             {
                 "busy_workers": sum(one.held > 0 for one in workers),

@@ -104,7 +104,7 @@ class ManageRoutes:
         async def show_worker(worker: str, key: ApiKey = read) -> JsonObject:
             """One worker and its story."""
             found = await self._worker(key, worker)
-            story = [story_line(line) for line in await self._fleet.story(found.id)]
+            story = [story_line(line) for line in await self._fleet.roster.story(found.id)]
             return await self._show_worker(found) | {"story": story}
 
         @router.post("/workers/{worker}/stop")
@@ -123,12 +123,12 @@ class ManageRoutes:
         ) -> StreamingResponse:
             """Output of a worker, lines before `since_ms` left out, one JSON object a line: `{"at_ms", "text"}`."""
             found = await self._worker(key, worker)
-            return _lines(self._fleet.logs(found.id, tail=tail, follow=follow), since_ms)
+            return _lines(self._fleet.roster.logs(found.id, tail=tail, follow=follow), since_ms)
 
         return router
 
     async def _worker(self, key: ApiKey, word: str) -> Worker:
-        found = await self._fleet.worker(key.team, WorkerId(word))
+        found = await self._fleet.roster.worker(key.team, WorkerId(word))
         if found is None or not key.reaches(found.endpoint):
             raise NotFound(
                 f"there is no worker '{word[:100]}'", code="worker_not_found", next_step="list them: stoker worker ls"
@@ -136,11 +136,11 @@ class ManageRoutes:
         return found
 
     async def _workers(self, endpoint: Endpoint, gone: int) -> list[JsonObject]:
-        return [_worker(one, endpoint.name) for one in await self._fleet.workers(endpoint.id, gone=gone)]
+        return [_worker(one, endpoint.name) for one in await self._fleet.roster.workers(endpoint.id, gone=gone)]
 
     async def _show_worker(self, worker: Worker) -> JsonObject:
         name = await self._catalog.name_of(worker.endpoint)
-        held = await self._fleet.held(worker)
+        held = await self._fleet.roster.held(worker)
         return _worker(held, name)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +184,7 @@ class ManageRoutes:
         async def job_logs(job: str, key: ApiKey = read) -> StreamingResponse:
             """What the job's workers printed about it, one JSON object a line: `{"at_ms", "text", "worker"}`."""
             result = await self._job(key, job)
-            return _job_lines(self._fleet.job_logs(result.job, await self._queue.story(result.job.id)))
+            return _job_lines(self._fleet.roster.job_logs(result.job, await self._queue.story(result.job.id)))
 
         return router
 

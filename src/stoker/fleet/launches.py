@@ -1,0 +1,142 @@
+"""Launching workers: each is written down with what is reserved for it, then started in the background.
+
+Called by plans that are carried out. A launch may take long (an image is pulled): whoever ends a worker meanwhile leaves it to
+the launch to stop it (`moves`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from stoker import ids
+from stoker.catalog.sealing import opened
+from stoker.clock import Clock
+from stoker.endpoint import Endpoint, Release
+from stoker.errors import StokerError
+from stoker.fleet.moves import Moves
+from stoker.fleet.order import worker_environment, worker_spec
+from stoker.fleet.terms import FleetTerms
+from stoker.gpus import reserve
+from stoker.ids import WorkerId
+from stoker.images import Images
+from stoker.runtimes import Runtime, WorkerSpec
+from stoker.signals import Signals
+from stoker.store import Store
+from stoker.vault import Vault
+from stoker.worker import Launched, LaunchFailed, Pulling, Worker, WorkerState
+
+log = structlog.get_logger()
+
+
+class Launches:
+    """Workers on their way into the runtime."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        runtime: Runtime,
+        terms: FleetTerms,
+        vault: Vault,
+        images: Images,
+        moves: Moves,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._signals = signals
+        self._runtime = runtime
+        self._terms = terms
+        self._vault = vault
+        self._images = images
+        self._moves = moves
+        self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
+        self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
+
+    async def launch(self, endpoint: Endpoint, release: Release, text: str) -> None:
+        """Write the worker down, then start it in the background: a start may take long."""
+        gpus = await self._reserve(release)
+        if gpus is None:
+            return
+        token = ids.new_worker_token()
+        worker = Worker(
+            id=ids.new_worker_id(),
+            team=endpoint.team,
+            endpoint=endpoint.id,
+            release=release.id,
+            detail=text,
+            token_hash=ids.secret_hash(token),
+            gpus=gpus,
+            decided_ms=self._clock.now_ms(),
+        )
+        start = asyncio.Event()
+        task = asyncio.create_task(self._start(worker, release, token, start), name=f"launch {worker.id}")
+        self._tasks[worker.id] = task
+        self._moves.launching.add(worker.id)
+        task.add_done_callback(lambda _done: self._over(worker.id))
+        if not await self._store.workers.add(worker, alive_max=endpoint.max_workers):
+            task.cancel()
+            return
+        log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, why=text)
+        start.set()
+
+    def _over(self, worker: WorkerId) -> None:
+        self._tasks.pop(worker, None)
+        self._moves.launching.discard(worker)
+
+    async def _reserve(self, release: Release) -> tuple[str, ...] | None:
+        if release.gpus_per_worker == 0:
+            return ()
+        capacity = await self._runtime.capacity()
+        return reserve(capacity.gpus, await self.reserved(), release.gpus_per_worker)
+
+    async def reserved(self) -> list[str]:
+        """Devices that living workers hold."""
+        return [gpu for held in await self._store.workers.alive() for gpu in held.worker.gpus]
+
+    async def _start(self, worker: Worker, release: Release, token: str, start: asyncio.Event) -> None:
+        await start.wait()
+        try:
+            spec = await self._spec(worker, release, token)
+            image = await self._have_image(worker, release)
+            pulled_ms = self._clock.now_ms()
+            login = await self._images.login(release)
+            steps = await self._runtime.launch(replace(spec, image=image, login=login))
+        except StokerError as error:
+            log.warning("launch_failed", worker=worker.id, error=error.message)
+            await self._moves.advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
+        else:
+            self._over(worker.id)
+            stages = (("pulled", pulled_ms), *((one.name, one.at_ms) for one in steps)) if steps else ()
+            step = await self._moves.advance(worker, Launched(at_ms=self._clock.now_ms(), stages=stages))
+            if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
+                await self._moves.stop_in_runtime(worker.id, grace_s=0)
+
+    async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
+        """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened."""
+        env = await opened(self._vault, worker.team, release.env)
+        return worker_spec(worker, release, worker_environment(worker, token, self._terms, env))
+
+    async def _have_image(self, worker: Worker, release: Release) -> str:
+        self._pulling[worker.id] = (worker, release)
+        try:
+            return await self._images.have(release)
+        finally:
+            del self._pulling[worker.id]
+
+    async def tell_pulls(self) -> None:
+        """Let everybody who waits for a worker see how far its image is."""
+        for worker, release in list(self._pulling.values()):
+            text = self._images.progress(release)
+            if text and (await self._moves.advance(worker, Pulling(at_ms=self._clock.now_ms(), text=text))).changed:
+                self._signals.scale(worker.endpoint)
+
+    async def cancel(self) -> None:
+        """Break off every launch that goes on."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

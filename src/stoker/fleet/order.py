@@ -1,0 +1,59 @@
+"""The order to launch a worker: what the runtime is told, and what the worker's environment is (protocol §2, §3). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stoker.endpoint import Release
+from stoker.fleet.terms import FleetTerms
+from stoker.runtimes import Volume, WorkerSpec
+from stoker.worker import Worker
+
+
+def worker_spec(worker: Worker, release: Release, env: Mapping[str, str]) -> WorkerSpec:
+    """The order to launch the worker."""
+    return WorkerSpec(
+        worker=worker.id,
+        endpoint=worker.endpoint,
+        team=worker.team,
+        image=release.image,
+        command=release.command,
+        entrypoint=release.entrypoint,
+        env=env,
+        gpus=worker.gpus,
+        volumes=tuple(_volume(text) for text in release.volumes),
+        http_port=release.http_port,
+        disk_bytes=release.disk_gb * 1024**3,
+    )
+
+
+def _volume(text: str) -> Volume:
+    source, target, *how = text.split(":")
+    return Volume(source=source, target=target, read_only=how == ["ro"])
+
+
+def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment, and what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential.
+
+    The log level and the SDK's checks of the machine are defaults that the user may override; the rest is ours. The worker id is filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may
+    replace the header with a key of its own (§2.1).
+    """
+    base = f"{terms.worker_url}/worker"
+    urls = {
+        "WEBHOOK_GET_JOB": f"{base}/job-take/{worker.id}?t={token}",
+        "WEBHOOK_POST_OUTPUT": f"{base}/job-done/{worker.id}/$ID?t={token}",
+        "WEBHOOK_POST_STREAM": f"{base}/job-stream/{worker.id}/$ID?t={token}",
+        "WEBHOOK_PING": f"{base}/ping/{worker.id}?t={token}",
+    }
+    names = urls | {
+        "POD_ID": worker.id,
+        "POD_HOSTNAME": worker.id,
+        "ENDPOINT_ID": worker.endpoint,
+        "AI_API_KEY": token,
+        "PING_INTERVAL": str(terms.ping_interval_ms),
+    }
+    ours = {f"{vendor}_{name}": value for vendor in ("RUNPOD", "NOVITA") for name, value in names.items()}
+    defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(len(worker.gpus))}
+    if terms.skip_system_checks:
+        defaults["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] = "true"
+    return defaults | dict(user) | ours

@@ -1,0 +1,122 @@
+"""Plans for an endpoint: what the decision looks at, and carrying out what it says.
+
+Called by the autoscaler; `scaling.decide` lies between the two.
+"""
+
+from __future__ import annotations
+
+from stoker.clock import Clock
+from stoker.endpoint import Endpoint, Release
+from stoker.errors import Unavailable
+from stoker.fleet.launches import Launches
+from stoker.fleet.moves import Moves
+from stoker.fleet.watch import Watch
+from stoker.gpus import free_devices
+from stoker.ids import EndpointId
+from stoker.runtimes import Runtime
+from stoker.scaling import Plan, Snapshot, WorkerView
+from stoker.store import Decision, Held, Store
+from stoker.worker import WorkerReason
+
+
+class Plans:
+    """Snapshots, and plans that are carried out."""
+
+    def __init__(
+        self, store: Store, clock: Clock, runtime: Runtime, moves: Moves, launches: Launches, watch: Watch
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._runtime = runtime
+        self._moves = moves
+        self._launches = launches
+        self._watch = watch
+        self._decided: dict[EndpointId, tuple[str, str, int]] = {}
+
+    async def snapshot(self, endpoint: Endpoint) -> Snapshot:
+        """Everything the scaling decision looks at."""
+        counts = await self._store.jobs.counts(endpoint.id)
+        held = await self._store.workers.of_endpoint(endpoint.id)
+        failures = await self._store.workers.failures(endpoint.release)
+        release = await self._release(endpoint)
+        capacity, capacity_text = await self._room(release)
+        return Snapshot(
+            now_ms=self._clock.now_ms(),
+            min_workers=endpoint.min_workers,
+            max_workers=endpoint.max_workers,
+            idle_timeout_s=endpoint.idle_timeout_s,
+            slots=endpoint.slots,
+            policy=endpoint.policy,
+            deleted=endpoint.deleted_ms is not None,
+            paused=endpoint.paused_ms is not None,
+            queued=counts.queued,
+            queued_low=counts.queued_low,
+            oldest_queued_ms=await self._store.jobs.oldest_queued_ms(endpoint.id),
+            running=counts.running,
+            workers=tuple(_view(one, endpoint) for one in held),
+            failures=failures.count,
+            crashes=failures.crashes,
+            failed_ms=failures.last_ms,
+            failure_text=failures.text,
+            capacity=capacity,
+            capacity_text=capacity_text,
+            available=self._watch.available,
+        )
+
+    async def carry_out(self, endpoint: Endpoint, plan: Plan) -> None:
+        """Do what the plan says, line by line; a line that the world has overtaken is skipped."""
+        await self._record(endpoint, plan)
+        if endpoint.deleted_ms is not None:  # jobs that its last workers lost: nobody will ever run them
+            await self._store.jobs.purge_queue(endpoint.id, self._clock.now_ms())
+        for line in plan.drain:
+            await self._moves.drain(line.worker, line.reason, line.text)
+        if plan.launch is not None:
+            release = await self._release(endpoint)
+            for _ in range(plan.launch.count):
+                await self._launches.launch(endpoint, release, plan.launch.text)
+
+    def welcome_back(self) -> None:
+        """After another server decided: what was said last may be another's."""
+        self._decided.clear()
+
+    async def _record(self, endpoint: Endpoint, plan: Plan) -> None:
+        """Keep the decision if it is another than the last: under load most looks decide the same."""
+        said = (plan.reason, plan.text, plan.wanted)
+        if self._decided.get(endpoint.id) == said:
+            return
+        await self._store.workers.record(
+            Decision(
+                endpoint=endpoint.id, at_ms=self._clock.now_ms(), reason=plan.reason, text=plan.text, wanted=plan.wanted
+            )
+        )
+        self._decided[endpoint.id] = said
+
+    async def _release(self, endpoint: Endpoint) -> Release:
+        release = await self._store.endpoints.release(endpoint.release)
+        assert release is not None, "an endpoint always names a stored release"
+        return release
+
+    async def _room(self, release: Release) -> tuple[int | None, str]:
+        """How many more workers of the release fit on the machine, and why no more."""
+        if release.gpus_per_worker == 0:
+            return None, ""
+        try:
+            capacity = await self._runtime.capacity()
+        except Unavailable as error:
+            return 0, error.message
+        free = len(free_devices(capacity.gpus, await self._launches.reserved()))
+        text = f"{free} of {len(capacity.gpus)} GPUs are free, a worker needs {release.gpus_per_worker}"
+        return free // release.gpus_per_worker, text
+
+
+def _view(held: Held, endpoint: Endpoint) -> WorkerView:
+    worker = held.worker
+    return WorkerView(
+        id=worker.id,
+        state=worker.state,
+        current=worker.release == endpoint.release,
+        held=held.in_slots or min(1, held.ahead),  # what it has ahead needs no other worker: it could not go there
+        decided_ms=worker.decided_ms,
+        idle_ms=worker.idle_ms,
+        pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
+    )
