@@ -31,8 +31,11 @@ import structlog
 from pydantic import SecretStr
 
 from stoker.config import Settings
+from stoker.databases import prepare
 from stoker.errors import StokerError
-from stoker.server import Server, announce, configure_logging, prepare, settle, told, url_of
+from stoker.listening import settle, url_of
+from stoker.logs import configure_logging
+from stoker.server import Server, announce, told
 
 log = structlog.get_logger()
 

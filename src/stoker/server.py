@@ -1,4 +1,4 @@
-"""The server: wires store, runtime, operations, loops and web together, and starts and stops them in order.
+"""The server: starts and stops in order what it is made of (`assembly.py`).
 
 Start: store, first team, HTTP, loops. Stop (SIGTERM or SIGINT): nothing new is launched, workers finish what they hold for
 `shutdown_grace_s` while HTTP still answers them, then they are stopped and their jobs go back to the queue; then HTTP, then the
@@ -13,64 +13,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Coroutine, Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any, Self, TextIO
 
 import structlog
 import uvicorn
-from fastapi import APIRouter
 
 from stoker import keyring
-from stoker.catalog import Catalog, Defaults, release_login
-from stoker.catalog.teams import Teams
-from stoker.clock import Clock, SystemClock
+from stoker.assembly import Assembly
+from stoker.clock import SystemClock
 from stoker.config import Settings
-from stoker.errors import Conflict, Unavailable
-from stoker.fleet import Fleet, FleetTerms
+from stoker.databases import check_clock, first_key, open_store, open_vault
+from stoker.errors import Unavailable
 from stoker.hosting import Hosting, choose
-from stoker.images import Images, ImageTerms
-from stoker.leases import Leases
+from stoker.listening import listen, settle, url_of
+from stoker.logs import configure_logging
 from stoker.loops import keep_going
-from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.duty import SKEW_MOST_MS, Duty
-from stoker.loops.lifeline import Lifeline
-from stoker.loops.pruner import Pruner
-from stoker.queue import Queue
-from stoker.registries import HttpRegistries
 from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.signals import Signals
 from stoker.store import Store
-from stoker.store.postgres import PostgresStore, Terms
-from stoker.store.sqlite import SqliteStore
-from stoker.streaks import Streaks
 from stoker.vault.aes import AesVault
-from stoker.web.app import build_app, build_hot
-from stoker.web.connection import connections_to
-from stoker.web.images import ImageRoutes
-from stoker.web.jobs import JobRoutes
-from stoker.web.jobs_v1 import NOVITA, NovitaJobs
-from stoker.web.jobs_v2 import RUNPOD
-from stoker.web.manage import ManageRoutes
-from stoker.web.uploads import Uploads
-from stoker.web.worker_protocol import WorkerRoutes
 
 log = structlog.get_logger()
 
-KEEP_ALIVE_S = 75
 CLOCK_EVERY_S = 30.0
 """How often the clock is compared with the database's."""
 SECRETS_EVERY_S = 30.0
 """How often a server looks whether another key seals secrets."""
-HTTP_STOP_S = 5
-"""How long open requests may take to end after the workers are gone."""
 
 
 class _Http(uvicorn.Server):
@@ -115,26 +89,21 @@ class Server:
         self._clock = SystemClock()
         self._shared = bool(settings.database)
         self._name = secrets.token_hex(8) if self._shared else "the only one"  # which a restart goes on being
-        self._streaks = Streaks(settings.worker_failures_max)
         self._hosting = hosting
-        self._runtime = hosting.runtime
-        find_login = partial(release_login, store, vault)
-        self._images = Images(store, self._clock, self._runtime, _image_terms(settings), find_login=find_login)
-        self._fleet = Fleet(store, self._clock, self._signals, self._runtime, self._terms(), vault, self._images)
-        self._catalog = Catalog(
+        self._parts = Assembly(
+            settings,
             store,
+            vault,
+            hosting.runtime,
             self._clock,
-            self._signals,
-            self._runtime,
-            Defaults(retention_s=settings.retention_s),
-            vault=vault,
-            registries=HttpRegistries(),
-            images=self._images,
+            signals,
+            url=self.url,
+            worker_url=self._url_for_workers(),
         )
-        kind = "none" if isinstance(self._runtime, AbsentRuntime) else "runtime"
+        kind = "none" if isinstance(hosting.runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
         self._duty = Duty("loops", self._name, store.leases, self._clock, loops=self._loops, wanted=self._fit_for_duty)
-        self._http = _Http(self._http_config())
+        self._http = _Http(self._parts.http(self._ready))
         self._door: tuple[_Http, socket.socket] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._duties: list[asyncio.Task[None]] = []
@@ -150,10 +119,10 @@ class Server:
         lock, accepts = (None, listener) if listener else await asyncio.to_thread(settle, settings)
         signals = Signals()
         hosting = await choose(settings, SystemClock(), signals.look_at_workers)
-        store = await _open_store(settings)
-        await _check_clock(store, SystemClock())
-        server = cls(settings, store, await _open_vault(store, settings), accepts, lock, hosting, signals)
-        server.new_admin_key = await _first_key(server._catalog.teams, settings)
+        store = await open_store(settings)
+        await check_clock(store, SystemClock())
+        server = cls(settings, store, await open_vault(store, settings), accepts, lock, hosting, signals)
+        server.new_admin_key = await first_key(server._parts.catalog.teams, settings)
         await server._start_tasks()
         return server
 
@@ -180,21 +149,14 @@ class Server:
     def _open_door(self, address: str) -> None:
         """Listen for workers where they can reach us: the same port, on the address that containers know this machine by."""
         port = self._listener.getsockname()[1]
-        listener = _listen(address, port, beside_others=self.settings.processes > 1)
-        _, workers = self._rooms()
-        door = _Http(self._config_of([self._worker_routes(workers)], workers))
+        listener = listen(address, port, beside_others=self.settings.processes > 1)
+        door = _Http(self._parts.door(self._ready))
         self._door = (door, listener)
         self._tasks.append(asyncio.create_task(door.serve(sockets=[listener]), name="door"))
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs while this server is on duty."""
-        store, clock, signals, fleet = self._store, self._clock, self._signals, self._fleet
-        return (
-            self._be_on_duty(),
-            Lifeline(store, clock, signals, fleet, every_s=self.settings.observe_every_s).run(),
-            Pruner(store, clock, fleet, self._images).run(),
-            Autoscaler(store, clock, signals, fleet).run(),
-        )
+        return (self._be_on_duty(), *self._parts.loops())
 
     async def _be_on_duty(self) -> None:
         """Hear what is for the loops, for as long as they run here."""
@@ -208,7 +170,7 @@ class Server:
         """A server that can start no workers leaves the loops to those that can, if there are any."""
         if self._skewed:
             return False
-        return not isinstance(self._runtime, AbsentRuntime) or not await self._others()
+        return not isinstance(self._hosting.runtime, AbsentRuntime) or not await self._others()
 
     async def _others(self) -> bool:
         """Whether other servers are there that can start workers."""
@@ -247,7 +209,7 @@ class Server:
 
     async def _hurry(self, hurry: asyncio.Event) -> None:
         await hurry.wait()
-        self._fleet.hurry()
+        self._parts.fleet.hurry()
 
     async def stop(self) -> None:
         """Stop in order. Jobs that are not finished stay queued for the next start, or for the servers that stay."""
@@ -256,7 +218,7 @@ class Server:
         await _cancel(self._duties)
         if await self._is_last():
             self._signals.on_duty = True
-            await self._fleet.close(grace_s=self.settings.shutdown_grace_s)
+            await self._parts.fleet.close(grace_s=self.settings.shutdown_grace_s)
         self._signals.close()
         self._http.should_exit = True
         http, *rest = self._tasks
@@ -264,7 +226,7 @@ class Server:
         await _cancel(rest)
         if self._door is not None:
             self._door[1].close()
-        await self._images.close()
+        await self._parts.images.close()
         await self._hosting.close()
         await self._store.close()
         self._listener.close()
@@ -282,188 +244,11 @@ class Server:
     async def _ready(self) -> bool:
         return self._accepting and not self._skewed
 
-    def _http_config(self) -> uvicorn.Config:
-        clients, workers = self._rooms()
-        return self._config_of(self._routers(clients, workers), clients)
-
-    def _config_of(self, routers: list[APIRouter], uploads: Uploads) -> uvicorn.Config:
-        return uvicorn.Config(
-            build_app(routers, ready=self._ready, uploads=uploads),
-            http=connections_to(build_hot(routers)),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=HTTP_STOP_S,
-        )
-
-    def _rooms(self) -> tuple[Uploads, Uploads]:
-        """Room for the bodies of clients and of workers: no upload of a client can hold up a worker's result."""
-        for_workers = self.settings.uploads_bytes_max // 4
-        stall_s = self.settings.upload_stall_s
-        return (
-            Uploads(self.settings.uploads_bytes_max - for_workers, stall_s=stall_s),
-            Uploads(for_workers, stall_s=stall_s),
-        )
-
-    def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
-        limits = self.settings
-        queue = Queue(self._store, self._clock, self._signals, self._vault)
-        jobs = (queue, self._catalog, self._fleet)
-        largest = limits.input_bytes_max
-        base_url = limits.public_url.rstrip("/") or self.url
-        return [
-            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
-            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
-            self._worker_routes(workers),
-            *ManageRoutes(
-                queue, self._fleet, self._catalog, base_url=base_url, input_bytes_max=largest, uploads=clients
-            ).routers(),
-            ImageRoutes(self._images, self._catalog).router(),
-        ]
-
-    def _worker_routes(self, uploads: Uploads) -> APIRouter:
-        limits = self.settings
-        leases = Leases(
-            self._store,
-            self._clock,
-            self._signals,
-            hold_s=limits.hold_s,
-            lease_s=limits.lease_s,
-            output_bytes_max=limits.output_bytes_max,
-            vault=self._vault,
-            streaks=self._streaks,
-        )
-        return WorkerRoutes(
-            leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads
-        ).router()
-
-    def _terms(self) -> FleetTerms:
-        settings = self.settings
-        return FleetTerms(
-            worker_url=settings.worker_url.rstrip("/") or self._url_for_workers(),
-            ping_interval_ms=settings.ping_interval_ms,
-            lease_s=settings.lease_s,
-            cancel_grace_s=settings.cancel_grace_s,
-            stop_grace_s=settings.stop_grace_s,
-            start_timeout_s=settings.start_timeout_s,
-            gone_workers_kept_s=settings.gone_workers_kept_s,
-            skip_system_checks=not settings.worker_system_checks,
-        )
-
-
-async def prepare(settings: Settings) -> str | None:
-    """Do what a database needs once, before servers share it; the admin key if one was made. Raises `StokerError`."""
-    store = await _open_store(settings)
-    clock = SystemClock()
-    await _check_clock(store, clock)
-    await _open_vault(store, settings)
-    try:
-        return await _first_key(Teams(store, clock), settings)
-    finally:
-        await store.close()
-
-
-async def _first_key(teams: Teams, settings: Settings) -> str | None:
-    """The admin key, if this start is the first and the settings chose none."""
-    chosen = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-    made = await teams.bootstrap(chosen)
-    return made if chosen is None else None
-
-
-async def _check_clock(store: Store, clock: Clock) -> None:
-    """Raises `Conflict` (`clock_skew`) when this machine's clock and the database's are too far apart."""
-    skew_ms = await store.skew_ms(clock.now_ms())
-    if abs(skew_ms) > SKEW_MOST_MS:
-        await store.close()
-        raise Conflict(
-            f"the clock of this machine is {abs(skew_ms)} ms {'ahead of' if skew_ms > 0 else 'behind'} the database's; "
-            f"{SKEW_MOST_MS} ms are allowed",
-            code="clock_skew",
-            next_step="set the clocks right (NTP on both machines), then start again",
-        )
-
-
-async def _open_vault(store: Store, settings: Settings) -> AesVault:
-    """What opens the secrets of this database. Raises `StokerError` with the next step when the key does not fit."""
-    try:
-        return await keyring.open_vault(store, keyring.key_source(settings), SystemClock().now_ms())
-    except BaseException:
-        await store.close()
-        raise
-
-
-async def _open_store(settings: Settings) -> Store:
-    """The store, with its schema up to date. Raises `StokerError` with the next step."""
-    if not settings.database:
-        return await SqliteStore.open(settings.data_dir / "stoker.db")
-    url = settings.database.get_secret_value()
-    return await PostgresStore.open(
-        Terms(url=url, connect_s=settings.database_connect_s, statement_s=settings.database_statement_s)
-    )
-
-
-def _image_terms(settings: Settings) -> ImageTerms:
-    return ImageTerms(unused_kept_s=settings.images_unused_s, bytes_max=int(settings.images_gb_max * 1024**3))
-
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
-    """The data directory, ours alone if the database is in it, and the port. Blocks."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = None if settings.database else _lock(settings.data_dir)
-    return lock, _listen(settings.host, settings.port)
-
-
-def _lock(data_dir: Path) -> TextIO:
-    """One server per data directory. The lock goes with the process, however it ends."""
-    lock = (data_dir / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise Conflict(
-            f"another server uses the data directory {data_dir}",
-            code="data_dir_in_use",
-            field="data_dir",
-            next_step="stop it, or choose another with --data-dir",
-        ) from None
-    return lock
-
-
-def _listen(host: str, port: int, *, beside_others: bool = False) -> socket.socket:
-    """`beside_others`: other servers of ours listen there too."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=beside_others)
-    except OSError as error:
-        raise Unavailable(
-            f"cannot listen on {host} port {port}: {(error.strerror or str(error)).partition(' (while ')[0]}",
-            code="address_in_use",
-            field="port",
-            next_step="stop what uses the port, or choose another with --port",
-        ) from None
-    listener.setblocking(False)
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """Where clients reach who accepts from it."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{_reachable(host)}:{port}"
-
-
-def _reachable(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 def serve(settings: Settings) -> int:
@@ -500,66 +285,3 @@ def told() -> tuple[asyncio.Event, asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop, hurry
-
-
-def migrate(settings: Settings) -> None:
-    """Bring the database to the schema of this Stoker, and do nothing else. Raises `StokerError`."""
-    configure_logging(settings)
-    asyncio.run(_migrate(settings))
-
-
-async def _migrate(settings: Settings) -> None:
-    store = await _open_store(settings)
-    await store.close()
-
-
-def rotate_secrets(settings: Settings) -> keyring.Rotation:
-    """Seal the secrets of the database with another key; servers may run. Raises `StokerError`."""
-    configure_logging(settings)
-    return asyncio.run(_rotate_secrets(settings))
-
-
-async def _rotate_secrets(settings: Settings) -> keyring.Rotation:
-    store = await _open_store(settings)
-    try:
-        return await keyring.rotate(store, keyring.key_source(settings), SystemClock().now_ms())
-    finally:
-        await store.close()
-
-
-def create_team(settings: Settings, name: str, owner: str) -> tuple[str, str]:
-    """A new team with an owner: its id, and the secret of that one's key. Servers may run. Raises `StokerError`."""
-    configure_logging(settings)
-    return asyncio.run(_create_team(settings, name, owner))
-
-
-async def _create_team(settings: Settings, name: str, owner: str) -> tuple[str, str]:
-    store = await _open_store(settings)
-    try:
-        team, secret = await Teams(store, SystemClock()).create(name, owner)
-        return team.id, secret
-    finally:
-        await store.close()
-
-
-def configure_logging(settings: Settings) -> None:
-    """How this process logs.
-
-    Logs go to stderr: an event word and what belongs to it. Neither bodies nor URLs with tokens are logged."""
-    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stoker.clock import ManualClock, SystemClock
+from stoker.databases import check_clock
 from stoker.errors import Conflict
 from stoker.loops.duty import SKEW_MOST_MS
-from stoker.server import _check_clock
 from stoker.store.postgres import PostgresStore, Terms
 from tests.live import LiveServer, until
 from tests.server.conftest import WORKERS
@@ -73,7 +73,7 @@ def test_workers_are_left_to_those_who_stay(two: tuple[LiveServer, LiveServer]) 
 async def test_a_clock_that_is_off_is_refused(postgres_url: str) -> None:
     """A server whose clock is too far from the database's does not start, and is told by how much."""
     store = await PostgresStore.open(Terms(url=postgres_url))
-    await _check_clock(store, SystemClock())
+    await check_clock(store, SystemClock())
     with pytest.raises(Conflict, match="behind the database") as caught:
-        await _check_clock(store, ManualClock(SystemClock().now_ms() - SKEW_MOST_MS - 500))
+        await check_clock(store, ManualClock(SystemClock().now_ms() - SKEW_MOST_MS - 500))
     assert caught.value.code == "clock_skew"

@@ -100,7 +100,7 @@ def create(name: str, owner: str, **where: Any) -> int:
     """
 
     def make(settings: Settings) -> None:
-        from stoker.server import create_team  # here, because no other command should wait for its import
+        from stoker.databases import create_team  # here, because no other command should wait for its import
 
         made, secret = create_team(settings, name, owner)
         output.say(secret)

@@ -23,7 +23,7 @@ def migrate(**where: Any) -> int:
     """
 
     def bring(settings: Settings) -> None:
-        from stoker.server import (
+        from stoker.databases import (
             migrate as bring_up_to_date,  # here, because no other command should wait for its import
         )
 

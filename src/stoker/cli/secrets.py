@@ -27,7 +27,7 @@ def rotate(**where: Any) -> int:
     """
 
     def turn(settings: Settings) -> None:
-        from stoker.server import rotate_secrets  # here, because no other command should wait for its import
+        from stoker.databases import rotate_secrets  # here, because no other command should wait for its import
 
         rotation = rotate_secrets(settings)
         output.say(f"the key {rotation.key} seals from now on; {rotation.resealed} rows were sealed anew")

@@ -6,7 +6,7 @@ wait for it). When nothing is left its connection is not read: the kernel buffer
 with n connections holds at most `bytes_max` and n times `SMALL_BYTES` plus one read of the socket (256 kB).
 
 A body that stays behind `PROGRESS_BYTES` in `stall_s` while we read is given up: stalled ones cannot keep their place for
-ever. Places are given in the order of asking, so nobody starves. Workers' reports have a place of their own (`server.py`):
+ever. Places are given in the order of asking, so nobody starves. Workers' reports have a place of their own (`assembly.py`):
 no customer's upload can hold them up.
 
 Copies of a large body from socket to store, counted: the bytes of one read, which the parser cuts into a chunk (both short-

@@ -1,6 +1,6 @@
 """The store for several servers: a PostgreSQL database (design §1).
 
-Opened by `server.py`. Writes go through one lane with one connection, which commits everything that waits in one transaction;
+Opened by `databases.py`. Writes go through one lane with one connection, which commits everything that waits in one transaction;
 reads, and the rare writes that need no image, go through a small pool beside it.
 
     jobs, workers ───────────── lane ─ batch ─ load, save ─┐

@@ -1,6 +1,6 @@
 """The embedded store: one SQLite file, for a laptop and for a GPU box (design §1).
 
-Opened by `server.py`. All writing goes through one connection: everything that waits is one transaction, which the event loop
+Opened by `databases.py`. All writing goes through one connection: everything that waits is one transaction, which the event loop
 makes and a thread flushes. Reading goes through a second thread, beside it, on the last committed state; results, which are
 asked for most, are read at once.
 

@@ -1,0 +1,177 @@
+"""What a server is made of: operations over its store and runtime, the loops that act unasked, and the routes of HTTP.
+
+Everything gets here what it works with, as values. `server.py` decides when any of it begins and ends; a new operation, loop or
+group of routes is added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+from fastapi import APIRouter
+
+from stoker.catalog import Catalog, Defaults, release_login
+from stoker.clock import Clock
+from stoker.config import Settings
+from stoker.fleet import Fleet, FleetTerms
+from stoker.images import Images, ImageTerms
+from stoker.leases import Leases
+from stoker.loops.autoscaler import Autoscaler
+from stoker.loops.lifeline import Lifeline
+from stoker.loops.pruner import Pruner
+from stoker.queue import Queue
+from stoker.registries import HttpRegistries
+from stoker.runtimes import Runtime
+from stoker.signals import Signals
+from stoker.store import Store
+from stoker.streaks import Streaks
+from stoker.vault import Vault
+from stoker.web.app import build_app, build_hot
+from stoker.web.connection import connections_to
+from stoker.web.images import ImageRoutes
+from stoker.web.jobs import JobRoutes
+from stoker.web.jobs_v1 import NOVITA, NovitaJobs
+from stoker.web.jobs_v2 import RUNPOD
+from stoker.web.manage import ManageRoutes
+from stoker.web.uploads import Uploads
+from stoker.web.worker_protocol import WorkerRoutes
+
+KEEP_ALIVE_S: Final = 75
+HTTP_STOP_S: Final = 5
+"""How long open requests may take to end after the workers are gone."""
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+class Assembly:
+    """The parts of one server. `url` is where clients reach it, `worker_url` where workers do."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        vault: Vault,
+        runtime: Runtime,
+        clock: Clock,
+        signals: Signals,
+        *,
+        url: str,
+        worker_url: str,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._signals = signals
+        self._url = settings.public_url.rstrip("/") or url
+        self._streaks = Streaks(settings.worker_failures_max)
+        find_login = partial(release_login, store, vault)
+        self.images = Images(store, clock, runtime, _image_terms(settings), find_login=find_login)
+        terms = _fleet_terms(settings, settings.worker_url.rstrip("/") or worker_url)
+        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images)
+        self.catalog = Catalog(
+            store,
+            clock,
+            signals,
+            runtime,
+            Defaults(retention_s=settings.retention_s),
+            vault=vault,
+            registries=HttpRegistries(),
+            images=self.images,
+        )
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs while this server is on duty."""
+        store, clock, signals, fleet = self._store, self._clock, self._signals, self.fleet
+        return (
+            Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s).run(),
+            Pruner(store, clock, fleet, self.images).run(),
+            Autoscaler(store, clock, signals, fleet).run(),
+        )
+
+    def http(self, ready: Ready) -> uvicorn.Config:
+        """Every route, for clients and workers."""
+        clients, workers = self._rooms()
+        return _config_of(self._routers(clients, workers), ready, clients)
+
+    def door(self, ready: Ready) -> uvicorn.Config:
+        """The worker protocol alone, for those that reach the server by another address."""
+        _, workers = self._rooms()
+        return _config_of([self._worker_routes(workers)], ready, workers)
+
+    def _rooms(self) -> tuple[Uploads, Uploads]:
+        """Room for the bodies of clients and of workers: no upload of a client can hold up a worker's result."""
+        for_workers = self._settings.uploads_bytes_max // 4
+        stall_s = self._settings.upload_stall_s
+        return (
+            Uploads(self._settings.uploads_bytes_max - for_workers, stall_s=stall_s),
+            Uploads(for_workers, stall_s=stall_s),
+        )
+
+    def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
+        queue = Queue(self._store, self._clock, self._signals, self._vault)
+        jobs = (queue, self.catalog, self.fleet)
+        largest = self._settings.input_bytes_max
+        manage = ManageRoutes(
+            queue, self.fleet, self.catalog, base_url=self._url, input_bytes_max=largest, uploads=clients
+        )
+        return [
+            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            self._worker_routes(workers),
+            *manage.routers(),
+            ImageRoutes(self.images, self.catalog).router(),
+        ]
+
+    def _worker_routes(self, uploads: Uploads) -> APIRouter:
+        limits = self._settings
+        leases = Leases(
+            self._store,
+            self._clock,
+            self._signals,
+            hold_s=limits.hold_s,
+            lease_s=limits.lease_s,
+            output_bytes_max=limits.output_bytes_max,
+            vault=self._vault,
+            streaks=self._streaks,
+        )
+        return WorkerRoutes(
+            leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads
+        ).router()
+
+
+def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads) -> uvicorn.Config:
+    return uvicorn.Config(
+        build_app(routers, ready=ready, uploads=uploads),
+        http=connections_to(build_hot(routers)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=HTTP_STOP_S,
+    )
+
+
+def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:
+    return FleetTerms(
+        worker_url=worker_url,
+        ping_interval_ms=settings.ping_interval_ms,
+        lease_s=settings.lease_s,
+        cancel_grace_s=settings.cancel_grace_s,
+        stop_grace_s=settings.stop_grace_s,
+        start_timeout_s=settings.start_timeout_s,
+        gone_workers_kept_s=settings.gone_workers_kept_s,
+        skip_system_checks=not settings.worker_system_checks,
+    )
+
+
+def _image_terms(settings: Settings) -> ImageTerms:
+    return ImageTerms(unused_kept_s=settings.images_unused_s, bytes_max=int(settings.images_gb_max * 1024**3))
+
+
+__all__ = ["Assembly"]
