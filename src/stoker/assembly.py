@@ -17,6 +17,7 @@ from stoker.catalog import Catalog, Defaults, release_login
 from stoker.clock import Clock
 from stoker.config import Settings
 from stoker.fleet import Fleet, FleetTerms
+from stoker.headroom import Headroom
 from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
@@ -68,6 +69,8 @@ class Assembly:
         self._signals = signals
         self._url = settings.public_url.rstrip("/") or url
         self._streaks = Streaks(settings.worker_failures_max)
+        reserve_bytes = 0 if settings.database else settings.disk_free_mb_min << 20
+        self.headroom = Headroom(settings.data_dir, least_bytes=reserve_bytes)
         find_login = partial(release_login, store, vault)
         self.images = Images(store, clock, runtime, _image_terms(settings), find_login=find_login)
         terms = _fleet_terms(settings, settings.worker_url.rstrip("/") or worker_url)
@@ -112,7 +115,7 @@ class Assembly:
         )
 
     def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
-        queue = Queue(self._store, self._clock, self._signals, self._vault)
+        queue = Queue(self._store, self._clock, self._signals, self._vault, headroom=self.headroom)
         jobs = (queue, self.catalog, self.fleet)
         largest = self._settings.input_bytes_max
         manage = ManageRoutes(

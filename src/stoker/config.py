@@ -132,6 +132,12 @@ class Settings(BaseModel):
         gt=0,
         description="How long a request body may stay behind 16 KiB of progress before it is refused with 408.",
     )
+    disk_free_mb_min: int = Field(
+        512,
+        ge=0,
+        description="When the disk of the data directory has less room than this, in MiB, new jobs are refused with 507: what was "
+        "accepted can still end. For a SQLite database; 0: never.",
+    )
     retention_s: int = Field(
         21_600, ge=60, le=604_800, description="How long results are kept, for endpoints that do not say."
     )

@@ -10,7 +10,8 @@
     │   ├── NotFound               it does not exist, or another team owns it
     │   └── Conflict               the state of things forbids it
     ├── Unavailable                try again later; the same call may succeed
-    │   └── OutcomeUnknown         it may have been done: the database went away while it committed
+    │   ├── OutcomeUnknown         it may have been done: the database went away while it committed
+    │   └── DiskFull               there is no room for it
     └── Defect                     our own mistake; outside it is only "internal"
         └── IllegalTransition      an event that a state machine does not allow
 
@@ -101,6 +102,12 @@ class OutcomeUnknown(Unavailable):
     """The database went away while it committed: the change may or may not have been made."""
 
     default_code = "outcome_unknown"
+
+
+class DiskFull(Unavailable):
+    """The disk has no room for this."""
+
+    default_code = "disk_full"
 
 
 class Defect(StokerError):

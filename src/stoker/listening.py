@@ -14,11 +14,11 @@ from stoker.errors import Conflict, Unavailable
 def settle(settings: Settings) -> tuple[TextIO | None, socket.socket]:
     """The data directory, ours alone if the database is in it, and the port. Blocks."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = None if settings.database else _lock(settings.data_dir)
+    lock = None if settings.database else lock_data_dir(settings.data_dir)
     return lock, listen(settings.host, settings.port)
 
 
-def _lock(data_dir: Path) -> TextIO:
+def lock_data_dir(data_dir: Path) -> TextIO:
     """One server per data directory. The lock goes with the process, however it ends."""
     lock = (data_dir / "lock").open("w")
     try:
@@ -62,4 +62,4 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-__all__ = ["listen", "settle", "url_of"]
+__all__ = ["listen", "lock_data_dir", "settle", "url_of"]

@@ -16,6 +16,7 @@ from stoker import ids
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, check_range
 from stoker.errors import Conflict, InvalidInput, NotFound, Refused
+from stoker.headroom import NO_DISK, Headroom
 from stoker.ids import EndpointId, JobId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
@@ -48,8 +49,17 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Queue:
     """Operations of clients on jobs."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, vault: Vault = NO_VAULT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        vault: Vault = NO_VAULT,
+        *,
+        headroom: Headroom = NO_DISK,
+    ) -> None:
         self._vault = vault
+        self._headroom = headroom
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -57,10 +67,11 @@ class Queue:
     async def submit(self, endpoint: Endpoint, submission: Submission) -> Job:
         """Store a job and wake a worker for it. It is durable when this returns (D2).
 
-        Raises `InvalidInput` for a policy out of range, `Conflict` for an idempotency key used with another body.
+        Raises `InvalidInput` for a policy out of range, `Conflict` for an idempotency key used with another body, `DiskFull`.
         """
         now_ms = self._clock.now_ms()
         _check(submission)
+        self._headroom.check()
         job = Job(
             id=ids.new_job_id(now_ms, sync=submission.sync),
             team=endpoint.team,

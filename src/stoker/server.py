@@ -17,6 +17,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, Self, TextIO
 
 import structlog
@@ -31,7 +32,7 @@ from stoker.errors import Unavailable
 from stoker.hosting import Hosting, choose
 from stoker.listening import listen, settle, url_of
 from stoker.logs import configure_logging
-from stoker.loops import keep_going
+from stoker.loops import goes_well, keep_going
 from stoker.loops.duty import SKEW_MOST_MS, Duty
 from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
@@ -131,6 +132,7 @@ class Server:
         self._signals.on_duty = not self._shared
         self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
         self._tasks.append(asyncio.create_task(keep_going("secrets", self._follow_secrets), name="secrets"))
+        self._tasks.append(asyncio.create_task(keep_going("headroom", self._parts.headroom.watch), name="headroom"))
         if self._hosting.door:
             self._open_door(self._hosting.door)
         if self._shared:
@@ -218,7 +220,8 @@ class Server:
         await _cancel(self._duties)
         if await self._is_last():
             self._signals.on_duty = True
-            await self._parts.fleet.close(grace_s=self.settings.shutdown_grace_s)
+            closing = partial(self._parts.fleet.close, grace_s=self.settings.shutdown_grace_s)
+            await goes_well("fleet", closing)  # a database that is full or away must not keep the rest from stopping
         self._signals.close()
         self._http.should_exit = True
         http, *rest = self._tasks

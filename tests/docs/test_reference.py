@@ -113,6 +113,10 @@ def _class(name: str) -> type[StokerError]:
     return found  # type: ignore[no-any-return]  # narrowed from a look-up by name
 
 
+COMMANDS = ("client.py", "backups.py", "backup.py")
+"""Files whose errors only the `stoker` command tells."""
+
+
 def _status(kind: type[StokerError]) -> str:
     return str(next(status for base, status in STATUS.items() if issubclass(kind, base)))
 
@@ -124,7 +128,7 @@ def _by_place() -> Mapping[str, dict[str, str]]:
         if (code, name) in LAUNCHED_ONLY:
             continue
         kind = _class(name)
-        client = path.name == "client.py" or path.parent.name == "cli"
+        client = path.name in COMMANDS or path.parent.name == "cli"
         if client and code == "api_key_missing":  # the same words before anything is sent
             continue
         exit_status = exits.ExitStatus.USAGE if code in MISUSE else exits.status_of(kind("", code=code))

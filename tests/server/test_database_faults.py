@@ -25,6 +25,7 @@ PAGE = 8192
 FULL_BYTES = 2 * 1024 * 1024 + PAGE // 2
 """No file grows beyond this while the disk is full: above the files of the log (1 MiB), which are made anew all the time."""
 BODY_CHARACTERS = 100_000
+FULL = (507, "disk_full")
 JOBS_MOST = 200
 """Far more than fit."""
 
@@ -35,10 +36,10 @@ def submit(live: LiveServer, number: int) -> httpx.Response:
     return live.api.post("/v2/load/run", json={"input": text}, headers={"Idempotency-Key": str(number)})
 
 
-def is_told_to_return(answer: httpx.Response) -> bool:
+def is_told_to_return(answer: httpx.Response, status: int = 503, code: str = "database_unavailable") -> bool:
     """Whether a client is asked to try again later, with a code that it may know."""
-    told = answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
-    return told and answer.json()["code"] == "database_unavailable"
+    told = answer.status_code == status and int(answer.headers["Retry-After"]) >= 1
+    return told and answer.json()["code"] == code
 
 
 def until_refused(live: LiveServer) -> tuple[list[str], httpx.Response]:
@@ -53,14 +54,14 @@ def until_refused(live: LiveServer) -> tuple[list[str], httpx.Response]:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """A submission that cannot be kept is answered 503; what was accepted stays; with room again all goes on by itself."""
+    """A submission that cannot be kept is answered 507; what was accepted stays; with room again all goes on by itself."""
     with cluster(small_log=True) as full, LiveServer(tmp_path / "data", database=full.url()) as live:
         live.create("load", image=WORKERS, command=SILENT)
         full.limit_files(FULL_BYTES)
         accepted, answer = until_refused(live)
-        assert is_told_to_return(answer), answer.text
+        assert is_told_to_return(answer, *FULL), answer.text
         number = len(accepted)
-        assert is_told_to_return(submit(live, number)), "it is still full"
+        assert is_told_to_return(submit(live, number), *FULL), "it is still full"
         assert {job["id"] for job in jobs(live)} == set(accepted)
         assert live.job(accepted[0])["state"] == "queued"
         full.limit_files(None)

@@ -16,6 +16,7 @@ import click
 
 from stoker import __version__
 from stoker.cli import (
+    backup,
     completion,
     credential,
     doctor,
@@ -82,6 +83,8 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     serve.serve,
     doctor.doctor,
     migrate.migrate,
+    backup.backup,
+    backup.restore,
     release.endpoint,  # with what `release` adds to it
     template.template,
     credential.credential,

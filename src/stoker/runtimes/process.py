@@ -384,7 +384,7 @@ class _Home:
 def _stop(home: _Home, grace_s: float) -> None:
     found = home.look()
     if isinstance(found, _Shim):
-        with suppress(FileNotFoundError):  # forgotten meanwhile
+        with suppress(OSError):  # forgotten meanwhile, or the disk is full: then the shim's own grace holds
             home.write_grace(grace_s)
         found.send(signal.SIGTERM)
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stoker import __version__
 from stoker.errors import (
     Conflict,
+    DiskFull,
     Forbidden,
     InvalidInput,
     NotFound,
@@ -49,6 +50,7 @@ STATUS: Final[dict[type[StokerError], int]] = {
     TooLarge: 413,
     Stalled: 408,
     Refused: 400,
+    DiskFull: 507,
     Unavailable: 503,
     StokerError: 500,
 }
@@ -57,6 +59,7 @@ STATUS: Final[dict[type[StokerError], int]] = {
 _HEADERS: Final[dict[int, Headers]] = {
     401: (("www-authenticate", "Bearer"),),
     503: (("retry-after", "1"),),
+    507: (("retry-after", "30"),),
 }
 """What goes with a refusal of this status; seconds."""
 

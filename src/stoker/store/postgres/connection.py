@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from stoker.errors import Defect, StokerError, Unavailable
+from stoker.errors import Defect, DiskFull, StokerError, Unavailable
 
 POSTGRES_LEAST: Final = 13
 """The oldest major version that its makers kept alive when this was written; tests run on the machine's."""
@@ -207,6 +207,10 @@ def translated(error: BaseException, database: Database) -> StokerError:
         return type(error)(error.message, code=error.code, field=error.field, next_step=error.next_step)
     if lost(error):
         return database.away(_why(error))
+    if isinstance(error, asyncpg.DiskFullError):
+        return DiskFull(
+            "the disk of the database has no room for this", next_step="make room on the disk of PostgreSQL"
+        )
     if passing(error):
         return Unavailable(f"the database cannot do this right now ({_name(error)})", code="database_unavailable")
     return Defect(f"the database refused a statement ({_name(error)}: {error})")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from stoker.errors import Defect, StokerError, Unavailable
+from stoker.errors import Defect, DiskFull, StokerError, Unavailable
 from stoker.store.migrations import Migration, migrations
 
 MEMORY: Final = ":memory:"
@@ -198,6 +198,8 @@ def translated(error: Exception) -> Exception:
     if not isinstance(error, sqlite3.Error):
         return error
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        return DiskFull(next_step="make room on the disk of the data directory")
     if passing(error):
         return Unavailable(f"the database cannot do this right now ({name})")
     return Defect(f"the database refused a statement ({name}: {error})")
