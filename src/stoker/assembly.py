@@ -169,6 +169,7 @@ def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:
         stop_grace_s=settings.stop_grace_s,
         start_timeout_s=settings.start_timeout_s,
         gone_workers_kept_s=settings.gone_workers_kept_s,
+        gone_logs_bytes_max=settings.gone_logs_bytes_max,
         skip_system_checks=not settings.worker_system_checks,
     )
 

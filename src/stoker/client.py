@@ -390,9 +390,10 @@ class Client:
         """Why the job is in its state."""
         return cast(JobWhyJson, self._ask("GET", f"/api/jobs/{_segment(job)}/why"))
 
-    def job_logs(self, job: str) -> Iterator[LogLineJson]:
-        """What the job's workers wrote while they held it."""
-        return self._lines(f"/api/jobs/{_segment(job)}/logs", {})
+    def job_logs(self, job: str, *, follow: bool = False, since_ms: int = 0) -> Iterator[LogLineJson]:
+        """What the job's workers wrote about it that is not older than that, and with `follow` what comes until it has ended."""
+        params = {"follow": follow, "since_ms": since_ms}
+        return self._lines(f"/api/jobs/{_segment(job)}/logs", params, patient=follow)
 
     # workers
 

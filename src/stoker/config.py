@@ -169,6 +169,11 @@ class Settings(BaseModel):
     )
     observe_every_s: float = Field(1.0, gt=0, description="How often the runtime is asked what it sees.")
     gone_workers_kept_s: int = Field(86_400, ge=0, description="How long ended workers and their logs are kept.")
+    gone_logs_bytes_max: int = Field(
+        1024**3,
+        ge=0,
+        description="How much output of all ended workers together is kept; beyond it, that of those which ended first goes.",
+    )
     worker_log_bytes_max: int = Field(
         4 * 1024 * 1024, ge=65_536, description="How much output of one worker is kept; the oldest half goes first."
     )

@@ -343,13 +343,15 @@ def same_work(one: Release, other: Release) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in OF_RELEASE)
 
 
-def cuda_allows(wanted: str, offered: str) -> bool:
-    """Whether a driver that offers CUDA up to version `offered` will do. What is not known is given the benefit of the doubt."""
+def cuda_refusal(wanted: str, offered: str) -> str:
+    """Why a driver that offers CUDA up to version `offered` will not do, in words; empty when it will. What is not known is given
+    the benefit of the doubt."""
     if not wanted or not offered:
-        return True
-    if wanted.startswith(">="):
-        return _version(offered) >= _version(wanted.removeprefix(">="))
-    return any(_version(offered) >= _version(one) for one in wanted.split(","))
+        return ""
+    least = [wanted.removeprefix(">=")] if wanted.startswith(">=") else wanted.split(",")
+    if any(_version(offered) >= _version(one) for one in least):
+        return ""
+    return f"cuda is '{wanted}'; the driver of this machine offers CUDA {offered}"
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from stoker.clock import SystemClock
 from stoker.ids import WorkerId, new_worker_id
-from stoker.runtimes import Runtime, WorkerSpec
+from stoker.runtimes import Runtime, TrimsLogs, WorkerSpec
 from stoker.runtimes.docker import DockerRuntime, Terms
 from stoker.runtimes.docker.engine import Engine as EngineClient
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
@@ -83,6 +83,20 @@ async def lines(runtime: Runtime, worker: WorkerId, *, tail: int = 1000) -> list
 async def first_line(runtime: Runtime, worker: WorkerId) -> str:
     """Wait for the first line that the worker prints."""
     return (await eventually(lambda: lines(runtime, worker)))[0]
+
+
+async def keeps_the_newest_output(stage: Stage) -> None:
+    """Play two workers, one after the other, and see that a bound takes the output of the first and nothing else."""
+    first, second = stage.spec("print first"), stage.spec("print second")
+    for spec in (first, second):
+        await stage.runtime.launch(spec)
+        await ended(stage.runtime, spec.worker)
+    assert isinstance(stage.runtime, TrimsLogs)
+    assert await stage.runtime.trim_logs(1 << 20) == 0
+    assert await stage.runtime.trim_logs(30) > 0
+    assert await lines(stage.runtime, first.worker) == []
+    assert await lines(stage.runtime, second.worker) == ["second"]
+    assert (await ended(stage.runtime, first.worker)).code == 0
 
 
 # ── fake ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

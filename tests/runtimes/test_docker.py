@@ -10,8 +10,10 @@ import pytest
 from stoker.errors import InvalidInput, NotFound, StokerError, Unavailable
 from stoker.runtimes import Login, Volume
 from stoker.runtimes.docker import DockerRuntime
+from stoker.runtimes.docker.container import container_config
+from stoker.runtimes.docker.engine import Engine as EngineClient
 from tests.docker import Engine, Registry, basic_auth
-from tests.runtimes.stages import DockerStage, ended, eventually, first_line, lines, seen
+from tests.runtimes.stages import DockerStage, ended, eventually, first_line, keeps_the_newest_output, lines, seen
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
@@ -59,6 +61,11 @@ async def test_ended_workers_leave_no_container(docker: DockerStage) -> None:
     await eventually(names, until=lambda left: not left)
     assert await lines(docker.runtime, spec.worker) == ["kept"]
     assert (docker.root / spec.worker / "exit.json").stat().st_mode & 0o077 == 0
+
+
+async def test_kept_output_is_bounded(docker: DockerStage) -> None:
+    """Of all ended workers together, the output of those that ended first goes; their ends stay."""
+    await keeps_the_newest_output(docker)
 
 
 async def test_a_container_that_never_started_is_removed(docker: DockerStage) -> None:
@@ -125,6 +132,26 @@ async def test_workers_get_no_more_than_they_need(docker: DockerStage) -> None:
     assert host["Binds"] is None
     assert inside(docker, spec.worker, "import os; print(os.environ['NVIDIA_VISIBLE_DEVICES'])") == "void"
     assert inside(docker, spec.worker, "print(open('/proc/self/status').read())").count("NoNewPrivs:\t1") == 1
+
+
+async def test_gpus_are_asked_for_by_device(docker: DockerStage) -> None:
+    """The engine is told exactly which devices a worker gets, and the container's variable names the same; an engine that cannot
+    give them says what is missing, and keeps nothing."""
+    spec = docker.spec("ignore", gpus=("GPU-5c1d", "GPU-77aa"))
+    client = EngineClient(docker.engine.host)
+    config = container_config(spec, docker.terms, network="bridge", enforce_disk=False)
+    await client.create(f"stoker-{spec.worker}", config)
+    found = shown(docker, spec.worker)
+    await client.remove(f"stoker-{spec.worker}")
+    (request,) = found["HostConfig"]["DeviceRequests"]
+    assert (request["DeviceIDs"], request["Capabilities"]) == (["GPU-5c1d", "GPU-77aa"], [["gpu"]])
+    assert request["Count"] == 0
+    assert "NVIDIA_VISIBLE_DEVICES=GPU-5c1d,GPU-77aa" in found["Config"]["Env"]
+    await client.close()
+    with pytest.raises(Unavailable) as refused:  # this machine has no GPU
+        await docker.runtime.launch(spec)
+    assert refused.value.code == "no_gpu_toolkit"
+    assert await seen(docker.runtime, spec.worker) == "missing"
 
 
 REACH = "import socket; s=socket.socket(); s.settimeout(2); print(s.connect_ex(('{host}', {port})))"

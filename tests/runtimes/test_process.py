@@ -21,7 +21,17 @@ from stoker.ids import WorkerId
 from stoker.runtimes import LogLine, WorkerSpec
 from stoker.runtimes.process import ProcessRuntime
 from stoker.runtimes.process_shim import find_process
-from tests.runtimes.stages import ACTOR, DEADLINE_S, ProcessStage, ended, eventually, first_line, lines, seen
+from tests.runtimes.stages import (
+    ACTOR,
+    DEADLINE_S,
+    ProcessStage,
+    ended,
+    eventually,
+    first_line,
+    keeps_the_newest_output,
+    lines,
+    seen,
+)
 
 SERVER = """
 import asyncio, json, sys
@@ -419,6 +429,11 @@ async def test_followed_log_goes_on_over_rotations(tmp_path: Path) -> None:
     assert numbers == sorted(set(numbers))
     assert shown[-1].text == "the last words"
     await stage.close()
+
+
+async def test_kept_output_is_bounded(process: ProcessStage) -> None:
+    """Of all ended workers together, the output of those that ended first goes; their ends stay."""
+    await keeps_the_newest_output(process)
 
 
 async def test_worker_may_close_its_output(process: ProcessStage) -> None:

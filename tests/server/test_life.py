@@ -1,5 +1,6 @@
 """The server as a process: its first start, its orderly stop, and what survives when it is killed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -57,6 +58,24 @@ def test_scale_from_zero_and_back(on_each_database: LiveServer) -> None:
     (worker,) = live.workers("a", gone=5)
     assert (worker["state"], worker["reason"]) == ("gone", "scaled_down")
     assert "idle" in worker["detail"]
+
+
+def test_a_followed_log_goes_with_its_job(live: LiveServer) -> None:
+    """Who follows a job from before its start reads what each of its workers printed about it, no line twice, until it has ended;
+    `since_ms` leaves out what is older, and all of it is still there when the workers are gone."""
+    live.create("a", image=WORKERS, command=f"{sys.executable} -u handler.py", retries=1, max_workers=1)
+    job = live.run("a", {"hold_s": 1, "die": 3})
+    path = f"/api/jobs/{job}/logs"
+    with live.api.stream("GET", path, params={"follow": True}, timeout=None) as answer:
+        followed = [json.loads(line) for line in answer.iter_lines()]
+    assert live.job(job)["state"] == "failed"
+    past = [json.loads(line) for line in live.api.get(path).text.splitlines()]
+    assert past[: len(followed)] == followed
+    assert len({line["worker"] for line in followed}) == 2
+    middle = followed[-1]["at_ms"]
+    later = [json.loads(line) for line in live.api.get(path, params={"since_ms": middle}).text.splitlines()]
+    assert later == [line for line in past if line["at_ms"] >= middle]
+    assert len(later) < len(past)
 
 
 def test_sigterm_lets_jobs_finish(live: LiveServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -73,6 +74,10 @@ class Machine(FakeRuntime):
         """Whether every call is refused."""
         self.blind = False
         """Whether it cannot tell what devices it has."""
+        self.cuda = ""
+        """What its driver offers."""
+        self.cuda_before: list[str] = []
+        """What it offers before, to each who asks one of these."""
         self.stale_s = 0.0
         """How old observations are; 0: as it happens."""
         self.pull_s = 0.0
@@ -113,7 +118,7 @@ class Machine(FakeRuntime):
         self._be_there()
         if self.blind:
             raise Unavailable("the driver does not answer")
-        return await super().capacity()
+        return replace(await super().capacity(), cuda=self.cuda_before.pop(0) if self.cuda_before else self.cuda)
 
     def _be_there(self) -> None:
         if self.away:

@@ -164,6 +164,45 @@ def test_devices_that_cannot_be_told_stop_only_those_who_need_them() -> None:
     play(replace(CALM, gpus=1), story)
 
 
+def test_a_driver_that_grew_too_old_stops_launches() -> None:
+    """A machine that came back with an older driver starts no worker that needs a newer CUDA; the waiting job says which, and runs
+    once the driver is new enough."""
+
+    async def story(world: World) -> None:
+        world.machine.cuda = "12.6"
+        endpoint = await world.create(gpus_per_worker=1, cuda=">=12.4")
+        await done(world, await world.submit(endpoint), within_s=10)
+        await stop(world, (await alive(world, endpoint))[0].worker)
+        world.machine.cuda = "12.2"
+        launched = len(world.workers)
+        waiting = await world.submit(endpoint)
+        await asyncio.sleep(30)
+        why = await world.request(lambda server: _why(server, world, waiting))
+        assert (why.reason, len(world.workers)) == (Reason.NO_CAPACITY, launched)
+        assert "cuda is '>=12.4'; the driver of this machine offers CUDA 12.2" in why.text
+        world.machine.cuda = "12.4"
+        await done(world, waiting, within_s=10)
+
+    play(replace(CALM, gpus=1), story)
+
+
+def test_the_driver_is_looked_at_right_before_the_launch() -> None:
+    """A driver that is exchanged while the image is fetched is noticed before the worker starts, and is the reason of the failure."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(gpus_per_worker=1, cuda="12.6")
+        world.machine.cuda_before = ["12.6", "12.6", "12.2"]  # to the plan, to the reservation, to the launch
+        waiting = await world.submit(endpoint)
+        await asyncio.sleep(0.5)
+        why = await world.request(lambda server: _why(server, world, waiting))
+        assert why.reason == Reason.LAUNCH_BACKOFF
+        assert "offers CUDA 12.2" in why.text
+        assert not world.workers
+        await done(world, waiting, within_s=10)
+
+    play(replace(CALM, gpus=1), story)
+
+
 class TroubledFleet(Fleet):
     """Cannot look at one endpoint."""
 

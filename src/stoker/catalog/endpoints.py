@@ -16,7 +16,7 @@ from stoker.catalog.remembered import Remembered
 from stoker.catalog.sealing import sealed
 from stoker.clock import Clock
 from stoker.document import document
-from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, cuda_allows, same_work
+from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, cuda_refusal, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound
 from stoker.ids import EndpointId, TeamId
 from stoker.images import Images
@@ -255,9 +255,9 @@ class Endpoints:
                 field="gpus_per_worker",
                 next_step="lower gpus_per_worker, or run Stoker on a machine with that many GPUs",
             )
-        if not cuda_allows(release.cuda, capacity.cuda):
+        if refusal := cuda_refusal(release.cuda, capacity.cuda):
             raise InvalidInput(
-                f"cuda is '{release.cuda}'; the driver of this machine offers CUDA {capacity.cuda}",
+                refusal,
                 code="no_such_capacity",
                 field="cuda",
                 next_step=f"choose a version up to {capacity.cuda}, or leave cuda empty for any",

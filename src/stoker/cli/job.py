@@ -180,11 +180,12 @@ def why(client: Client, job_id: str) -> None:
 @job.command()
 @click.argument("job_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
+@output.since_option
 @output.json_option
 @with_client
-def logs(client: Client, job_id: str, follow: bool) -> None:
-    """Print what the job's workers wrote while they ran it."""
-    for line in watch.job_log(client, job_id) if follow else client.job_logs(job_id):
+def logs(client: Client, job_id: str, follow: bool, since_ms: int) -> None:
+    """Print what the job's workers wrote about it, also after they are gone."""
+    for line in client.job_logs(job_id, follow=follow, since_ms=since_ms):
         output.log_line(line)
 
 

@@ -230,7 +230,7 @@ def ago(at_ms: int | None) -> str:
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def read_since(_context: click.Context, _option: click.Parameter, given: str | None) -> int:
+def _read_since(_context: click.Context, _option: click.Parameter, given: str | None) -> int:
     """A moment in milliseconds, from how long ago it was or as it is written; 0 for none."""
     if given is None:
         return 0
@@ -240,6 +240,17 @@ def read_since(_context: click.Context, _option: click.Parameter, given: str | N
         return int(datetime.fromisoformat(given).replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         raise click.BadParameter(f"'{given}' is neither like 10m nor like 2026-05-01T12:00:00") from None
+
+
+def since_option(command: Command) -> Command:
+    """Give the command `--since`, as `since_ms`."""
+    return click.option(
+        "--since",
+        "since_ms",
+        metavar="TIME",
+        callback=_read_since,
+        help="Only what is newer: 30s, 10m, 2h or 1d ago, or a moment such as 2026-05-01T12:00:00 (UTC).",
+    )(command)
 
 
 def moment(at_ms: int) -> str:

@@ -1,10 +1,8 @@
-"""Follow a job until it ends: the long poll behind `--wait`, what a terminal shows meanwhile, and a growing log."""
+"""Follow a job until it ends: the long poll behind `--wait` and what a terminal shows meanwhile."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -15,15 +13,12 @@ from rich.text import Text
 
 from stoker.cli import output
 from stoker.cli.exits import JobNotCompleted, StillGoing
-from stoker.client import Client, JobJson, LogLineJson
+from stoker.client import Client, JobJson
 from stoker.clock import SystemClock
 from stoker.job import JobState
 
 HOLD_S: Final = 3
 """How long one long poll is held. It ends early when state or progress changes; the reason of a wait changes without."""
-
-LOG_EVERY_S: Final = 1
-"""How often the log of a running job is read again."""
 
 PROGRESS_CHARACTERS: Final = 60
 """How much of a progress value is shown beside the state."""
@@ -114,29 +109,3 @@ def reason(job: JobJson) -> str:
 def cut(text: str, most: int) -> str:
     """`text`, at most `most` characters of it."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-# ── logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def job_log(client: Client, job_id: str) -> Iterator[LogLineJson]:
-    """The job's log lines as they are written, until the job has ended."""
-    printed = Counter[tuple[int, str]]()
-    job = client.job(job_id)
-    while True:
-        over = ended(job)  # asked before the log is read: what is read after the end is all there is
-        yield from _fresh(client.job_logs(job_id), printed)
-        if over:
-            return
-        job = client.job(job_id, wait_s=LOG_EVERY_S)
-
-
-def _fresh(log: Iterator[LogLineJson], printed: Counter[tuple[int, str]]) -> Iterator[LogLineJson]:
-    """The lines of a reading that no earlier one had, by counting equal ones: the server may have let go of the oldest."""
-    met = Counter[tuple[int, str]]()
-    for line in log:
-        what = line["at_ms"], line["text"]
-        met[what] += 1
-        if met[what] > printed[what]:
-            printed[what] += 1
-            yield line

@@ -41,13 +41,7 @@ def show(client: Client, worker_id: str) -> None:
     type=click.IntRange(min=0),
     help="How many lines to start with; 100, or with --since all of that time.",
 )
-@click.option(
-    "--since",
-    "since_ms",
-    metavar="TIME",
-    callback=output.read_since,
-    help="Only what is newer: 30s, 10m, 2h or 1d ago, or a moment such as 2026-05-01T12:00:00 (UTC).",
-)
+@output.since_option
 @output.json_option
 @with_client
 def logs(client: Client, worker_id: str, follow: bool, tail: int | None, since_ms: int) -> None:

@@ -5,6 +5,7 @@
     moves     an event of a worker: stored, told to whom it concerns
     watch     what the runtime sees, and what time has done
     roster    workers as users see them
+    job_logs  what workers printed about a job
     order     what the runtime is told to start
 
 Decisions are made elsewhere: `scaling.decide` for how many, `worker.advance` for what an event means. Stored state leads: a
@@ -17,6 +18,7 @@ import asyncio
 
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
+from stoker.fleet.job_logs import JobLogs
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
 from stoker.fleet.order import worker_environment
@@ -56,6 +58,7 @@ class Fleet:
         )
         self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches)
         self.roster = Roster(store, runtime)
+        self.job_logs = JobLogs(store, runtime, signals)
         self._plans = Plans(store, clock, runtime, self._moves, self._launches, self.watch)
         self._closing = False
         self._hurried = False

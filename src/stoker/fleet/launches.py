@@ -14,8 +14,8 @@ import structlog
 from stoker import ids
 from stoker.catalog.sealing import opened
 from stoker.clock import Clock
-from stoker.endpoint import Endpoint, Release
-from stoker.errors import StokerError
+from stoker.endpoint import Endpoint, Release, cuda_refusal
+from stoker.errors import StokerError, Unavailable
 from stoker.fleet.moves import Moves
 from stoker.fleet.order import worker_environment, worker_spec
 from stoker.fleet.terms import FleetTerms
@@ -104,6 +104,7 @@ class Launches:
             image = await self._have_image(worker, release)
             pulled_ms = self._clock.now_ms()
             login = await self._images.login(release)
+            await self._check_driver(release)
             steps = await self._runtime.launch(replace(spec, image=image, login=login))
         except StokerError as error:
             log.warning("launch_failed", worker=worker.id, error=error.message)
@@ -114,6 +115,13 @@ class Launches:
             step = await self._moves.advance(worker, Launched(at_ms=self._clock.now_ms(), stages=stages))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                 await self._moves.stop_in_runtime(worker.id, grace_s=0)
+
+    async def _check_driver(self, release: Release) -> None:
+        """Raise `Unavailable` when the driver is too old now: the machine may have started with another since the plan was made."""
+        if release.gpus_per_worker and release.cuda:
+            capacity = await self._runtime.capacity()
+            if refusal := cuda_refusal(release.cuda, capacity.cuda):
+                raise Unavailable(refusal)
 
     async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
         """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened."""

@@ -6,7 +6,7 @@ Called by the autoscaler; `scaling.decide` lies between the two.
 from __future__ import annotations
 
 from stoker.clock import Clock
-from stoker.endpoint import Endpoint, Release
+from stoker.endpoint import Endpoint, Release, cuda_refusal
 from stoker.errors import Unavailable
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import Moves
@@ -104,6 +104,8 @@ class Plans:
             capacity = await self._runtime.capacity()
         except Unavailable as error:
             return 0, error.message
+        if refusal := cuda_refusal(release.cuda, capacity.cuda):
+            return 0, refusal
         free = len(free_devices(capacity.gpus, await self._launches.reserved()))
         text = f"{free} of {len(capacity.gpus)} GPUs are free, a worker needs {release.gpus_per_worker}"
         return free // release.gpus_per_worker, text

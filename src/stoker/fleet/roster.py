@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
 
 from stoker.ids import EndpointId, TeamId, WorkerId
-from stoker.job import Job, JobState
+from stoker.job import JobState
 from stoker.runtimes import Capacity, LogLine, Runtime
 from stoker.store import Decision, Held, Store, StoryLine
 from stoker.worker import Worker
-
-LOG_LINES_MOST: Final = 100_000
-"""Lines of one worker that are searched for a job's."""
 
 
 class Roster:
@@ -38,14 +34,6 @@ class Roster:
     async def capacity(self) -> Capacity:
         """What the machine offers."""
         return await self._runtime.capacity()
-
-    async def job_logs(self, job: Job, story: Sequence[StoryLine]) -> AsyncIterator[tuple[WorkerId, LogLine]]:
-        """What every worker that held the job printed about it: lines that the SDK marks with the job's id (protocol §19)."""
-        mark = f'"requestId": "{job.id}"'
-        for worker in dict.fromkeys(line.worker for line in story if line.worker is not None):
-            async for line in self._runtime.logs(worker, tail=LOG_LINES_MOST, follow=False):
-                if mark in line.text:
-                    yield worker, line
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
         """The latest decision about the endpoint."""

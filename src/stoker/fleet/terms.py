@@ -17,5 +17,7 @@ class FleetTerms:
     stop_grace_s: float
     start_timeout_s: float
     gone_workers_kept_s: float
+    gone_logs_bytes_max: int = 1024**3
+    """How much output of all ended workers together is kept."""
     skip_system_checks: bool = True
     """Whether the SDK leaves out its checks of memory, disk and outbound network, which fail every start on a closed network."""

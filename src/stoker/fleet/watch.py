@@ -16,7 +16,7 @@ from stoker.fleet.launches import Launches
 from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
 from stoker.fleet.terms import FleetTerms
 from stoker.ids import WorkerId
-from stoker.runtimes import Forgets, Observation, Runtime
+from stoker.runtimes import Forgets, Observation, Runtime, TrimsLogs
 from stoker.store import Held, Store
 from stoker.worker import Emptied, Exited, Stopped, Vanished, Worker, WorkerReason, WorkerState
 
@@ -124,11 +124,16 @@ class Watch:
                 await self._store.jobs.confirm(held.worker.id, None, at_ms=now_ms, lease_ms=lease_ms)
 
     async def forget_gone(self, limit: int) -> int:
-        """Forget workers that went long ago, with what the runtime keeps of them; how many."""
+        """Forget workers that went long ago, with what the runtime keeps of them, and the oldest output beyond its bound; how many
+        workers."""
         before_ms = self._clock.now_ms() - int(self._terms.gone_workers_kept_s * 1000)
         gone = await self._store.workers.prune(before_ms, limit)
         if isinstance(self._runtime, Forgets):
             for worker in gone:
                 with contextlib.suppress(Conflict):  # it still runs: a stray, which the next look stops
                     await self._runtime.forget(worker)
+        if isinstance(self._runtime, TrimsLogs):
+            removed = await self._runtime.trim_logs(self._terms.gone_logs_bytes_max)
+            if removed:
+                log.info("logs_trimmed", bytes=removed)
         return len(gone)

@@ -153,6 +153,15 @@ class Forgets(Protocol):
 
 
 @runtime_checkable
+class TrimsLogs(Protocol):
+    """Ability: keep the output of all ended workers within a bound."""
+
+    async def trim_logs(self, bytes_max: int) -> int:
+        """Let go of the output of those that ended first, until the rest fits; how many bytes went. How they ended stays."""
+        ...
+
+
+@runtime_checkable
 class ChecksImages(Protocol):
     """Ability: say before any launch that an image cannot work."""
 
@@ -201,6 +210,7 @@ __all__ = [
     "PullsImages",
     "Runtime",
     "Step",
+    "TrimsLogs",
     "Volume",
     "WorkerSpec",
 ]

@@ -32,6 +32,7 @@ import psutil
 from stoker.errors import Conflict, Defect, InvalidInput, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec, gpus, process_shim
+from stoker.runtimes.kept_logs import trim_logs
 from stoker.runtimes.process_log import LogReader
 from stoker.worker import Exit
 
@@ -144,6 +145,11 @@ class ProcessRuntime:
         self._unwatch(worker)
         self._ended_before.pop(worker, None)
         await asyncio.to_thread(home.remove)
+
+    async def trim_logs(self, bytes_max: int) -> int:
+        """Let go of the output of those that ended first."""
+        logs = (process_shim.LOG_FILE, process_shim.OLDER_LOG_FILE)
+        return await asyncio.to_thread(trim_logs, self._root, bytes_max, end=process_shim.EXIT_FILE, logs=logs)
 
     def close(self) -> None:
         """Stop watching. Workers go on; another `ProcessRuntime` on the same root finds them."""

@@ -181,10 +181,13 @@ class ManageRoutes:
             return {"reason": why.reason, "text": why.text, "state": result.job.state.shown}
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
-        async def job_logs(job: str, key: ApiKey = read) -> StreamingResponse:
-            """What the job's workers printed about it, one JSON object a line: `{"at_ms", "text", "worker"}`."""
+        async def job_logs(
+            job: str, follow: bool = False, since_ms: Annotated[int, Query(ge=0)] = 0, key: ApiKey = read
+        ) -> StreamingResponse:
+            """What the job's workers printed about it, lines before `since_ms` left out, one JSON object a line:
+            `{"at_ms", "text", "worker"}`; with `follow` until the job has ended."""
             result = await self._job(key, job)
-            return _job_lines(self._fleet.roster.job_logs(result.job, await self._queue.story(result.job.id)))
+            return _job_lines(self._fleet.job_logs.of(result.job, since_ms=since_ms, follow=follow))
 
         return router
 

@@ -153,6 +153,10 @@ class DockerRuntime:
         ends.pop(worker, None)
         await asyncio.to_thread(self._records.remove, worker)
 
+    async def trim_logs(self, bytes_max: int) -> int:
+        """Let go of the output of those that ended first."""
+        return await asyncio.to_thread(self._records.trim, bytes_max)
+
     async def pull(self, image: str, *, login: Login | None) -> str:
         """Have the image here; its name by digest."""
         return await self._images.pull(image, login)

@@ -17,6 +17,7 @@ from typing import Final
 
 from stoker.ids import WorkerId
 from stoker.runtimes import LogLine
+from stoker.runtimes.kept_logs import trim_logs
 from stoker.worker import Exit
 
 EXIT_FILE: Final = "exit.json"
@@ -51,6 +52,10 @@ class Records:
             return []
         stamped = [line.partition(" ") for line in text.split("\n") if line]
         return [LogLine(at_ms=int(stamp), text=words) for stamp, _, words in stamped[-tail:]] if tail > 0 else []
+
+    def trim(self, bytes_max: int) -> int:
+        """Keep no more output than that; how many bytes went."""
+        return trim_logs(self._root, bytes_max, end=EXIT_FILE, logs=(LOG_FILE,))
 
     def remove(self, worker: WorkerId) -> None:
         """Forget both."""
