@@ -50,6 +50,7 @@ class LiveServer:
             "stop_grace_s": 2,
             "shutdown_grace_s": 2,
             "observe_every_s": 0.2,
+            "volumes_measured_every_s": 0.2,
         } | settings
         self.url = ""
         self.api = httpx.Client()

@@ -14,6 +14,8 @@ import uvicorn
 from fastapi import APIRouter
 
 from stoker.catalog import Catalog, Defaults, release_login
+from stoker.catalog.mounts import places
+from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
 from stoker.config import Settings
 from stoker.fleet import Fleet, FleetTerms
@@ -23,10 +25,12 @@ from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
+from stoker.loops.surveyor import Surveyor
 from stoker.queue import Queue
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
 from stoker.signals import Signals
+from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
 from stoker.streaks import Streaks
 from stoker.vault import Vault
@@ -38,6 +42,7 @@ from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
 from stoker.web.uploads import Uploads
+from stoker.web.volumes import VolumeRoutes
 from stoker.web.worker_protocol import WorkerRoutes
 
 KEEP_ALIVE_S: Final = 75
@@ -74,13 +79,16 @@ class Assembly:
         find_login = partial(release_login, store, vault)
         self.images = Images(store, clock, runtime, _image_terms(settings), find_login=find_login)
         terms = _fleet_terms(settings, settings.worker_url.rstrip("/") or worker_url)
-        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images)
+        storage = DirectoryStorage(settings.volumes_path)
+        self._volumes = Volumes(store, clock, storage, self.headroom)
+        find_places = partial(places, store, storage)
+        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images, find_places)
         self.catalog = Catalog(
             store,
             clock,
             signals,
             runtime,
-            Defaults(retention_s=settings.retention_s),
+            Defaults(retention_s=settings.retention_s, mounts=settings.mount_terms),
             vault=vault,
             registries=HttpRegistries(),
             images=self.images,
@@ -93,6 +101,7 @@ class Assembly:
             Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s).run(),
             Pruner(store, clock, fleet, self.images).run(),
             Autoscaler(store, clock, signals, fleet).run(),
+            Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
         )
 
     def http(self, ready: Ready) -> uvicorn.Config:
@@ -127,6 +136,7 @@ class Assembly:
             self._worker_routes(workers),
             *manage.routers(),
             ImageRoutes(self.images, self.catalog).router(),
+            *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
         ]
 
     def _worker_routes(self, uploads: Uploads) -> APIRouter:

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     ENDPOINT = "endpoint"
     TEMPLATE = "template"
     CREDENTIAL = "credential"
+    VOLUME = "volume"
 
 
 class Action(StrEnum):
@@ -45,6 +46,10 @@ class Action(StrEnum):
     RESUMED = "resumed"
     ROLLED_BACK = "rolled_back"
     RETRIED = "retried"
+    UPLOADED = "uploaded"
+    """A file of a volume."""
+    REMOVED = "removed"
+    """A file or directory of a volume."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

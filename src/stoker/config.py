@@ -17,9 +17,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from stoker.errors import InvalidInput
+from stoker.volume import MountTerms
 
 CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 """Variables with our prefix that are not settings of the server."""
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
 
 
 def _postgres(url: SecretStr | None) -> SecretStr | None:
@@ -94,7 +99,16 @@ class Settings(BaseModel):
     worker_pids_max: int = Field(4_096, ge=16, description="The most processes and threads of a container.")
     mount_roots: str = Field(
         "",
-        description="Directories of this machine below which endpoints may mount volumes, separated by colons; empty: none may.",
+        description="Directories of this machine that endpoints of all teams may mount, and what is below them, separated by colons; "
+        "empty: none may, volumes of a team alone. Never the server's own directories.",
+    )
+    volumes_dir: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+        None,
+        description="Where the files of volumes are; empty: `volumes` in the data directory. Servers on several machines need one that "
+        "they share, an engine in another place must see it under the same path.",
+    )
+    volumes_measured_every_s: float = Field(
+        60.0, gt=0, description="How often the usage of volumes is measured, at most a tenth of the time."
     )
     images_unused_s: int = Field(
         604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
@@ -181,6 +195,17 @@ class Settings(BaseModel):
         "info", description="Level of the server's own log."
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the server's own log.")
+
+    @property
+    def volumes_path(self) -> Path:
+        """Where the files of volumes are."""
+        return self.volumes_dir or self.data_dir / "volumes"
+
+    @property
+    def mount_terms(self) -> MountTerms:
+        """Which directories of this machine endpoints may mount."""
+        roots = tuple(root for root in self.mount_roots.split(":") if root)
+        return MountTerms(roots=roots, kept=(str(self.data_dir), str(self.volumes_path)))
 
     @property
     def on_loopback(self) -> bool:

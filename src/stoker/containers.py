@@ -40,7 +40,7 @@ def runtime(settings: Settings, clock: Clock, nudge: Nudge) -> DockerRuntime:
         memory_bytes=int(settings.worker_memory_gb * GIB),
         cpus=settings.worker_cpus,
         disk_bytes=int(settings.worker_disk_gb * GIB),
-        mount_roots=tuple(Path(root) for root in settings.mount_roots.split(":") if root),
+        mounts=settings.mount_terms,
     )
     return DockerRuntime(engine_of(settings), settings.data_dir / "containers", clock, nudge=nudge, terms=terms)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Env, Policy, PolicyType, Release, Secret
+from stoker.volume import read_mount
 
 AHEAD_WORDS: Final[Mapping[int | None, str]] = {None: "auto", 0: "off"}
 """How `deliver_ahead` is written; other numbers as they are."""
@@ -51,7 +52,7 @@ def shown(name: str, value: Any) -> Any:
     if name == "env":
         return masked(value)
     if name == "volumes":
-        return list(value)
+        return [str(mount) for mount in value]
     if isinstance(value, Policy):
         return {"type": value.type.value, "value": value.value}
     if name == "deliver_ahead":
@@ -78,7 +79,7 @@ def read(stored_fields: Mapping[str, Any]) -> dict[str, Any]:
             name: value if isinstance(value, str) else Secret(value["sealed"]) for name, value in fields["env"].items()
         }
     if "volumes" in fields:
-        fields["volumes"] = tuple(fields["volumes"])
+        fields["volumes"] = tuple(read_mount(text) for text in fields["volumes"])
     if "policy" in fields:
         fields["policy"] = Policy(type=PolicyType(fields["policy"]["type"]), value=fields["policy"]["value"])
     if "deliver_ahead" in fields:

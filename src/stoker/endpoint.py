@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from stoker.errors import InvalidInput
 from stoker.ids import CredentialId, EndpointId, MemberId, ReleaseId, TeamId, TemplateId
+from stoker.volume import Mount, check_mounts
 
 
 class PolicyType(StrEnum):
@@ -67,10 +68,10 @@ class Release:
     """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
     http_port: int = 0
     """Where the worker's own HTTP server listens, for the server's machine to reach; 0 when it has none."""
-    volumes: tuple[str, ...] = ()
-    """Storage that outlives workers, each `SOURCE:TARGET` or `SOURCE:TARGET:ro`. For containers, like what follows."""
+    volumes: tuple[Mount, ...] = ()
+    """Storage that outlives workers: where they see which volume."""
     disk_gb: int = 0
-    """The most that a worker may write to its own disk, in GiB; 0 for the server's own limit."""
+    """The most that a worker may write to its own disk, in GiB; 0 for the server's own limit. For containers."""
     digest: str = ""
     """What the image's tag meant when the first worker of the release was launched; empty before."""
     made_by: MemberId | None = None
@@ -168,7 +169,6 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "env": 100,
     "env value": 32_768,
     "volumes": 16,
-    "volume": 1_024,
 }
 """The most characters of each text; for `env` and `volumes` how many."""
 PORTS_TAKEN: Final = range(2_222, 2_225)
@@ -205,9 +205,10 @@ OF_ENDPOINT: Final = (
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_VOLUME = re.compile(r"(/[^:]+|[A-Za-z0-9][A-Za-z0-9_.-]*):/[^:]+(:ro)?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OURS = re.compile(r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)")
+_OURS = re.compile(
+    r"(RUNPOD|NOVITA)_(WEBHOOK_.*|PING_INTERVAL|POD_ID|POD_HOSTNAME|AI_API_KEY|ENDPOINT_ID)|STOKER_VOLUME_.*"
+)
 _CUDA = re.compile(r"(>=)?[0-9]{1,2}\.[0-9]{1,2}|[0-9]{1,2}\.[0-9]{1,2}(, ?[0-9]{1,2}\.[0-9]{1,2})+")
 _MODE_SWITCHES = re.compile(r"RUNPOD_(REALTIME_PORT|REALTIME_CONCURRENCY|USE_CORE|CORE_PATH|SLS_CORE)")
 
@@ -298,19 +299,12 @@ def _check_webhook(url: str) -> None:
         raise InvalidInput("webhook must be an http or https URL", field="webhook")
 
 
-def _check_volumes(volumes: tuple[str, ...]) -> None:
-    if len(volumes) > TEXT_MOST["volumes"]:
+def _check_volumes(mounts: tuple[Mount, ...]) -> None:
+    if len(mounts) > TEXT_MOST["volumes"]:
         raise InvalidInput(
-            f"there are {len(volumes)} volumes; at most {TEXT_MOST['volumes']} are allowed", field="volumes"
+            f"there are {len(mounts)} volumes; at most {TEXT_MOST['volumes']} are allowed", field="volumes"
         )
-    for volume in volumes:
-        _check_text("volume", volume)
-        if not _VOLUME.fullmatch(volume) or "/../" in f"{volume}/".replace(":", "/"):
-            raise InvalidInput(
-                f"'{volume[:100]}' is no volume",
-                field="volumes",
-                next_step="write SOURCE:TARGET or SOURCE:TARGET:ro; SOURCE is a name or an absolute path, TARGET an absolute path",
-            )
+    check_mounts(mounts)
 
 
 def _check_env(env: Env) -> None:

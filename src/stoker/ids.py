@@ -16,6 +16,7 @@ MemberId = NewType("MemberId", str)
 KeyId = NewType("KeyId", str)
 CredentialId = NewType("CredentialId", str)
 TemplateId = NewType("TemplateId", str)
+VolumeId = NewType("VolumeId", str)
 EndpointId = NewType("EndpointId", str)
 ReleaseId = NewType("ReleaseId", str)
 JobId = NewType("JobId", str)
@@ -46,6 +47,11 @@ def new_credential_id() -> CredentialId:
 def new_template_id() -> TemplateId:
     """`tpl-` and twelve characters."""
     return TemplateId(f"tpl-{_draw(12)}")
+
+
+def new_volume_id() -> VolumeId:
+    """`vol-` and twelve characters."""
+    return VolumeId(f"vol-{_draw(12)}")
 
 
 def new_key_id() -> KeyId:

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from stoker.cli import output, watch
-from stoker.client import JobJson
+from stoker.client.shapes import JobJson
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,6 @@ LAUNCHED_ONLY: Final = {
     ("no_runtime", "Unavailable"),
     ("cannot_start", "InvalidInput"),
     ("launch_failed", "Unavailable"),
-    ("mount_not_allowed", "InvalidInput"),
     ("no_gpu_toolkit", "Unavailable"),
     ("no_network", "Unavailable"),
     ("pull_failed", "Unavailable"),
@@ -113,7 +112,7 @@ def _class(name: str) -> type[StokerError]:
     return found  # type: ignore[no-any-return]  # narrowed from a look-up by name
 
 
-COMMANDS = ("client.py", "backups.py", "backup.py")
+COMMANDS = ("backups.py", "backup.py")
 """Files whose errors only the `stoker` command tells."""
 
 
@@ -128,7 +127,7 @@ def _by_place() -> Mapping[str, dict[str, str]]:
         if (code, name) in LAUNCHED_ONLY:
             continue
         kind = _class(name)
-        client = path.name in COMMANDS or path.parent.name == "cli"
+        client = path.name in COMMANDS or path.parent.name in ("client", "cli")
         if client and code == "api_key_missing":  # the same words before anything is sent
             continue
         exit_status = exits.ExitStatus.USAGE if code in MISUSE else exits.status_of(kind("", code=code))

@@ -12,6 +12,7 @@ from stoker.runtimes import Login, Volume
 from stoker.runtimes.docker import DockerRuntime
 from stoker.runtimes.docker.container import container_config
 from stoker.runtimes.docker.engine import Engine as EngineClient
+from stoker.volume import MountTerms
 from tests.docker import Engine, Registry, basic_auth
 from tests.runtimes.stages import DockerStage, ended, eventually, first_line, keeps_the_newest_output, lines, seen
 
@@ -172,21 +173,26 @@ async def test_endpoints_do_not_see_each_other(docker: DockerStage) -> None:
 
 
 async def test_volumes_outlive_workers(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
-    """A named volume is the team's own and is also where Runpod's workers look; a directory must be allowed."""
-    allowed = tmp_path / "models"
-    allowed.mkdir()
+    """A volume of a team is also where Runpod's workers look; a directory of the machine must be allowed, links included."""
+    allowed, cache = tmp_path / "models", tmp_path / "cache"
+    for folder in (allowed, cache):
+        folder.mkdir()
     (allowed / "weights").write_text("1")
-    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers", mount_roots=(tmp_path,))
-    volumes = (Volume(source="cache", target="/cache"), Volume(source=str(allowed), target="/models", read_only=True))
+    (allowed / "out").symlink_to("/etc")
+    stage = DockerStage(docker_engine, actor_image, tmp_path / "containers", mounts=MountTerms(roots=(str(allowed),)))
+    volumes = (
+        Volume(source=str(cache), target="/cache", name="cache"),
+        Volume(source=str(allowed), target="/models", read_only=True),
+    )
     spec = stage.spec("ignore", team="team-a", volumes=volumes)
     await stage.runtime.launch(spec)
     assert inside(stage, spec.worker, "open('/cache/x','w'); import os; print(os.listdir('/runpod-volume'))") == "['x']"
-    assert inside(stage, spec.worker, "import os; print(os.listdir('/models'))") == "['weights']"
-    for source in ("/etc", f"{tmp_path}/../.."):
+    assert [path.name for path in cache.iterdir()] == ["x"]
+    assert "weights" in inside(stage, spec.worker, "import os; print(os.listdir('/models'))")
+    for source in ("/etc", f"{allowed}/../..", f"{allowed}/out", str(cache)):
         with pytest.raises(InvalidInput, match="may not mount"):
             await stage.runtime.launch(stage.spec("ignore", volumes=(Volume(source=source, target="/x"),)))
     await stage.close()
-    docker_engine.run("volume", "rm", f"stoker-{stage.terms.installation}-team-a-cache")
 
 
 async def test_a_port_is_published_to_this_machine_only(docker: DockerStage) -> None:

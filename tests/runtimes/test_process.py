@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ import uvloop
 
 from stoker.errors import Defect, InvalidInput, Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes import LogLine, WorkerSpec
+from stoker.runtimes import LogLine, Volume, WorkerSpec
 from stoker.runtimes.process import ProcessRuntime
 from stoker.runtimes.process_shim import find_process
 from tests.runtimes.stages import (
@@ -369,6 +370,18 @@ async def test_worker_sees_its_gpus_only(process: ProcessStage, gpus: tuple[str,
     await process.runtime.launch(spec)
     await ended(process.runtime, spec.worker)
     assert await lines(process.runtime, spec.worker) == [f"CUDA_VISIBLE_DEVICES={shown}"]
+
+
+async def test_volumes_are_told(process: ProcessStage, tmp_path: Path) -> None:
+    """A process hears where the files of its volumes are; a directory of the machine is nothing to it."""
+    volumes = (
+        Volume(source=str(tmp_path), target="/models", name="my-models"),
+        Volume(source="/etc", target="/x"),
+    )
+    env = {"STOKER_VOLUME_MY_MODELS": "/models"}
+    spec = replace(process.spec("environment STOKER_VOLUME_MY_MODELS", env=env), volumes=volumes)
+    await process.runtime.launch(spec)
+    assert await first_line(process.runtime, spec.worker) == f"STOKER_VOLUME_MY_MODELS={tmp_path}"
 
 
 async def test_user_environment_wins(process: ProcessStage) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from stoker.endpoint import LIMITS, TEXT_MOST, PolicyType
+from stoker.volume import SIZE_GB_LEAST, SIZE_GB_MOST
 from tests.live import LiveServer
 
 pytestmark = pytest.mark.slow
@@ -21,6 +22,8 @@ def test_limits(api: httpx.Client) -> None:
         assert served.pop(name) == {"least": one.least, "most": one.most, "unit": one.unit, "why": one.why}
     for name, most in TEXT_MOST.items():
         assert served.pop(name)["most"] == most
+    size = served.pop("volume.size_gb")
+    assert (size["least"], size["most"], size["unit"]) == (SIZE_GB_LEAST, SIZE_GB_MOST, "GiB")
     assert served.pop("policy.type") == {"choices": list(PolicyType)}
     assert served == {"type": {"choices": ["async"]}}
 

@@ -48,12 +48,17 @@ BODIES: dict[str, Any] = {
     "PATCH /api/credentials/{credential}": {"username": "other"},
     "POST /api/templates": {"name": "guard", "fields": {"slots": 2}},
     "PUT /api/templates/{template}": {"name": "guarded", "fields": {"slots": 3}},
+    "POST /api/volumes": {"name": "guard-made", "size_gb": 1},
+    "PATCH /api/volumes/{volume}": {"size_gb": 2},
+    "PUT /api/volumes/{volume}/files/{path}": {"any": "file"},
     "POST /worker/job-done/{worker}/{job}": {"output": 1},
     "POST /worker/job-stream/{worker}/{job}": {"output": 1},
 }
 S3_SECRET = "s3-secret-of-the-guard"
 ENV_SECRET = "env-secret-of-the-guard"
 PASSWORD = "password-of-the-guard"
+FILE = "file-of-the-guard"
+FILE_SECRET = "content-of-the-guard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +132,10 @@ def more(live: LiveServer) -> dict[str, str]:
         "credential": ("credentials", login),
         "template": ("templates", {"name": "guarded", "fields": {"env": {"TOKEN": {"secret": ENV_SECRET}}}}),
     }
-    return {name: live.api.post(f"/api/{path}", json=body).json()["id"] for name, (path, body) in bodies.items()}
+    bodies["volume"] = ("volumes", {"name": "guarded", "size_gb": 1})
+    ids = {name: live.api.post(f"/api/{path}", json=body).json()["id"] for name, (path, body) in bodies.items()}
+    assert live.api.put(f"/api/volumes/guarded/files/{FILE}", content=FILE_SECRET).status_code == 200
+    return ids | {"path": FILE}
 
 
 @pytest.fixture
@@ -206,9 +214,11 @@ def state(api: httpx.Client, things: Things) -> list[Any]:
     worker = api.get(f"/api/workers/{things.mine.id}").json()
     job = api.get(f"/api/jobs/{things.names['job']}").json()
     lines = [line["number"] for line in api.get("/api/audit").json()["lines"]]
-    members, credentials, templates = (api.get(f"/api/{path}").text for path in ("members", "credentials", "templates"))
+    names = ("members", "credentials", "templates", f"volumes/guarded/files/{FILE}")
+    others = [api.get(f"/api/{path}").text for path in names]
+    volumes = [(one["name"], one["size_gb"]) for one in api.get("/api/volumes").json()["volumes"]]
     key.pop("used_ms")
-    return [endpoint["version"], endpoint["jobs"], key, worker["state"], job, lines, members, credentials, templates]
+    return [endpoint["version"], endpoint["jobs"], key, worker["state"], job, lines, volumes, *others]
 
 
 def test_names_of_two_teams_do_not_meet(api: httpx.Client, stranger: httpx.Client, things: Things) -> None:
@@ -334,6 +344,8 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("POST /api/templates", "PUT /api/templates/{template}", "DELETE /api/templates/{template}"),
         *("POST /api/members", "PATCH /api/members/{member}", "DELETE /api/members/{member}", "PATCH /api/team"),
         *("POST /api/keys", "POST /api/keys/{key_id}/rotate", "DELETE /api/keys/{key_id}"),
+        *("POST /api/volumes", "PATCH /api/volumes/{volume}", "DELETE /api/volumes/{volume}"),
+        *("PUT /api/volumes/{volume}/files/{path}", "DELETE /api/volumes/{volume}/files/{path}"),
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
     }
     asks_only = {"POST /api/credentials/{credential}/test"}

@@ -7,11 +7,12 @@ runtime before anything is stored, so that an endpoint that can never work is re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stoker import ids
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind, difference
+from stoker.catalog import mounts
 from stoker.catalog.remembered import Remembered
 from stoker.catalog.sealing import sealed
 from stoker.clock import Clock
@@ -26,6 +27,7 @@ from stoker.store import Store, audit
 from stoker.store.credentials import no_credential, stays
 from stoker.store.tables import Step
 from stoker.vault import Vault
+from stoker.volume import Mount, MountTerms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,8 @@ class Defaults:
     """What an endpoint gets when its creator does not say."""
 
     retention_s: int
+    mounts: MountTerms = field(default_factory=MountTerms)
+    """Which directories of the machine may be mounted."""
 
 
 class Endpoints:
@@ -88,6 +92,8 @@ class Endpoints:
         theirs = {name: fields[name] for name in OF_RELEASE if name in fields}
         if "env" in theirs:
             theirs["env"] = await sealed(self._vault, by.team, theirs["env"], {})
+        if "volumes" in theirs:
+            theirs["volumes"] = await self._settled(by.team, theirs["volumes"])
         release = Release(id=release_id, endpoint=endpoint_id, number=1, made_by=by.member, created_ms=now_ms, **theirs)
         check(endpoint, release)
         await self._check_machine(release)
@@ -115,6 +121,8 @@ class Endpoints:
             raise InvalidInput("app_name is part of the URL and cannot be changed", field="app_name")
         if "env" in theirs:
             theirs["env"] = await sealed(self._vault, by.team, theirs["env"], deployed.release.env)
+        if "volumes" in theirs:
+            theirs["volumes"] = await self._settled(by.team, theirs["volumes"])
         release = self._next(by, deployed, replace(deployed.release, **theirs))
         after = replace(before, **ours, release=release.id)
         if after == before:
@@ -147,7 +155,8 @@ class Endpoints:
         Raises `NotFound`, `Conflict` (`nothing_to_roll_back`), and as `update` for what is possible no more.
         """
         wanted = await self.release(deployed.endpoint, number)
-        release = self._next(by, deployed, wanted)
+        volumes = await self._settled(by.team, wanted.volumes)
+        release = self._next(by, deployed, replace(wanted, volumes=volumes))
         if release is deployed.release:
             raise Conflict(
                 f"release {number} does what the present one does",
@@ -241,6 +250,9 @@ class Endpoints:
         if release.credential and await self._store.credentials.get(team, release.credential) is None:
             raise no_credential(release.credential)
 
+    async def _settled(self, team: TeamId, wanted: Sequence[Mount]) -> tuple[Mount, ...]:
+        return await mounts.settled(self._store, self._defaults.mounts, team, wanted)
+
     async def _check_machine(self, release: Release) -> None:
         if isinstance(self._runtime, ChecksImages):
             await self._runtime.check_image(release.image, release.program)
@@ -332,7 +344,8 @@ def no_endpoint(word: str) -> NotFound:
 
 def _needs(team: TeamId, release: Release) -> tuple[Step, ...]:
     """What must be there when the release is stored, and stay."""
-    return () if release.credential is None else (stays(team, release.credential),)
+    credential = () if release.credential is None else (stays(team, release.credential),)
+    return (*credential, *mounts.needs(team, release))
 
 
 __all__ = ["Defaults", "Deployed", "Endpoints", "no_endpoint"]

@@ -30,6 +30,7 @@ from stoker.cli import (
     secrets,
     serve,
     template,
+    volume,
     worker,
 )
 from stoker.cli.connection import DEFAULT_URL, Connection, check_header, check_url
@@ -87,6 +88,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     backup.restore,
     release.endpoint,  # with what `release` adds to it
     template.template,
+    volume.volume,
     credential.credential,
     image.image,
     job.job,

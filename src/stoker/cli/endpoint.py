@@ -11,7 +11,8 @@ import click
 from stoker.cli import files, output
 from stoker.cli.connection import with_client
 from stoker.cli.output import Command
-from stoker.client import Client, EndpointJson, EndpointsJson
+from stoker.client import Client
+from stoker.client.shapes import EndpointJson, EndpointsJson
 from stoker.endpoint import LIMITS, PolicyType
 
 
@@ -52,7 +53,7 @@ def read_secrets(
 
 
 def _read_volumes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
-    return list(given) or None
+    return [word for word in given if word] if given else None
 
 
 def _most(name: str) -> int:
@@ -116,11 +117,11 @@ _SETTINGS: Final = (
     click.option(
         "--volume",
         "volumes",
-        metavar="SOURCE:TARGET[:ro]",
+        metavar="NAME[:PATH][:ro]",
         multiple=True,
         callback=_read_volumes,
-        help="Storage that outlives workers: a named volume, or a directory of the server's machine that its settings allow; "
-        "repeatable. An update replaces all volumes with those given.",
+        help="Volume of the team that workers see, at its own path or at PATH; or a directory of the server's machine, "
+        "/DIRECTORY:PATH, that its settings allow. Repeatable. An update replaces all volumes with those given; --volume '' leaves none.",
     ),
     click.option(
         "--disk-gb",

@@ -11,7 +11,8 @@ import click
 
 from stoker.cli import output, watch
 from stoker.cli.connection import check_header, with_client
-from stoker.client import Client, JobJson, JobsJson, JobWhyJson
+from stoker.client import Client
+from stoker.client.shapes import JobJson, JobsJson, JobWhyJson
 from stoker.job import SHOWN
 
 

@@ -8,7 +8,8 @@ import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client, KeyJson, KeysJson
+from stoker.client import Client
+from stoker.client.shapes import KeyJson, KeysJson
 from stoker.team import Scope
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stoker.client import LogLineJson, StoryLineJson
+from stoker.client.shapes import LogLineJson, StoryLineJson
 from stoker.clock import SystemClock
 
 Answer = TypeVar("Answer")

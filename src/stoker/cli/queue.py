@@ -6,7 +6,8 @@ import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client, PurgedJson
+from stoker.client import Client
+from stoker.client.shapes import PurgedJson
 
 
 @click.group()

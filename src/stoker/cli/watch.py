@@ -13,7 +13,8 @@ from rich.text import Text
 
 from stoker.cli import output
 from stoker.cli.exits import JobNotCompleted, StillGoing
-from stoker.client import Client, JobJson
+from stoker.client import Client
+from stoker.client.shapes import JobJson
 from stoker.clock import SystemClock
 from stoker.job import JobState
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 
+from stoker.catalog.mounts import FindPlaces, no_places
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.fleet.job_logs import JobLogs
@@ -47,6 +48,7 @@ class Fleet:
         terms: FleetTerms,
         vault: Vault = NO_VAULT,
         images: Images | None = None,
+        find_places: FindPlaces = no_places,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -54,7 +56,15 @@ class Fleet:
         self._terms = terms
         self._moves = Moves(store, clock, signals, runtime, terms)
         self._launches = Launches(
-            store, clock, signals, runtime, terms, vault, images or Images(store, clock, runtime), self._moves
+            store,
+            clock,
+            signals,
+            runtime,
+            terms,
+            vault,
+            images or Images(store, clock, runtime),
+            self._moves,
+            find_places,
         )
         self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches)
         self.roster = Roster(store, runtime)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from stoker import ids
+from stoker.catalog.mounts import FindPlaces
 from stoker.catalog.sealing import opened
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release, cuda_refusal
@@ -44,6 +45,7 @@ class Launches:
         vault: Vault,
         images: Images,
         moves: Moves,
+        find_places: FindPlaces,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -53,6 +55,7 @@ class Launches:
         self._vault = vault
         self._images = images
         self._moves = moves
+        self._find_places = find_places
         self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
 
@@ -124,9 +127,12 @@ class Launches:
                 raise Unavailable(refusal)
 
     async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
-        """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened."""
+        """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened, `NotFound` when a
+        volume is gone."""
         env = await opened(self._vault, worker.team, release.env)
-        return worker_spec(worker, release, worker_environment(worker, token, self._terms, env))
+        environment = worker_environment(worker, token, self._terms, env, release.volumes)
+        volumes = await self._find_places(worker.team, release.volumes)
+        return worker_spec(worker, release, environment, volumes)
 
     async def _have_image(self, worker: Worker, release: Release) -> str:
         self._pulling[worker.id] = (worker, release)

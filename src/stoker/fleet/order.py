@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from stoker.endpoint import Release
 from stoker.fleet.terms import FleetTerms
 from stoker.runtimes import Volume, WorkerSpec
+from stoker.volume import Mount, variable
 from stoker.worker import Worker
 
 
-def worker_spec(worker: Worker, release: Release, env: Mapping[str, str]) -> WorkerSpec:
-    """The order to launch the worker."""
+def worker_spec(worker: Worker, release: Release, env: Mapping[str, str], volumes: Sequence[Volume] = ()) -> WorkerSpec:
+    """The order to launch the worker. `volumes` are those of the release, where they are on the machine."""
     return WorkerSpec(
         worker=worker.id,
         endpoint=worker.endpoint,
@@ -21,22 +22,21 @@ def worker_spec(worker: Worker, release: Release, env: Mapping[str, str]) -> Wor
         entrypoint=release.entrypoint,
         env=env,
         gpus=worker.gpus,
-        volumes=tuple(_volume(text) for text in release.volumes),
+        volumes=volumes,
         http_port=release.http_port,
         disk_bytes=release.disk_gb * 1024**3,
     )
 
 
-def _volume(text: str) -> Volume:
-    source, target, *how = text.split(":")
-    return Volume(source=source, target=target, read_only=how == ["ro"])
+def worker_environment(
+    worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str], mounts: Sequence[Mount] = ()
+) -> dict[str, str]:
+    """The user's environment, what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential; and where
+    volumes are seen.
 
-
-def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment, and what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential.
-
-    The log level and the SDK's checks of the machine are defaults that the user may override; the rest is ours. The worker id is filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may
-    replace the header with a key of its own (§2.1).
+    The log level and the SDK's checks of the machine are defaults that the user may override; the rest is ours. The worker id is
+    filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may replace the header with
+    a key of its own (§2.1).
     """
     base = f"{terms.worker_url}/worker"
     urls = {
@@ -56,4 +56,5 @@ def worker_environment(worker: Worker, token: str, terms: FleetTerms, user: Mapp
     defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(len(worker.gpus))}
     if terms.skip_system_checks:
         defaults["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] = "true"
-    return defaults | dict(user) | ours
+    volumes = {variable(mount.source): mount.path for mount in mounts if not mount.of_machine}
+    return defaults | dict(user) | volumes | ours

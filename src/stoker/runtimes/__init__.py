@@ -31,16 +31,19 @@ Nudge = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Volume:
-    """Storage that outlives workers. `source` is an absolute path of the machine, or the name of a volume of the engine."""
+    """Storage that outlives workers."""
 
     source: str
+    """An absolute path of the machine."""
     target: str
     read_only: bool = False
+    name: str = ""
+    """Of a team's volume; empty for a directory of the machine, which a runtime mounts only if its settings allow it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSpec:
-    """Everything a runtime needs to start one worker. What only containers know (from `volumes` on) others ignore."""
+    """Everything a runtime needs to start one worker. What only containers know (from `http_port` on) others ignore."""
 
     worker: WorkerId
     endpoint: str = ""
@@ -57,6 +60,7 @@ class WorkerSpec:
     gpus: Sequence[str] = ()
     """Ids of the devices reserved for it."""
     volumes: Sequence[Volume] = ()
+    """A runtime that mounts nothing tells the worker where a named one is (`volume.variable`)."""
     http_port: int = 0
     """A port inside that this machine, and nobody else, shall reach; 0 for none."""
     shm_bytes: int = 0

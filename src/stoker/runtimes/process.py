@@ -34,6 +34,7 @@ from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec, gpus, process_shim
 from stoker.runtimes.kept_logs import trim_logs
 from stoker.runtimes.process_log import LogReader
+from stoker.volume import variable
 from stoker.worker import Exit
 
 IMAGE_PREFIX: Final = "dir:"
@@ -545,4 +546,5 @@ def _base_environment() -> dict[str, str]:
 def _environment(spec: WorkerSpec, home: _Home) -> dict[str, str]:
     """The whole environment. Reserved devices come last: no worker may take what was promised to another."""
     devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus)}
-    return _base_environment() | dict(spec.env) | devices | {MARKER: str(home.path)}
+    volumes = {variable(one.name): one.source for one in spec.volumes if one.name}
+    return _base_environment() | dict(spec.env) | volumes | devices | {MARKER: str(home.path)}

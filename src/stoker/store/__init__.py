@@ -1,8 +1,8 @@
 """The port to the database: what operations need stored, and nothing else.
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
-that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `audit` and
-`sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
+that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`,
+`audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
@@ -29,6 +29,7 @@ from stoker.store.sealed import SealedRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.volumes import VolumeRows
 from stoker.worker import Worker, WorkerEvent, WorkerStep
 
 SUBMIT_KEY_LIFE_MS = 86_400_000
@@ -481,6 +482,11 @@ class Store(Protocol):
         ...
 
     @property
+    def volumes(self) -> VolumeRows:
+        """Volumes."""
+        ...
+
+    @property
     def audit(self) -> AuditRows:
         """The audit log."""
         ...
@@ -533,6 +539,7 @@ __all__ = [
     "StoryLine",
     "TeamRows",
     "TemplateRows",
+    "VolumeRows",
     "Wakes",
     "WorkerRows",
 ]

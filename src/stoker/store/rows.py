@@ -14,6 +14,7 @@ from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Failures, Stop, StoryLine
 from stoker.store.image import StoredJob, plain
+from stoker.volume import read_mount
 from stoker.worker import CRASHES, Exit, Worker, WorkerReason, WorkerState
 
 Row = Sequence[Any]
@@ -291,8 +292,6 @@ RELEASE: Final = _columns(
     "id endpoint number image command env gpus_per_worker created_ms credential entrypoint cuda http_port made_by digest "
     "container",
 )
-_CONTAINER: Final = ("volumes", "disk_gb")
-"""Fields of a release that only containers know; together they are one column."""
 
 
 def release(row: Row) -> Release:
@@ -317,8 +316,8 @@ def release(row: Row) -> Release:
 
 
 def _container(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a release says to containers only, from its JSON object; what is left out has its default."""
-    return fields | {"volumes": tuple(fields.get("volumes", ()))}
+    """What a release says of the disk, from its JSON object; what is left out has its default."""
+    return fields | {"volumes": tuple(read_mount(text) for text in fields.get("volumes", ()))}
 
 
 def release_values(release: Release) -> tuple[Any, ...]:
@@ -338,7 +337,7 @@ def release_values(release: Release) -> tuple[Any, ...]:
         release.http_port,
         release.made_by,
         release.digest,
-        json.dumps({name: getattr(release, name) for name in _CONTAINER}),
+        json.dumps({"volumes": [str(mount) for mount in release.volumes], "disk_gb": release.disk_gb}),
     )
 
 

@@ -1,7 +1,7 @@
 """Tables that are read and written without an image: what two databases need to know about them is here, the rest is shared.
 
-`teams`, `credentials`, `templates`, `audit` and `sealed` say everything in statements that both databases accept; an adapter
-brings `Tables`. A change is a list of steps in one transaction. A step may carry a refusal, which is raised, and everything
+`teams`, `credentials`, `templates`, `volumes`, `audit` and `sealed` say everything in statements that both databases accept; an
+adapter brings `Tables`. A change is a list of steps in one transaction. A step may carry a refusal, which is raised, and everything
 undone, when it hits no row: that is how a rule is enforced inside the transaction, without a language of its own.
 """
 

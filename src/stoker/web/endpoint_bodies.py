@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, Wi
 from stoker.document import AHEAD_WORDS, NewSecret
 from stoker.endpoint import Policy, PolicyType
 from stoker.errors import InvalidInput
+from stoker.volume import read_mount
 
 JsonObject = dict[str, Any]
 
@@ -90,7 +91,8 @@ class FieldsBody(BaseModel):
     volumes: tuple[str, ...] | None = Field(
         None,
         examples=[["models:/models:ro"]],
-        description="Storage that outlives workers, each `SOURCE:TARGET` or `SOURCE:TARGET:ro`; containers only.",
+        description="Volumes of the team that workers see, each `NAME`, `NAME:PATH` or `NAME:PATH:ro`; without a path at the volume's "
+        "own. A directory of the machine, `/DIRECTORY:PATH`, only where the setting `mount_roots` allows it.",
     )
     disk_gb: StrictInt | None = Field(
         None,
@@ -138,6 +140,8 @@ class FieldsBody(BaseModel):
                 given["deliver_ahead"] = meaning
         if "credential" in given:
             given["credential"] = given["credential"] or None
+        if "volumes" in given:
+            given["volumes"] = tuple(read_mount(text) for text in given["volumes"])
         if self.policy is not None:
             given["policy"] = _whole(self.policy, policy)
         return given

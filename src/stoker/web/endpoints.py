@@ -18,6 +18,7 @@ from stoker.ids import CredentialId, MemberId
 from stoker.queue import Queue
 from stoker.store import Decision, Held
 from stoker.team import ApiKey, Scope
+from stoker.volume import SIZE_GB_LEAST, SIZE_GB_MOST
 from stoker.web.asgi import JsonRoute
 from stoker.web.auth import Asks, endpoint_for
 from stoker.web.endpoint_bodies import AppliedBody, EndpointBody, FieldsBody, NewEndpointBody, TemplateBody
@@ -299,6 +300,8 @@ def all_limits() -> JsonObject:
         name: {"least": 0, "most": most, "unit": "variables" if name == "env" else "characters", "why": ""}
         for name, most in TEXT_MOST.items()
     }
+    volume = {"least": SIZE_GB_LEAST, "most": SIZE_GB_MOST, "unit": "GiB", "why": "volumes grow and never shrink"}
+    numbers["volume.size_gb"] = volume
     choices = {"type": {"choices": ["async"]}, "policy.type": {"choices": [kind.value for kind in PolicyType]}}
     return {**numbers, **texts, **choices}
 

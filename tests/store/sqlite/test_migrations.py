@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_upgraded_equals_fresh(count: int) -> None:
 def test_keys_from_before_there_were_members() -> None:
     """A team of an earlier release gets an owner, to whom its keys belong; they go on working."""
     connection = empty()
-    migrate(connection, [step for step in STEPS if step.name != "configured"])
+    migrate(connection, before("configured"))
     connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
     connection.execute(
         "INSERT INTO api_keys (id, team, name, scopes, secret_hash, created_ms) VALUES ('key-1', 'team-old', 'k', 'admin', 'h', 6)"
@@ -65,6 +66,30 @@ def test_keys_from_before_there_were_members() -> None:
     key = teams._key(row)
     assert (key.member, key.role, key.endpoints) == ("mem-old", Role.OWNER, frozenset())
     key.require(Scope.ADMIN)
+
+
+def before(name: str) -> Sequence[Migration]:
+    """The steps that were there before the one of that name."""
+    return STEPS[: [step.name for step in STEPS].index(name)]
+
+
+def test_volumes_from_before_there_were_records() -> None:
+    """Releases that mounted volumes of the engine's need volumes of these names; directories of the machine are none."""
+    connection = empty()
+    migrate(connection, before("volumes"))
+    connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
+    columns = "id, endpoint, number, image, command, env, gpus_per_worker, created_ms, container"
+    for number, container in (
+        (1, '{"volumes": ["cache:/c:ro", "/srv/x:/x", "cache:/d", "b:/b"], "disk_gb": 1}'),
+        (2, "{}"),
+    ):
+        connection.execute(
+            f"INSERT INTO releases ({columns}) VALUES (?, 'e', ?, '', '', '{{}}', 0, 1, ?)",
+            (f"rel-{number}", number, container),
+        )
+    migrate(connection, STEPS)
+    found = connection.execute("SELECT release, volume FROM mounts ORDER BY volume").fetchall()
+    assert found == [("rel-1", "b"), ("rel-1", "cache")]
 
 
 def test_migrating_again_changes_nothing() -> None:

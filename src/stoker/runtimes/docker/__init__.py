@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, Image, Login, LogLine, Nudge, Observation, Step, WorkerSpec, gpus
-from stoker.runtimes.docker import death, disk
+from stoker.runtimes.docker import death, disk, places
 from stoker.runtimes.docker.container import (
     DISK,
     INSTALLATION,
@@ -232,6 +233,8 @@ class DockerRuntime:
         raise Unavailable(f"the engine did not create worker {spec.worker} twice in a row", code="launch_failed")
 
     async def _create_once(self, spec: WorkerSpec) -> None:
+        volumes = await asyncio.to_thread(places.found, spec.volumes, self._terms.mounts)
+        spec = replace(spec, volumes=volumes)
         network = await self._networks.of(spec.endpoint)
         config = container_config(spec, self._terms, network=network, enforce_disk=self._enforces_disk)
         await self._engine.create(container_name(spec.worker), config)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stoker.errors import InvalidInput
 from stoker.runtimes import Volume, WorkerSpec
+from stoker.volume import MOUNT_PATH, MountTerms
 
 INSTALLATION: Final = "stoker.installation"
 WORKER: Final = "stoker.worker"
@@ -22,8 +22,6 @@ DISK: Final = "stoker.disk_bytes"
 """What a container may write, where the engine cannot keep it to that: `disk` looks."""
 HOST: Final = "host.docker.internal"
 """The name under which containers reach the machine that they run on."""
-VOLUME_PATH: Final = "/runpod-volume"
-"""Where workers written for Runpod look for the network volume."""
 
 CAPABILITIES: Final = (
     "CHOWN",
@@ -51,8 +49,8 @@ class Terms:
     memory_bytes: int = 0
     cpus: float = 0.0
     disk_bytes: int = 0
-    mount_roots: Sequence[Path] = ()
-    """Directories of the machine below which releases may mount."""
+    mounts: MountTerms = field(default_factory=MountTerms)
+    """Which directories of the machine releases may mount."""
 
 
 def container_name(worker: str) -> str:
@@ -123,7 +121,7 @@ def _host_config(spec: WorkerSpec, terms: Terms, network: str, *, enforce_disk: 
     if spec.gpus:
         config["DeviceRequests"] = [{"DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
     if spec.volumes:
-        config["Mounts"] = mounts(spec, terms)
+        config["Mounts"] = mounts(spec.volumes)
     if spec.http_port:
         config["PortBindings"] = {f"{spec.http_port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
     return config
@@ -134,35 +132,12 @@ def _logs(bytes_max: int) -> dict[str, Any]:
     return {"Type": "json-file", "Config": {"max-size": str(bytes_max // 2), "max-file": "2"}}
 
 
-def mounts(spec: WorkerSpec, terms: Terms) -> list[dict[str, Any]]:
-    """Each volume where it was asked for; the first one also where Runpod's workers look, if nothing else is there.
-
-    Raises `InvalidInput` for a directory that the settings do not allow. Named volumes are the team's own: another team's volume
-    of the same name is another.
-    """
-    places = [(volume, volume.target) for volume in spec.volumes]
-    if VOLUME_PATH not in (target for _, target in places):
-        places.append((spec.volumes[0], VOLUME_PATH))
+def mounts(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
+    """Each volume where it was asked for; the first one also where Runpod's workers look, if nothing else is there."""
+    places = [(volume, volume.target) for volume in volumes]
+    if MOUNT_PATH not in (target for _, target in places):
+        places.append((volumes[0], MOUNT_PATH))
     return [
-        {
-            "Type": "bind" if volume.source.startswith("/") else "volume",
-            "Source": _source(volume, spec, terms),
-            "Target": target,
-            "ReadOnly": volume.read_only,
-        }
+        {"Type": "bind", "Source": volume.source, "Target": target, "ReadOnly": volume.read_only}
         for volume, target in places
     ]
-
-
-def _source(volume: Volume, spec: WorkerSpec, terms: Terms) -> str:
-    if not volume.source.startswith("/"):
-        return f"stoker-{terms.installation}-{spec.team}-{volume.source}"
-    path = PurePosixPath(volume.source)
-    if ".." in path.parts or not any(path.is_relative_to(root) for root in terms.mount_roots):
-        raise InvalidInput(
-            f"workers may not mount {volume.source}",
-            code="mount_not_allowed",
-            field="volumes",
-            next_step="use a named volume, or let the server's setting mount_roots contain a directory above it",
-        )
-    return volume.source

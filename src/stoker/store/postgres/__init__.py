@@ -31,6 +31,7 @@ from stoker.store.room import Room
 from stoker.store.sealed import Place, SealedRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.volumes import VolumeRows
 
 POOL_SIZE: Final = 4
 """Connections beside that of the lane. A read takes a fraction of a millisecond: more would only queue in the database."""
@@ -58,6 +59,7 @@ class PostgresStore:
         self.teams = TeamRows(tables)
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
+        self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.leases = PostgresLeases(self._pool)

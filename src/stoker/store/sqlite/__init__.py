@@ -29,6 +29,7 @@ from stoker.store.sqlite.workers import SqliteWorkers
 from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.volumes import VolumeRows
 
 JOBS: Final = Place(
     find="""SELECT seq, 'jobs', s3_config FROM jobs WHERE s3_config IS NOT NULL AND seq > $1 ORDER BY seq LIMIT $2""",
@@ -49,6 +50,7 @@ class SqliteStore:
         self.teams = TeamRows(tables)
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
+        self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.leases = SqliteLeases(writer, reader)

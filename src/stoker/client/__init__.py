@@ -1,6 +1,6 @@
 """The management API over HTTP, as the command line speaks it.
 
-One method per route that the command line needs; an answer is the API's JSON, typed by the shapes below. Whatever goes
+One method per route that the command line needs; an answer is the API's JSON, typed by `shapes`. Whatever goes
 wrong is a `StokerError`: what the server refused comes back as the class that its status stands for, with the server's
 own words; a server that cannot be reached, does not answer, or is no Stoker is `Unavailable`. Nothing is retried: the
 caller knows whether doing something twice is harmless.
@@ -15,11 +15,26 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, NotRequired, Self, TypedDict, cast
+from typing import Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
 
 import httpx
 
+from stoker.client.shapes import (
+    EndpointJson,
+    EndpointsJson,
+    ImagesJson,
+    JobJson,
+    JobsJson,
+    JobWhyJson,
+    KeyJson,
+    KeysJson,
+    LogLineJson,
+    NamedImageJson,
+    PurgedJson,
+    WorkerJson,
+    WorkersJson,
+)
 from stoker.errors import (
     Conflict,
     Defect,
@@ -39,264 +54,17 @@ PATIENCE_S: Final = 30.0
 CONNECT_S: Final = 5.0
 """How long it may take to be connected."""
 
+PIECE_BYTES: Final = 256 * 1024
+"""Of a file that is read and sent at once."""
+
+FLUSH_S: Final = 600.0
+"""How long the server may take to bring a file to its disk once it has all of it."""
+
 GONE_SHOWN: Final = 10
 """How many workers that went are shown with an endpoint's: enough to see that each of them crashes."""
 
 Params = Mapping[str, str | int | bool | None]
 """Of a query string; None leaves one out."""
-
-
-# ── shapes of the answers; times are milliseconds since the Unix epoch ────────────────────────────────────────────────
-
-
-class NamedJson(TypedDict):
-    """A reference to an endpoint or a member."""
-
-    id: str
-    name: str
-
-
-class StoryLineJson(TypedDict):
-    """One line of a job's or worker's story."""
-
-    at_ms: int
-    kind: str
-    state: str
-    reason: str
-    attempt: int | None
-    worker: str | None
-    text: str
-
-
-class WhyJson(TypedDict):
-    """The reason of a state, as a code and in words."""
-
-    reason: str
-    text: str
-
-
-class PolicyJson(TypedDict):
-    """The elastic policy."""
-
-    type: str
-    value: int
-
-
-class JobCountsJson(TypedDict):
-    """Jobs of an endpoint by state."""
-
-    queued: int
-    queued_low: int
-    ahead: int
-    running: int
-    completed: int
-    failed: int
-    cancelled: int
-    timed_out: int
-    retried: int
-
-
-class WorkerCountsJson(TypedDict):
-    """Workers of an endpoint by what they do."""
-
-    starting: int
-    idle: int
-    busy: int
-    draining: int
-    total: int
-
-
-class DecisionJson(TypedDict):
-    """The latest decision of the autoscaler."""
-
-    at_ms: int
-    reason: str
-    text: str
-    wanted: int
-
-
-class ReleaseJson(TypedDict):
-    """Which release an endpoint's new workers run."""
-
-    id: str
-    number: int
-    created_ms: int
-
-
-class EndpointJson(TypedDict):
-    """An endpoint with its counters."""
-
-    id: str
-    name: str
-    app_name: str
-    version: int
-    release: ReleaseJson
-    image: str
-    credential: str | None
-    entrypoint: str
-    command: str
-    env: dict[str, str | dict[str, bool]]
-    gpus_per_worker: int
-    cuda: str
-    http_port: int
-    volumes: list[str]
-    disk_gb: int
-    digest: str
-    min_workers: int
-    max_workers: int
-    idle_timeout_s: int
-    slots: int
-    policy: PolicyJson
-    execution_timeout_ms: int
-    ttl_ms: int
-    retries: int
-    retention_s: int
-    webhook: str
-    deliver_ahead: int | str
-    paused_ms: int | None
-    created_ms: int
-    jobs: JobCountsJson
-    workers: WorkerCountsJson
-    decision: DecisionJson | None
-    urls: dict[str, str]
-
-
-class ImageJson(TypedDict):
-    """An image on the server's machine, or on its way there."""
-
-    name: str
-    bytes: int
-    pulled_ms: int | None
-    used_ms: int | None
-    progress: str
-    error: str | None
-
-
-class ImagesJson(TypedDict):
-    """Images."""
-
-    images: list[ImageJson]
-
-
-class NamedImageJson(TypedDict):
-    """The image that was asked for."""
-
-    image: str
-
-
-class ExitJson(TypedDict):
-    """How a worker's process ended; `code` None when nobody could see it."""
-
-    code: int | None
-    text: str
-
-
-class WorkerJson(TypedDict):
-    """A worker; `held` counts the jobs it holds. `story` only when it was asked for by its id."""
-
-    id: str
-    endpoint: NamedJson
-    release: str
-    state: str
-    reason: str
-    detail: str
-    held: int
-    gpus: list[str]
-    sdk: str
-    decided_ms: int
-    launched_ms: int | None
-    ready_ms: int | None
-    idle_ms: int | None
-    gone_ms: int | None
-    seen_ms: int | None
-    exit: ExitJson | None
-    story: NotRequired[list[StoryLineJson]]
-
-
-class JobJson(TypedDict):
-    """A job. Items of a list lack what is not required here; `output` of a running job is its latest progress."""
-
-    id: str
-    endpoint: NamedJson
-    state: str
-    reason: str
-    low_priority: bool
-    attempt: int
-    losses: int
-    worker: str | None
-    created_ms: int
-    queued_ms: int
-    claimed_ms: int | None
-    finished_ms: int | None
-    expires_ms: int
-    delay_ms: int | None
-    execution_ms: int | None
-    output: NotRequired[Any]
-    error: NotRequired[Any]
-    position: NotRequired[int | None]
-    why: NotRequired[WhyJson]
-    story: NotRequired[list[StoryLineJson]]
-
-
-class JobWhyJson(TypedDict):
-    """Why a job is in its state."""
-
-    text: str
-    reason: str
-    state: str
-
-
-class KeyJson(TypedDict):
-    """An API key; `secret` only in the answer that made it."""
-
-    id: str
-    name: str
-    member: NamedJson
-    scopes: list[str]
-    endpoints: list[str]
-    created_ms: int
-    expires_ms: int | None
-    used_ms: int | None
-    old_until_ms: int | None
-    revoked_ms: int | None
-    secret: NotRequired[str]
-
-
-class LogLineJson(TypedDict):
-    """One line of a worker's output."""
-
-    at_ms: int
-    text: str
-
-
-class EndpointsJson(TypedDict):
-    """All endpoints of the team."""
-
-    endpoints: list[EndpointJson]
-
-
-class WorkersJson(TypedDict):
-    """Workers, oldest first."""
-
-    workers: list[WorkerJson]
-
-
-class JobsJson(TypedDict):
-    """Jobs, newest first."""
-
-    jobs: list[JobJson]
-
-
-class KeysJson(TypedDict):
-    """API keys, oldest first."""
-
-    keys: list[KeyJson]
-
-
-class PurgedJson(TypedDict):
-    """How many jobs were removed from the queue."""
-
-    removed: int
 
 
 # ── the client ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -449,6 +217,29 @@ class Client:
         """Make a key useless."""
         return cast(KeyJson, self._ask("DELETE", f"/api/keys/{_segment(key)}"))
 
+    # files of volumes
+
+    def upload(self, volume: str, path: str, file: BinaryIO, size: int) -> dict[str, Any]:
+        """Store `size` bytes of a file, which is never whole in memory, under a path of the volume."""
+        timeout = httpx.Timeout(self._patience_s, read=FLUSH_S)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        where = _file(volume, path)
+        sent = self._send("PUT", where, content=_pieces(file, size), headers=headers, timeout=timeout)
+        return cast(dict[str, Any], sent)
+
+    def download(self, volume: str, path: str) -> Iterator[bytes]:
+        """A file of the volume, piece by piece. One that breaks off raises `Unavailable`."""
+        with self._translated(), self._http.stream("GET", _file(volume, path)) as response:
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            yield from response.iter_raw(PIECE_BYTES)
+
+    def delete_file(self, volume: str, path: str, *, recursive: bool) -> dict[str, Any]:
+        """Delete a file or directory of the volume."""
+        gone = self._ask("DELETE", _file(volume, path), params={"recursive": recursive or None})
+        return cast(dict[str, Any], gone)
+
     # what has no method of its own
 
     def ask(
@@ -566,6 +357,22 @@ def _segment(word: str) -> str:
     return quote(word, safe="", errors="surrogateescape")
 
 
+def _file(volume: str, path: str) -> str:
+    """Where a file of a volume is. Raises `NotFound` for names that would mean another path."""
+    return "/".join(["/api/volumes", _segment(volume), "files", *map(_segment, path.strip("/").split("/"))])
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Exactly so many bytes, whatever the file has become meanwhile: the length was said before. Raises `InvalidInput`."""
+    left = size
+    while left:
+        piece = file.read(min(left, PIECE_BYTES))
+        if not piece:
+            raise InvalidInput("the file became shorter while it was read")
+        left -= len(piece)
+        yield piece
+
+
 def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Lines that end with a newline and nothing else: text may hold U+2028, which httpx would split at."""
     rest = b""
@@ -583,18 +390,4 @@ def _on_loopback(host: str) -> bool:
         return False
 
 
-__all__ = [
-    "PATIENCE_S",
-    "Client",
-    "EndpointJson",
-    "EndpointsJson",
-    "JobJson",
-    "JobWhyJson",
-    "JobsJson",
-    "KeyJson",
-    "KeysJson",
-    "LogLineJson",
-    "StoryLineJson",
-    "WorkerJson",
-    "WorkersJson",
-]
+__all__ = ["PATIENCE_S", "Client"]

@@ -1,0 +1,282 @@
+"""Shapes of the answers, as the command line knows them; times are milliseconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class NamedJson(TypedDict):
+    """A reference to an endpoint or a member."""
+
+    id: str
+    name: str
+
+
+class StoryLineJson(TypedDict):
+    """One line of a job's or worker's story."""
+
+    at_ms: int
+    kind: str
+    state: str
+    reason: str
+    attempt: int | None
+    worker: str | None
+    text: str
+
+
+class WhyJson(TypedDict):
+    """The reason of a state, as a code and in words."""
+
+    reason: str
+    text: str
+
+
+class PolicyJson(TypedDict):
+    """The elastic policy."""
+
+    type: str
+    value: int
+
+
+class JobCountsJson(TypedDict):
+    """Jobs of an endpoint by state."""
+
+    queued: int
+    queued_low: int
+    ahead: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    timed_out: int
+    retried: int
+
+
+class WorkerCountsJson(TypedDict):
+    """Workers of an endpoint by what they do."""
+
+    starting: int
+    idle: int
+    busy: int
+    draining: int
+    total: int
+
+
+class DecisionJson(TypedDict):
+    """The latest decision of the autoscaler."""
+
+    at_ms: int
+    reason: str
+    text: str
+    wanted: int
+
+
+class ReleaseJson(TypedDict):
+    """Which release an endpoint's new workers run."""
+
+    id: str
+    number: int
+    created_ms: int
+
+
+class EndpointJson(TypedDict):
+    """An endpoint with its counters."""
+
+    id: str
+    name: str
+    app_name: str
+    version: int
+    release: ReleaseJson
+    image: str
+    credential: str | None
+    entrypoint: str
+    command: str
+    env: dict[str, str | dict[str, bool]]
+    gpus_per_worker: int
+    cuda: str
+    http_port: int
+    volumes: list[str]
+    disk_gb: int
+    digest: str
+    min_workers: int
+    max_workers: int
+    idle_timeout_s: int
+    slots: int
+    policy: PolicyJson
+    execution_timeout_ms: int
+    ttl_ms: int
+    retries: int
+    retention_s: int
+    webhook: str
+    deliver_ahead: int | str
+    paused_ms: int | None
+    created_ms: int
+    jobs: JobCountsJson
+    workers: WorkerCountsJson
+    decision: DecisionJson | None
+    urls: dict[str, str]
+
+
+class ImageJson(TypedDict):
+    """An image on the server's machine, or on its way there."""
+
+    name: str
+    bytes: int
+    pulled_ms: int | None
+    used_ms: int | None
+    progress: str
+    error: str | None
+
+
+class ImagesJson(TypedDict):
+    """Images."""
+
+    images: list[ImageJson]
+
+
+class NamedImageJson(TypedDict):
+    """The image that was asked for."""
+
+    image: str
+
+
+class ExitJson(TypedDict):
+    """How a worker's process ended; `code` None when nobody could see it."""
+
+    code: int | None
+    text: str
+
+
+class WorkerJson(TypedDict):
+    """A worker; `held` counts the jobs it holds. `story` only when it was asked for by its id."""
+
+    id: str
+    endpoint: NamedJson
+    release: str
+    state: str
+    reason: str
+    detail: str
+    held: int
+    gpus: list[str]
+    sdk: str
+    decided_ms: int
+    launched_ms: int | None
+    ready_ms: int | None
+    idle_ms: int | None
+    gone_ms: int | None
+    seen_ms: int | None
+    exit: ExitJson | None
+    story: NotRequired[list[StoryLineJson]]
+
+
+class JobJson(TypedDict):
+    """A job. Items of a list lack what is not required here; `output` of a running job is its latest progress."""
+
+    id: str
+    endpoint: NamedJson
+    state: str
+    reason: str
+    low_priority: bool
+    attempt: int
+    losses: int
+    worker: str | None
+    created_ms: int
+    queued_ms: int
+    claimed_ms: int | None
+    finished_ms: int | None
+    expires_ms: int
+    delay_ms: int | None
+    execution_ms: int | None
+    output: NotRequired[Any]
+    error: NotRequired[Any]
+    position: NotRequired[int | None]
+    why: NotRequired[WhyJson]
+    story: NotRequired[list[StoryLineJson]]
+
+
+class JobWhyJson(TypedDict):
+    """Why a job is in its state."""
+
+    text: str
+    reason: str
+    state: str
+
+
+class KeyJson(TypedDict):
+    """An API key; `secret` only in the answer that made it."""
+
+    id: str
+    name: str
+    member: NamedJson
+    scopes: list[str]
+    endpoints: list[str]
+    created_ms: int
+    expires_ms: int | None
+    used_ms: int | None
+    old_until_ms: int | None
+    revoked_ms: int | None
+    secret: NotRequired[str]
+
+
+class LogLineJson(TypedDict):
+    """One line of a worker's output."""
+
+    at_ms: int
+    text: str
+
+
+class EndpointsJson(TypedDict):
+    """All endpoints of the team."""
+
+    endpoints: list[EndpointJson]
+
+
+class WorkersJson(TypedDict):
+    """Workers, oldest first."""
+
+    workers: list[WorkerJson]
+
+
+class JobsJson(TypedDict):
+    """Jobs, newest first."""
+
+    jobs: list[JobJson]
+
+
+class KeysJson(TypedDict):
+    """API keys, oldest first."""
+
+    keys: list[KeyJson]
+
+
+class PurgedJson(TypedDict):
+    """How many jobs were removed from the queue."""
+
+    removed: int
+
+
+__all__ = [
+    "DecisionJson",
+    "EndpointJson",
+    "EndpointsJson",
+    "ExitJson",
+    "ImageJson",
+    "ImagesJson",
+    "JobCountsJson",
+    "JobJson",
+    "JobWhyJson",
+    "JobsJson",
+    "KeyJson",
+    "KeysJson",
+    "LogLineJson",
+    "NamedImageJson",
+    "NamedJson",
+    "PolicyJson",
+    "PurgedJson",
+    "ReleaseJson",
+    "StoryLineJson",
+    "WhyJson",
+    "WorkerCountsJson",
+    "WorkerJson",
+    "WorkersJson",
+]
