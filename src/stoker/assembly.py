@@ -19,6 +19,7 @@ from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
 from stoker.config import Settings
 from stoker.fleet import Fleet, FleetTerms
+from stoker.follow import Ledger
 from stoker.headroom import Headroom
 from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
@@ -36,6 +37,7 @@ from stoker.streaks import Streaks
 from stoker.vault import Vault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
+from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
@@ -137,6 +139,7 @@ class Assembly:
             *manage.routers(),
             ImageRoutes(self.images, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
+            EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
         ]
 
     def _worker_routes(self, uploads: Uploads) -> APIRouter:

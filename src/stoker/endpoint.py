@@ -127,6 +127,13 @@ class Endpoint:
     """Since when its queue is kept and no worker runs."""
     deleted_ms: int | None = None
 
+    @property
+    def state(self) -> str:
+        """`active`, `paused` or `deleted`."""
+        if self.deleted_ms is not None:
+            return "deleted"
+        return "active" if self.paused_ms is None else "paused"
+
     def answers_to(self, word: str) -> bool:
         """Whether `word`, taken from a URL, means this endpoint: its name, its id, or `{id}-{appName}`."""
         return word in (self.name, self.id) or (bool(self.app_name) and word == f"{self.id}-{self.app_name}")

@@ -108,6 +108,7 @@ class Signals:
         self._to_scale: dict[EndpointId, None] = {}
         self._scale = asyncio.Event()
         self._lifeline = asyncio.Event()
+        self._stirred = asyncio.Event()
         self.tell: Callable[[str], None] = _to_nobody
         """Tells other servers a word: see `heard`."""
         self.on_duty = True
@@ -122,6 +123,7 @@ class Signals:
     def close(self) -> None:
         """Wake everybody, and let nobody wait again."""
         self.closed = True
+        self._stirred.set()
         self._wake_all()
 
     def job_queued(self, endpoint: EndpointId) -> None:
@@ -148,6 +150,7 @@ class Signals:
 
     def scale(self, endpoint: EndpointId) -> None:
         """Something that the scaling decision depends on changed."""
+        self._stirred.set()
         if not self.on_duty:
             self.tell(f"scale {endpoint}")
             return
@@ -162,6 +165,7 @@ class Signals:
 
     def heard(self, words: Sequence[str]) -> None:
         """What another server told; nothing at all when anything may have been missed."""
+        self._stirred.set()
         if not words:
             self._wake_all()
         for word in words:
@@ -186,6 +190,11 @@ class Signals:
         """Return when the runtime nudged, or after `timeout_s`. For the lifeline."""
         await _wait(self._lifeline, timeout_s)
 
+    async def stirred(self, timeout_s: float) -> None:
+        """Return when anything was rung here or told by others since the last call, or after `timeout_s`. For who follows
+        the ledger."""
+        await _wait(self._stirred, timeout_s)
+
     def _register(self, ear: Ear, keys: tuple[Key, ...]) -> None:
         for key in keys:
             self._ears.setdefault(key, deque()).append(ear)
@@ -202,10 +211,12 @@ class Signals:
 
     def _ring_next_anywhere(self, key: Key) -> None:
         """Wake a listener here, or one on each other server: one of them gets the job, the others find nothing."""
+        self._stirred.set()
         if not self._ring_next(key):
             self.tell(f"next {key[1]}")
 
     def _ring_everywhere(self, key: Key) -> None:
+        self._stirred.set()
         self._ring_all(key)
         self.tell(f"{key[0]} {key[1]}")
 

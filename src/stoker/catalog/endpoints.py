@@ -25,6 +25,7 @@ from stoker.runtimes import ChecksImages, Runtime
 from stoker.signals import Signals
 from stoker.store import Store, audit
 from stoker.store.credentials import no_credential, stays
+from stoker.store.ledger import tell_endpoint
 from stoker.store.tables import Step
 from stoker.vault import Vault
 from stoker.volume import Mount, MountTerms
@@ -102,7 +103,8 @@ class Endpoints:
             await self._check_free(made)
             return made
         line = self._line(by, Action.CREATED, made, None, made.document)
-        await self._store.endpoints.add(endpoint, release, *_needs(by.team, release), audit.step(line))
+        told = _told(line, made, "created", f"release 1: {release.image}")
+        await self._store.endpoints.add(endpoint, release, *_needs(by.team, release), audit.step(line), told)
         self._changed(endpoint.id)  # its name may have been the id of another
         self._images.warm_release(release)
         return made
@@ -189,7 +191,8 @@ class Endpoints:
     async def retry(self, by: Actor, deployed: Deployed) -> Deployed:
         """Launch again after a crash loop: what failed until now does not count any more."""
         line = self._line(by, Action.RETRIED, deployed, None, None)
-        await self._store.endpoints.forgive(deployed.release.id, self._clock.now_ms(), audit.step(line))
+        told = _told(line, deployed, "retried", "launches that failed before do not count any more")
+        await self._store.endpoints.forgive(deployed.release.id, line.at_ms, audit.step(line), told)
         self._signals.scale(deployed.endpoint.id)
         return deployed
 
@@ -198,11 +201,12 @@ class Endpoints:
         now_ms = self._clock.now_ms()
         gone = replace(deployed.endpoint, deleted_ms=now_ms, version=deployed.endpoint.version + 1)
         line = self._line(by, Action.DELETED, deployed, deployed.document, None)
-        await self._store.endpoints.update(gone, None, audit.step(line))
+        deleted = Deployed(endpoint=gone, release=deployed.release)
+        await self._store.endpoints.update(gone, None, audit.step(line), _told(line, deleted, "deleted"))
         self._endpoints.forget()
         await self._store.jobs.purge_queue(gone.id, now_ms)
         self._signals.scale(gone.id)
-        return Deployed(endpoint=gone, release=deployed.release)
+        return deleted
 
     async def _store_change(
         self, by: Actor, action: Action, before: Deployed, after: Deployed, more: Facts | None = None
@@ -211,7 +215,11 @@ class Endpoints:
         line = self._line(by, action, after, old, {**new, **(more or {})})
         release = None if after.release is before.release else after.release
         needs = () if release is None else _needs(by.team, release)
-        await self._store.endpoints.update(after.endpoint, release, *needs, audit.step(line))
+        kind, text = action.value, ", ".join(new)
+        if release is not None:
+            kind, text = "released", f"release {release.number}: {text}"
+        told = _told(line, after, kind, text)
+        await self._store.endpoints.update(after.endpoint, release, *needs, audit.step(line), told)
         self._changed(after.endpoint.id)
         if release is not None:
             self._images.warm_release(release)
@@ -346,6 +354,14 @@ def _needs(team: TeamId, release: Release) -> tuple[Step, ...]:
     """What must be there when the release is stored, and stay."""
     credential = () if release.credential is None else (stays(team, release.credential),)
     return (*credential, *mounts.needs(team, release))
+
+
+def _told(line: AuditLine, deployed: Deployed, kind: str, text: str = "") -> Step:
+    """The change as whoever follows the endpoint hears of it."""
+    endpoint = deployed.endpoint
+    return tell_endpoint(
+        at_ms=line.at_ms, team=endpoint.team, endpoint=endpoint.id, kind=kind, state=endpoint.state, text=text
+    )
 
 
 __all__ = ["Defaults", "Deployed", "Endpoints", "no_endpoint"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
@@ -23,6 +23,7 @@ import httpx
 from stoker.client.shapes import (
     EndpointJson,
     EndpointsJson,
+    EventsJson,
     ImagesJson,
     JobJson,
     JobsJson,
@@ -63,7 +64,7 @@ FLUSH_S: Final = 600.0
 GONE_SHOWN: Final = 10
 """How many workers that went are shown with an endpoint's: enough to see that each of them crashes."""
 
-Params = Mapping[str, str | int | bool | None]
+Params = Mapping[str, str | int | bool | Sequence[str] | None]
 """Of a query string; None leaves one out."""
 
 
@@ -184,6 +185,13 @@ class Client:
         """The last `tail` lines of its output that are not older than that, and with `follow` what comes until it ends."""
         params = {"tail": tail, "follow": follow, "since_ms": since_ms}
         return self._lines(f"/api/workers/{_segment(worker)}/logs", params, patient=follow)
+
+    # events
+
+    def events(self, query: Params, *, after: str | None, wait_s: int = 0) -> EventsJson:
+        """What happened after that event, or from now on; `query` chooses. Waits up to `wait_s` for the first one."""
+        params = {**query, "after": after, "wait_s": wait_s}
+        return cast(EventsJson, self._ask("GET", "/api/events", params=params, wait_s=wait_s))
 
     # images
 

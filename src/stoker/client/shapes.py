@@ -24,6 +24,31 @@ class StoryLineJson(TypedDict):
     text: str
 
 
+class EventJson(TypedDict):
+    """Something that happened to an endpoint, a worker or a job."""
+
+    id: str
+    at_ms: int
+    about: str
+    kind: str
+    endpoint: NamedJson
+    job: str | None
+    worker: str | None
+    state: str
+    reason: str
+    attempt: int | None
+    wanted: int | None
+    text: str
+
+
+class EventsJson(TypedDict):
+    """Events, oldest first, and after which id the next ones are."""
+
+    events: list[EventJson]
+    next: str
+    more: bool
+
+
 class WhyJson(TypedDict):
     """The reason of a state, as a code and in words."""
 

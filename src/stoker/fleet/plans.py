@@ -5,6 +5,8 @@ Called by the autoscaler; `scaling.decide` lies between the two.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release, cuda_refusal
 from stoker.errors import Unavailable
@@ -16,7 +18,14 @@ from stoker.ids import EndpointId
 from stoker.runtimes import Runtime
 from stoker.scaling import Plan, Snapshot, WorkerView
 from stoker.store import Decision, Held, Store
+from stoker.store.ledger import tell_endpoint
 from stoker.worker import WorkerReason
+
+RETELL_MS: Final = 1_000
+"""How often the ledger tells of decisions about an endpoint that differ in numbers and words only."""
+
+Said = tuple[str, str, int]
+"""Reason, text, and how many workers are wanted."""
 
 
 class Plans:
@@ -31,7 +40,9 @@ class Plans:
         self._moves = moves
         self._launches = launches
         self._watch = watch
-        self._decided: dict[EndpointId, tuple[str, str, int]] = {}
+        self._decided: dict[EndpointId, Said] = {}
+        self._told: dict[EndpointId, tuple[int, Said]] = {}
+        """What the ledger was told last, and when."""
 
     async def snapshot(self, endpoint: Endpoint) -> Snapshot:
         """Everything the scaling decision looks at."""
@@ -78,18 +89,38 @@ class Plans:
     def welcome_back(self) -> None:
         """After another server decided: what was said last may be another's."""
         self._decided.clear()
+        self._told.clear()
 
     async def _record(self, endpoint: Endpoint, plan: Plan) -> None:
         """Keep the decision if it is another than the last: under load most looks decide the same."""
-        said = (plan.reason, plan.text, plan.wanted)
-        if self._decided.get(endpoint.id) == said:
+        said, now_ms = (plan.reason, plan.text, plan.wanted), self._clock.now_ms()
+        tells = self._tells(endpoint.id, said, now_ms)
+        if self._decided.get(endpoint.id) == said and not tells:
             return
+        line = tell_endpoint(
+            at_ms=now_ms,
+            team=endpoint.team,
+            endpoint=endpoint.id,
+            kind="decision",
+            state=endpoint.state,
+            reason=plan.reason,
+            text=plan.text,
+            wanted=plan.wanted,
+        )
         await self._store.workers.record(
-            Decision(
-                endpoint=endpoint.id, at_ms=self._clock.now_ms(), reason=plan.reason, text=plan.text, wanted=plan.wanted
-            )
+            Decision(endpoint=endpoint.id, at_ms=now_ms, reason=plan.reason, text=plan.text, wanted=plan.wanted),
+            *([line] if tells else []),
         )
         self._decided[endpoint.id] = said
+        if tells:
+            self._told[endpoint.id] = (now_ms, said)
+
+    def _tells(self, endpoint: EndpointId, said: Said, now_ms: int) -> bool:
+        """Whether the ledger tells of it: another reason at once, other numbers and words when `RETELL_MS` have passed."""
+        if endpoint not in self._told:
+            return True
+        told_ms, told = self._told[endpoint]
+        return said != told and (said[0] != told[0] or now_ms >= told_ms + RETELL_MS)
 
     async def _release(self, endpoint: Endpoint) -> Release:
         release = await self._store.endpoints.release(endpoint.release)

@@ -137,3 +137,8 @@ class Watch:
             if removed:
                 log.info("logs_trimmed", bytes=removed)
         return len(gone)
+
+    async def forget_told(self, limit: int) -> int:
+        """Forget lines of the ledger about endpoints that are as old; how many."""
+        before_ms = self._clock.now_ms() - int(self._terms.gone_workers_kept_s * 1000)
+        return await self._store.ledger.prune(before_ms, limit)

@@ -1,4 +1,4 @@
-"""The pruner: forgets results whose retention has ended, and workers that went long ago."""
+"""The pruner: forgets results whose retention has ended, workers that went long ago, and what was told of endpoints before that."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Pruner:
         while await self._store.jobs.prune(self._clock.now_ms(), BATCH) == BATCH:
             pass  # the store is free for others between two batches
         await self._fleet.watch.forget_gone(BATCH)
+        while await self._fleet.watch.forget_told(BATCH) == BATCH:
+            pass
         if self._images is not None:
             await self._images.collect()
         await asyncio.sleep(EVERY_S)

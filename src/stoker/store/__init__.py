@@ -25,6 +25,7 @@ from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
 from stoker.job import Job, JobEvent, JobState, JobStep
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
+from stoker.store.ledger import LedgerRows
 from stoker.store.sealed import SealedRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
@@ -354,8 +355,8 @@ class WorkerRows(Protocol):
         """The worker's lines of the ledger, oldest first."""
         ...
 
-    async def record(self, decision: Decision) -> None:
-        """Keep the latest decision of an endpoint."""
+    async def record(self, decision: Decision, *also: Step) -> None:
+        """Keep the latest decision of an endpoint, and carry out `also`."""
         ...
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
@@ -497,6 +498,11 @@ class Store(Protocol):
         ...
 
     @property
+    def ledger(self) -> LedgerRows:
+        """The ledger, as it is followed."""
+        ...
+
+    @property
     def leases(self) -> NamedLeases:
         """Named leases of servers."""
         ...
@@ -528,6 +534,7 @@ __all__ = [
     "Failures",
     "Held",
     "JobRows",
+    "LedgerRows",
     "NamedLeases",
     "NewJob",
     "Page",

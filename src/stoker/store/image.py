@@ -155,7 +155,7 @@ class Body(msgspec.Struct, gc=False):
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line of the ledger as it is written; `job` is the row number of the job."""
+    """A line of the ledger as it is written; `job` is the row number of the job `job_id`."""
 
     at_ms: int
     team: TeamId
@@ -167,6 +167,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     reason: str
     attempt: int | None
     text: str
+    job_id: JobId | None = None
 
 
 class Move(Enum):
@@ -372,11 +373,6 @@ class Image:
 
 _MAY_TAKE: Final = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
 """States in which a take may be answered with a job: the first take makes a worker ready."""
-
-
-def plain(text: str) -> str:
-    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 LINE: Final = Line.__struct_fields__

@@ -13,7 +13,9 @@ from typing import Any, Final
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.store import Failures, Stop, StoryLine
-from stoker.store.image import StoredJob, plain
+from stoker.store.image import StoredJob
+from stoker.store.ledger import LedgerLine, Position
+from stoker.store.tables import plain
 from stoker.volume import read_mount
 from stoker.worker import CRASHES, Exit, Worker, WorkerReason, WorkerState
 
@@ -152,6 +154,27 @@ def story_line(row: Row, **whose: Any) -> StoryLine:
     """From a row of `STORY`; `whose` names the job, which the row knows by number only."""
     return StoryLine(
         at_ms=row[0], kind=row[1], reason=row[2], state=row[3], attempt=row[4], worker=row[5], text=row[6], **whose
+    )
+
+
+LEDGER: Final = _columns("story", "at_ms team endpoint worker kind state reason attempt wanted text")
+
+
+def ledger_line(row: Row) -> LedgerLine:
+    """From a row of batch, number and the job's id, and then `LEDGER`."""
+    return LedgerLine(
+        position=Position(row[0], row[1]),
+        job=row[2],
+        at_ms=row[3],
+        team=row[4],
+        endpoint=row[5],
+        worker=row[6],
+        kind=row[7],
+        state=row[8],
+        reason=row[9],
+        attempt=row[10],
+        wanted=row[11],
+        text=row[12],
     )
 
 

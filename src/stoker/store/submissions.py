@@ -7,7 +7,8 @@ import msgspec
 from stoker.errors import Conflict
 from stoker.job import Job
 from stoker.store import SUBMIT_KEY_LIFE_MS, NewJob
-from stoker.store.image import Image, KeyUse, Needs, SubmitKey, plain
+from stoker.store.image import Image, KeyUse, Needs, SubmitKey
+from stoker.store.tables import plain
 from stoker.store.transitions import counter, tell_job
 
 

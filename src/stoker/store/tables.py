@@ -57,4 +57,9 @@ def insert(table: str, columns: str) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(names)))})"
 
 
-__all__ = ["LOCK_TEAM", "Row", "Step", "Tables", "insert", "locked"]
+def plain(text: str) -> str:
+    """A text from outside as any database can keep it: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+__all__ = ["LOCK_TEAM", "Row", "Step", "Tables", "insert", "locked", "plain"]

@@ -40,7 +40,8 @@ from stoker.job import (
     TurnCame,
 )
 from stoker.store import Bodies, Stop
-from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker, plain
+from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker
+from stoker.store.tables import plain
 from stoker.worker import (
     Launched,
     LoseJobs,
@@ -231,7 +232,7 @@ def tell_job(
     """A line of the ledger about a job; `worker` is who had it until now."""
     who = (job.team, job.endpoint, seq, job.worker or worker)
     what = (kind, job.state.shown.value, job.reason.value, job.attempt or None)
-    image.lines.append(Line(at_ms, *who, *what, plain(text) if text else ""))
+    image.lines.append(Line(at_ms, *who, *what, plain(text) if text else "", job.id))
 
 
 # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stoker.web.call import Answer
@@ -21,6 +22,8 @@ from stoker.web.hot import HotRoutes, head
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Content up to this size is written in one piece with its head; joining a larger one would copy it."""
 NO_CONTENT: Final = 204
+ABORT: Final = "stoker.abort"
+"""The extension of the scope by which an application drops the connection."""
 
 
 class Connection(HttpToolsProtocol):
@@ -81,6 +84,7 @@ class Connection(HttpToolsProtocol):
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
         self.headers.extend(headers)  # the scope has this very list
         super().on_headers_complete()
 
@@ -178,4 +182,11 @@ def connections_to(hot_routes: HotRoutes) -> type[Connection]:
     return Bound
 
 
-__all__ = ["Connection", "connections_to"]
+def abort(scope: Scope) -> None:
+    """Drop the connection that a request came from, with what was written and not read; nothing where there is none."""
+    call = scope.get("extensions", {}).get(ABORT, {}).get("call")
+    if call is not None:
+        call()
+
+
+__all__ = ["Connection", "abort", "connections_to"]

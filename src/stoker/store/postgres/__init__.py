@@ -23,6 +23,7 @@ from stoker.store.postgres.endpoints import PostgresEndpoints
 from stoker.store.postgres.jobs import PostgresJobs
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.leases import PostgresLeases
+from stoker.store.postgres.ledger import PostgresLedger, adopt
 from stoker.store.postgres.schema import migrate
 from stoker.store.postgres.tables import PostgresTables
 from stoker.store.postgres.wakes import PostgresWakes
@@ -62,6 +63,7 @@ class PostgresStore:
         self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
         self.sealed = SealedRows(tables, JOBS)
+        self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)
         self.wakes = PostgresWakes(database, self._pool)
 
@@ -73,7 +75,9 @@ class PostgresStore:
         """
         database = Database(terms)
         await migrate(database, await asyncio.to_thread(migrations, "postgres"))
-        return cls(database)
+        store = cls(database)
+        await store._pool.write(adopt)
+        return store
 
     async def skew_ms(self, now_ms: int) -> int:
         """Half of the way there and back is counted as skew; it is a millisecond or less."""

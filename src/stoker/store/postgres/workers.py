@@ -7,12 +7,13 @@ from typing import Final
 
 from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
-from stoker.store.image import plain
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Lane, Pool
+from stoker.store.postgres.tables import carry_out
 from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, Row, story_line
 from stoker.store.rows import failures as failures_of
 from stoker.store.rows import worker as worker_of
+from stoker.store.tables import Step, plain
 from stoker.store.writes import WorkerWrites
 from stoker.worker import START_FAILURES, Worker
 
@@ -83,10 +84,10 @@ class PostgresWorkers(WorkerWrites):
         """In the order of writing; what it did with jobs is told by their stories."""
         return [story_line(row) for row in await self._pool.read(lambda tx: tx.fetch(STORY_OF, worker))]
 
-    async def record(self, decision: Decision) -> None:
+    async def record(self, decision: Decision, *also: Step) -> None:
         """One row for each endpoint."""
         values = (decision.endpoint, decision.at_ms, decision.reason, plain(decision.text), decision.wanted)
-        await self._pool.write(lambda tx: tx.execute(RECORD, *values))
+        await self._pool.write(lambda tx: _record(tx, values, also))
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
         """The row that `record` wrote."""
@@ -102,6 +103,11 @@ class PostgresWorkers(WorkerWrites):
 
 def _worker(row: Row | None) -> Worker | None:
     return None if row is None else worker_of(row)
+
+
+async def _record(tx: Connection, values: Row, also: Sequence[Step]) -> None:
+    await tx.execute(RECORD, *values)
+    await carry_out(tx, also)
 
 
 def _held(row: Row) -> Held:

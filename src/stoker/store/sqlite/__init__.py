@@ -22,6 +22,7 @@ from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, conn
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
+from stoker.store.sqlite.ledger import SqliteLedger
 from stoker.store.sqlite.results import Recent
 from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
@@ -53,6 +54,7 @@ class SqliteStore:
         self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
         self.sealed = SealedRows(tables, JOBS)
+        self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)
         self.wakes = SqliteWakes()
 

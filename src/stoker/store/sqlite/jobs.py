@@ -11,6 +11,7 @@ from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, 
 from stoker.store.image import Queued
 from stoker.store.rows import JOB, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
+from stoker.store.sqlite.ledger import keep_place, newest
 from stoker.store.sqlite.results import FindResult, Recent
 from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx
@@ -192,9 +193,10 @@ def _count_ahead(tx: Tx, job: Job, low_priority: int, before: int, most: int) ->
 
 
 def _prune(tx: Tx, now_ms: int, limit: int) -> int:
-    outlived = tx.all(OUTLIVED, (now_ms, limit))
+    outlived, last = tx.all(OUTLIVED, (now_ms, limit)), newest(tx)
     for (seq,) in outlived:
         tx.execute(FORGET_STORY, (seq,))
         tx.execute(FORGET_JOB, (seq,))
+    keep_place(tx, last, now_ms)
     tx.execute(FORGET_KEYS, (now_ms - SUBMIT_KEY_LIFE_MS, limit))
     return len(outlived)

@@ -92,7 +92,8 @@ MERGE_OUTPUTS: Final = inserts(
     _OUTPUT,
     "ON CONFLICT (job) DO UPDATE SET output = coalesce(excluded.output, output), error = coalesce(excluded.error, error)",
 )
-TELL: Final = inserts("story", ", ".join(LINE))
+TELL: Final = inserts("story", ", ".join(LINE[:-1]))
+"""Without the job's id: it is found by the number when it is read."""
 TOUCH_WORKERS: Final = updates("workers", "id", _TOUCHED)
 MOVES: Final[dict[Move, Statement]] = {
     Move.CLAIMED: updates(
@@ -141,7 +142,7 @@ def save(tx: Tx, image: Image) -> None:
         tx.execute(KEEP_KEY, (*key, *image.keys[key]))
     for endpoint, changes in image.counted.items():
         tx.execute(COUNT, (endpoint, *changes))
-    tx.write(TELL, [astuple(line) for line in image.lines])
+    tx.write(TELL, [astuple(line)[:-1] for line in image.lines])
 
 
 def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:

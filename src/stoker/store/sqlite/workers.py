@@ -7,12 +7,14 @@ from typing import Final
 
 from stoker.ids import EndpointId, ReleaseId, WorkerId
 from stoker.store import Decision, Failures, Held, StoryLine
-from stoker.store.image import plain
 from stoker.store.rows import STORY, WORKER, WORKER_WIDTH, story_line
 from stoker.store.rows import failures as failures_of
 from stoker.store.rows import worker as worker_of
+from stoker.store.sqlite.ledger import keep_place, newest
+from stoker.store.sqlite.tables import carry_out
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
+from stoker.store.tables import Step, plain
 from stoker.store.writes import WorkerWrites
 from stoker.worker import START_FAILURES, Worker
 
@@ -77,10 +79,10 @@ class SqliteWorkers(WorkerWrites):
         """In the order of writing; what it did with jobs is told by their stories."""
         return [story_line(row) for row in await self._reader.run(lambda tx: tx.all(STORY_OF, (worker,)))]
 
-    async def record(self, decision: Decision) -> None:
+    async def record(self, decision: Decision, *also: Step) -> None:
         """One row for each endpoint."""
         values = (decision.endpoint, decision.at_ms, decision.reason, plain(decision.text), decision.wanted)
-        await self._writer.run(lambda tx: tx.execute(RECORD, values).rowcount)
+        await self._writer.run(lambda tx: _record(tx, values, also))
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
         """The row that `record` wrote."""
@@ -103,9 +105,15 @@ def _held(row: Row) -> Held:
     return Held(worker=worker_of(row), running=running, stopping=stopping, ahead=ahead)
 
 
+def _record(tx: Tx, values: Row, also: Sequence[Step]) -> None:
+    tx.execute(RECORD, values)
+    carry_out(tx, also)
+
+
 def _prune(tx: Tx, gone_before_ms: int, limit: int) -> list[WorkerId]:
-    gone = [row[0] for row in tx.all(GONE_BEFORE, (gone_before_ms, limit))]
+    gone, last = [row[0] for row in tx.all(GONE_BEFORE, (gone_before_ms, limit))], newest(tx)
     for worker in gone:
         tx.execute(FORGET_STORY, (worker,))
         tx.execute(FORGET, (worker,))
+    keep_place(tx, last, gone_before_ms)
     return gone
