@@ -17,7 +17,7 @@ ALSO := $(wildcard benchmarks scripts)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: .venv
 .venv: .venv/.ready ## make the development environment
@@ -57,16 +57,40 @@ peers: .sdks/runpod-1.12.0/.ready $(PEERS:%=.peers/%/.ready) ## make the environ
 	$(UV) pip sync --quiet --python .peers/$*/bin/python $(PINS)/$*.txt
 	@touch $@
 
+# Node comes with .venv. What the console is made from, the description of the API included; npm's own files are not.
+NPM   := $(BIN)/python scripts/npm.py
+BUILT := src/stoker/web/built/index.html
+MADE_FROM = $(shell find console -type f -not -path '*/node_modules/*' -not -path 'console/src/api/*' -not -path 'console/tests/*') \
+            $(wildcard src/stoker/*.py src/stoker/web/*.py)
+
+.PHONY: console
+console: $(BUILT) ## build the web console, which `stoker serve` serves at /
+
+$(BUILT): console/node_modules/.ready $(MADE_FROM)
+	$(NPM) run --silent api
+	$(NPM) run --silent build
+	@touch $@
+
+console/node_modules/.ready: console/package-lock.json | .venv/.ready
+	$(NPM) ci --silent
+	@touch $@
+
+# A machine that cannot reach npm's registry has no console; the rest is shown.
 .PHONY: demo
 demo: .venv/.ready ## show it: a server, a worker and a client on this machine
+	@$(MAKE) --no-print-directory console || echo "the console could not be built: this demo goes on without it" >&2
 	$(BIN)/python examples/demo.py
+
+.PHONY: wheel
+wheel: console ## build the wheel, with the console in it, for deploy/Dockerfile
+	$(UV) build --quiet --wheel --out-dir deploy/wheels
 
 .PHONY: test
 test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
 
 .PHONY: test-slow
-test-slow: .venv/.ready sdks ## run the rest: real SDKs, kill -9, simulated days, the README's commands
+test-slow: .venv/.ready sdks console ## run the rest: real SDKs, kill -9, simulated days, the README's commands
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 .PHONY: check
@@ -76,10 +100,16 @@ check: .venv/.ready ## lint, format, types, who imports whom
 	$(BIN)/mypy src tests $(ALSO)
 	$(BIN)/lint-imports --no-cache
 
+.PHONY: check-console
+check-console: console ## types, format, lint and unit tests of the console
+	$(NPM) run --silent check
+	$(NPM) run --silent test
+
 .PHONY: format
 format: .venv/.ready ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	@[ ! -d console/node_modules ] || $(NPM) run --silent format
 
 .PHONY: bench
 bench: .venv/.ready ## measure jobs per second beside the floors
@@ -118,5 +148,6 @@ lock: ## choose the newest rested versions and pin them
 
 .PHONY: clean
 clean: ## remove everything that was built
+	rm -rf console/node_modules console/src/api src/stoker/web/built
 	rm -rf .venv .sdks .peers .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ import httpx
 from scripts import machines
 from stoker.web.app import build_app
 from stoker.web.events import EventRoutes
+from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
@@ -29,6 +30,8 @@ TAGS: Final = {
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
+    "images": "Management: images",
+    "session": "Management: signing in to the console",
     "team": "Management: team",
     "members": "Management: members",
     "keys": "Management: keys",
@@ -48,6 +51,7 @@ def description() -> dict[str, Any]:
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
         *ManageRoutes(*jobs, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
+        ImageRoutes(_NOTHING, _NOTHING).router(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

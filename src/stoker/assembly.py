@@ -37,6 +37,7 @@ from stoker.streaks import Streaks
 from stoker.vault import Vault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
+from stoker.web.console import Console
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
@@ -68,6 +69,7 @@ class Assembly:
         *,
         url: str,
         worker_url: str,
+        console: Console,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -75,6 +77,7 @@ class Assembly:
         self._clock = clock
         self._signals = signals
         self._url = settings.public_url.rstrip("/") or url
+        self._console = console
         self._streaks = Streaks(settings.worker_failures_max)
         reserve_bytes = 0 if settings.database else settings.disk_free_mb_min << 20
         self.headroom = Headroom(settings.data_dir, least_bytes=reserve_bytes)
@@ -94,6 +97,7 @@ class Assembly:
             vault=vault,
             registries=HttpRegistries(),
             images=self.images,
+            session_life_ms=settings.session_s * 1000,
         )
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -140,6 +144,7 @@ class Assembly:
             ImageRoutes(self.images, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
+            self._console.router(),
         ]
 
     def _worker_routes(self, uploads: Uploads) -> APIRouter:

@@ -121,6 +121,9 @@ class Settings(BaseModel):
     bootstrap_key: SecretStr | None = Field(
         None, description="The admin API key that the first start creates; empty: a random one, printed once."
     )
+    session_s: int = Field(
+        43_200, ge=60, le=2_592_000, description="How long a person stays signed in to the console, in seconds."
+    )
     secrets_key: SecretStr | None = Field(
         None,
         description="The key that seals secrets in the database, 32 bytes in base64; several, with commas between them, while one "

@@ -96,6 +96,11 @@ def new_api_key() -> str:
     return f"sk_{secrets.token_urlsafe(32)}"
 
 
+def new_session_token() -> str:
+    """The secret in the cookie of a session: 43 URL-safe characters (256 bits)."""
+    return secrets.token_urlsafe(32)
+
+
 def new_worker_token() -> str:
     """A worker's secret: 32 URL-safe characters (192 bits)."""
     return secrets.token_urlsafe(24)

@@ -39,6 +39,7 @@ from stoker.runtimes.absent import AbsentRuntime
 from stoker.signals import Signals
 from stoker.store import Store
 from stoker.vault.aes import AesVault
+from stoker.web.console import Console
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ class Server:
         lock: TextIO | None,
         hosting: Hosting,
         signals: Signals,
+        console: Console,
     ) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
@@ -100,6 +102,7 @@ class Server:
             signals,
             url=self.url,
             worker_url=self._url_for_workers(),
+            console=console,
         )
         kind = "none" if isinstance(hosting.runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
@@ -122,7 +125,9 @@ class Server:
         hosting = await choose(settings, SystemClock(), signals.look_at_workers)
         store = await open_store(settings)
         await check_clock(store, SystemClock())
-        server = cls(settings, store, await open_vault(store, settings), accepts, lock, hosting, signals)
+        vault = await open_vault(store, settings)
+        console = await asyncio.to_thread(Console.load)
+        server = cls(settings, store, vault, accepts, lock, hosting, signals, console)
         server.new_admin_key = await first_key(server._parts.catalog.teams, settings)
         await server._start_tasks()
         return server

@@ -169,6 +169,18 @@ class ApiKey:
             )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """A person who is signed in to the console with a key. It opens what the key opens, until it ends."""
+
+    token_hash: str
+    """Of the secret in the cookie."""
+    key_hash: str
+    """Of the secret of the key. A session ends when that secret opens the key no more."""
+    created_ms: int
+    expires_ms: int
+
+
 def parse_scopes(words: list[str]) -> frozenset[Scope]:
     """Scopes from their words. Raises `InvalidInput` for an unknown word or none at all."""
     known = {scope.value for scope in Scope}

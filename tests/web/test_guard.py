@@ -17,12 +17,13 @@ import pytest
 
 from stoker.team import Role, Scope
 from tests.live import KEY, LiveServer
+from tests.web.browser import signed_in
 from tests.web.conftest import STRANGER_KEY
 from tests.web.hands import COMMAND, WORKERS, Hands
 
 pytestmark = pytest.mark.slow
 
-OPEN = {"GET /healthz"}
+OPEN = {"GET /healthz", "POST /api/session", "DELETE /api/session"}
 OF_MACHINE = {"POST /api/images/warm", "POST /api/images/remove"}
 """Of the machine's images, of which a server without containers has none."""
 POLLS = ("/worker/job-take/", "/worker/job-take-batch/", "/worker/job-stop/")
@@ -157,6 +158,14 @@ def client(live: LiveServer, credential: str | None) -> httpx.Client:
     return httpx.Client(base_url=live.url, headers=headers, timeout=60)
 
 
+WAYS = ("key", "session")
+
+
+def come_in(live: LiveServer, secret: str, way: str) -> httpx.Client:
+    """A client that comes with the key itself, or a browser in which somebody has signed in with it."""
+    return signed_in(live.url, secret) if way == "session" else client(live, secret)
+
+
 def refusal(answer: httpx.Response) -> tuple[int, str]:
     """Status and code of an answer that must be a refusal in our form."""
     body = answer.json()
@@ -186,9 +195,11 @@ def test_refusal_says_how_to_ask(live: LiveServer) -> None:
     assert httpx.get(f"{live.url}/worker/job-take/x").headers["retry-after"] == "5"
 
 
-def test_another_team(api: httpx.Client, stranger: httpx.Client, things: Things, routes: list[Route]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_another_team(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route], way: str) -> None:
     """What our team owns does not exist for another: by name it is not found, in lists it does not appear."""
     before = state(api, things)
+    stranger = come_in(live, STRANGER_KEY, way)
     for route in routes:
         if str(route) in OPEN or route.for_workers:
             continue
@@ -198,13 +209,15 @@ def test_another_team(api: httpx.Client, stranger: httpx.Client, things: Things,
         elif str(route) in OF_MACHINE:
             assert refusal(answer) == (409, "no_images"), str(route)
         else:
-            assert answer.status_code < 300, str(route)
-        for name, ours in things.names.items():
+            assert answer.status_code < 300 or refusal(answer)[1] == "name_taken", str(route)  # by the other way
+        ids = things.names | {"endpoint": things.mine.endpoint["id"]}  # theirs may have, or have had, the same name
+        for name, ours in ids.items():
             asked = "{" + name + "}" in route.path or name == "number"
             assert asked or ours not in answer.text, f"{route} shows {name}"
     assert state(api, things) == before
     renamed = {"name": "strangers"}
     assert stranger.patch("/api/team", json=renamed).json()["name"] == "strangers"
+    stranger.close()
 
 
 def state(api: httpx.Client, things: Things) -> list[Any]:
@@ -242,8 +255,10 @@ def test_job_of_another_endpoint(api: httpx.Client, things: Things) -> None:
             assert api.post(f"/{version}/guarded-too/{call}/{job}").status_code == 404
 
 
-def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_read_scope(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route], way: str) -> None:
     """A key that may read gets every answer and changes nothing."""
+    reader = come_in(live, api.post("/api/keys", json={"name": "reads", "scopes": ["read"]}).json()["secret"], way)
     for route in routes:
         if route.scope is None:
             continue
@@ -253,6 +268,7 @@ def test_read_scope(reader: httpx.Client, things: Things, routes: list[Route]) -
         else:
             assert answer.status_code == 200, str(route)
             assert not route.changes, str(route)
+    reader.close()
 
 
 ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team|images)\b.*")
@@ -262,7 +278,7 @@ RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)")
 def test_scopes_that_routes_declare(routes: list[Route]) -> None:
     """Looking asks for `read`, jobs for `run`, configuring for `manage`, whoever comes in for `admin`: no route asks for less."""
     for route in routes:
-        if route.path.startswith("/api/"):
+        if route.path.startswith("/api/") and str(route) not in OPEN:
             expected = Scope.MANAGE if route.changes else Scope.READ
             if route.changes and RUNS.fullmatch(route.path):
                 expected = Scope.RUN
@@ -286,12 +302,13 @@ def knock(caller: httpx.Client, route: Route) -> int:
     return caller.request(route.method, route.path.format(**names), json=BODIES.get(str(route))).status_code
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", Role)
-def test_roles(live: LiveServer, api: httpx.Client, routes: list[Route], role: Role) -> None:
+def test_roles(live: LiveServer, api: httpx.Client, routes: list[Route], role: Role, way: str) -> None:
     """A key with every scope opens exactly the doors that its member's role has: 404 is an open door to an empty room."""
     member = api.post("/api/members", json={"name": f"walks as {role}", "role": role}).json()["id"]
     made = api.post("/api/keys", json={"name": "walks", "scopes": ["admin"], "member": member}).json()
-    with client(live, made["secret"]) as caller:
+    with come_in(live, made["secret"], way) as caller:
         for route in doors(routes):
             assert knock(caller, route) == (404 if route.scope in role.scopes else 403), str(route)
         for path, scope in (("/api/endpoints", Scope.READ), ("/api/keys", Scope.ADMIN), ("/api/audit", Scope.ADMIN)):
@@ -299,25 +316,29 @@ def test_roles(live: LiveServer, api: httpx.Client, routes: list[Route], role: R
     assert api.delete(f"/api/members/{member}").status_code == 200
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scope", Scope)
-def test_scopes(live: LiveServer, api: httpx.Client, routes: list[Route], scope: Scope) -> None:
+def test_scopes(live: LiveServer, api: httpx.Client, routes: list[Route], scope: Scope, way: str) -> None:
     """Each scope opens its own doors and those of the lesser ones."""
     order = list(Scope)
     secret = api.post("/api/keys", json={"name": scope, "scopes": [scope]}).json()["secret"]
-    with client(live, secret) as caller:
+    with come_in(live, secret, way) as caller:
         for route in doors(routes):
             assert route.scope is not None
             allowed = order.index(route.scope) <= order.index(scope)
             assert knock(caller, route) == (404 if allowed else 403), str(route)
 
 
-def test_key_of_some_endpoints(live: LiveServer, api: httpx.Client, things: Things, routes: list[Route]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_key_of_some_endpoints(
+    live: LiveServer, api: httpx.Client, things: Things, routes: list[Route], way: str
+) -> None:
     """For a key that names endpoints the others, their workers and their jobs do not exist; the team's things are closed."""
     secret = api.post("/api/keys", json={"name": "limited", "scopes": ["admin"], "endpoints": ["guarded-too"]}).json()[
         "secret"
     ]
     before = state(api, things)
-    with client(live, secret) as limited:
+    with come_in(live, secret, way) as limited:
         for route in routes:
             if route.scope is None:
                 continue
@@ -349,9 +370,10 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
     }
     asks_only = {"POST /api/credentials/{credential}/test"}
+    signing = {"POST /api/session", "DELETE /api/session"}
     has_a_story = re.compile(r".*(/jobs|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue)")
     changes = {str(route) for route in routes if route.path.startswith("/api/") and route.changes}
-    assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only | OF_MACHINE
+    assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only | signing | OF_MACHINE
 
 
 def test_scope_is_asked_before_existence(reader: httpx.Client) -> None:

@@ -6,9 +6,12 @@ is written with its line of the audit log.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stoker.catalog.credentials import Credentials, Registries, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
 from stoker.catalog.remembered import TRUST_MS
+from stoker.catalog.sessions import Sessions
 from stoker.catalog.teams import NewKey, Teams
 from stoker.catalog.templates import Templates
 from stoker.clock import Clock
@@ -20,6 +23,9 @@ from stoker.signals import Signals
 from stoker.store import Store
 from stoker.team import ApiKey
 from stoker.vault import NO_VAULT, Vault
+
+SESSION_LIFE_MS: Final = 12 * 3_600_000
+"""A working day, for servers that do not say."""
 
 
 class NoRegistries:
@@ -44,9 +50,11 @@ class Catalog(Endpoints):
         vault: Vault = NO_VAULT,
         registries: Registries | None = None,
         images: Images | None = None,
+        session_life_ms: int = SESSION_LIFE_MS,
     ) -> None:
         super().__init__(store, clock, signals, runtime, defaults, vault, images or Images(store, clock, runtime))
         self.teams = Teams(store, clock)
+        self.sessions = Sessions(store, clock, self.teams, life_ms=session_life_ms)
         self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
         self.templates = Templates(store, clock, vault)
 

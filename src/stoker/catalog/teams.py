@@ -51,7 +51,10 @@ class Teams:
 
     async def authenticate(self, secret: str) -> ApiKey:
         """The key that this secret opens. Raises `Unauthenticated`."""
-        secret_hash = ids.secret_hash(secret)
+        return await self.authenticate_hash(ids.secret_hash(secret))
+
+    async def authenticate_hash(self, secret_hash: str) -> ApiKey:
+        """The key whose secret has that hash. Raises `Unauthenticated`."""
         key = await self._keys.get(secret_hash)
         if key is None:
             raise Unauthenticated("the API key is not valid", next_step="send a valid key: Authorization: Bearer sk_…")

@@ -27,6 +27,7 @@ from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
 from stoker.store.sealed import SealedRows
+from stoker.store.sessions import SessionRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
@@ -473,6 +474,11 @@ class Store(Protocol):
         ...
 
     @property
+    def sessions(self) -> SessionRows:
+        """Who is signed in to the console."""
+        ...
+
+    @property
     def credentials(self) -> CredentialRows:
         """Registry credentials."""
         ...
@@ -541,6 +547,7 @@ __all__ = [
     "Parts",
     "Result",
     "SealedRows",
+    "SessionRows",
     "Stop",
     "Store",
     "StoryLine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import swagger_ui_bundle
@@ -37,6 +37,7 @@ from stoker.errors import (
 from stoker.web.asgi import to_response
 from stoker.web.call import Answer, Call, Headers, answer
 from stoker.web.hot import HotRoutes
+from stoker.web.shapes import describe
 from stoker.web.uploads import Uploads
 
 log = structlog.get_logger()
@@ -92,6 +93,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
     _add_docs(app)
+    _add_shapes(app)
 
     @app.get("/healthz", tags=["server"])
     async def healthz() -> Response:
@@ -108,6 +110,16 @@ def build_app(
     app.add_middleware(SingleSlashes)
     app.add_middleware(JsonBodies)
     return app
+
+
+def _add_shapes(app: FastAPI) -> None:
+    """The description says what answers look like."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return app.openapi_schema if app.openapi_schema is not None else describe(described())
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation does it
 
 
 def _add_docs(app: FastAPI) -> None:

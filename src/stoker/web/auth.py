@@ -1,18 +1,31 @@
-"""Who is calling: a customer's API key, or a worker's token.
+"""Who is calling: a customer's API key, a person's session, or a worker's token.
 
 Runpod's clients send `Authorization: Bearer <key>`, its own curl examples the bare key: both are accepted.
+
+The console sends a cookie instead, which the browser adds by itself, whoever asked for the request. So a cookie counts only in
+what the console itself has sent: never when the browser says that another site is behind it, and, wherever something could
+change, only together with a header that no other site can make a browser send (`CONSOLE_HEADER`).
 """
 
 from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from stoker.catalog import Catalog
 from stoker.catalog.endpoints import no_endpoint
 from stoker.endpoint import Endpoint
-from stoker.errors import Unauthenticated
+from stoker.errors import Forbidden, Unauthenticated
 from stoker.team import ApiKey, Scope
+from stoker.web.asgi import AsgiCall
 from stoker.web.call import Call
+
+COOKIE: Final = "stoker_session"
+CONSOLE_HEADER: Final = "x-stoker-console"
+"""Sent by the console with every request. Another site would have to ask first whether it may, and is told no."""
 
 
 def credential(authorization: str | None) -> str:
@@ -22,14 +35,49 @@ def credential(authorization: str | None) -> str:
     return rest.strip() if scheme.lower() == "bearer" else header
 
 
-async def require(catalog: Catalog, authorization: str | None, scope: Scope) -> ApiKey:
-    """The caller's key, from the Authorization header. Raises `Unauthenticated`, or `Forbidden` when it lacks the scope."""
-    secret = credential(authorization)
-    if not secret:
+def session_token(call: Call) -> str:
+    """The secret of the session's cookie; empty if there is none."""
+    header = call.header("cookie") or ""
+    if COOKIE not in header:
+        return ""
+    try:
+        found = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if found is None else found.value
+
+
+def check_same_origin(call: Call) -> None:
+    """Raise `Forbidden` (`cross_site`) unless the console of this server is behind the call."""
+    site = call.header("sec-fetch-site")
+    origin = call.header("origin")
+    ours = site in (None, "same-origin", "none") and (origin is None or urlsplit(origin).netloc == call.header("host"))
+    looks_only = call.method in ("GET", "HEAD") and call.path.startswith("/api/")
+    if not ours or not (looks_only or call.header(CONSOLE_HEADER)):
+        raise Forbidden(
+            "a session counts only in requests of this server's console",
+            code="cross_site",
+            next_step="use an API key: Authorization: Bearer sk_…",
+        )
+
+
+async def authenticate(catalog: Catalog, call: Call) -> ApiKey:
+    """The caller's key, from the Authorization header or else from the session. Raises `Unauthenticated`, `Forbidden`."""
+    secret = credential(call.header("authorization"))
+    if secret:
+        return await catalog.authenticate(secret)
+    token = session_token(call)
+    if not token:
         raise Unauthenticated(
             "the API key is missing", code="api_key_missing", next_step="send it: Authorization: Bearer sk_…"
         )
-    key = await catalog.authenticate(secret)
+    check_same_origin(call)
+    return await catalog.sessions.authenticate(token)
+
+
+async def require(catalog: Catalog, call: Call, scope: Scope) -> ApiKey:
+    """The caller's key. Raises as `authenticate`, and `Forbidden` when it lacks the scope."""
+    key = await authenticate(catalog, call)
     key.require(scope)
     return key
 
@@ -45,7 +93,7 @@ class Asks:
 
     async def __call__(self, request: Request) -> ApiKey:
         """Raises as `require`, and `Forbidden` for a key that reaches too little."""
-        key = await require(self._catalog, request.headers.get("authorization"), self.scope)
+        key = await require(self._catalog, AsgiCall(request), self.scope)
         if self.whole_team:
             key.require_whole_team()
         return key
@@ -61,5 +109,5 @@ async def endpoint_for(catalog: Catalog, key: ApiKey, word: str) -> Endpoint:
 
 async def endpoint_of(catalog: Catalog, call: Call, scope: Scope) -> Endpoint:
     """The endpoint in the path, as the caller's team knows it. Raises as `require`, and `NotFound`."""
-    key = await require(catalog, call.header("authorization"), scope)
+    key = await require(catalog, call, scope)
     return await endpoint_for(catalog, key, call.parameters["endpoint"])

@@ -27,7 +27,7 @@ from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.store.ledger import LedgerLine, Position
 from stoker.team import ApiKey
 from stoker.team import Scope as KeyScope
-from stoker.web.asgi import JsonRoute, to_response
+from stoker.web.asgi import AsgiCall, JsonRoute, to_response
 from stoker.web.auth import Asks, endpoint_for, require
 from stoker.web.call import answer
 from stoker.web.connection import abort
@@ -175,7 +175,7 @@ class EventRoutes:
             while not self._ledger.closed:
                 try:
                     lines = await follower.next(HEARTBEAT_S)
-                    reached = await require(self._catalog, request.headers.get("authorization"), KeyScope.READ)
+                    reached = await require(self._catalog, AsgiCall(request), KeyScope.READ)
                 except StokerError:  # the client comes back with the last id, and hears why
                     return
                 events = [await self._event(line) for line in lines if wanted(line)]

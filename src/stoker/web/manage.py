@@ -29,6 +29,7 @@ from stoker.web.call import Answer, Call, answer
 from stoker.web.credentials import CredentialRoutes
 from stoker.web.endpoints import EndpointRoutes
 from stoker.web.jobs import RUN_SCHEMA, read_submission
+from stoker.web.sessions import SessionRoutes
 from stoker.web.teams import TeamRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.wire import story_line
@@ -63,6 +64,7 @@ class ManageRoutes:
         self._fleet = fleet
         self._catalog = catalog
         self._endpoints = EndpointRoutes(queue, fleet, catalog, base_url=base_url)
+        self._sessions = SessionRoutes(catalog, secure=base_url.startswith("https://"))
         self._input_bytes_max = input_bytes_max
         self._uploads = uploads
 
@@ -75,6 +77,7 @@ class ManageRoutes:
             self._job_changes(),
             *TeamRoutes(self._catalog).routers(),
             *CredentialRoutes(self._catalog).routers(),
+            self._sessions.router(),
         )
 
     def _key(self, scope: Scope) -> Any:

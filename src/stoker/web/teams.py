@@ -91,6 +91,7 @@ class TeamRoutes:
                 "team": {"id": team.id, "name": team.name},
                 "member": {"id": key.member, "name": names[key.member], "role": key.role},
                 "key": _key(key, names),
+                "may": [scope for scope in Scope if key.allows(scope)],
             }
 
         @router.patch("/team")

@@ -30,6 +30,7 @@ from stoker.store.postgres.wakes import PostgresWakes
 from stoker.store.postgres.workers import PostgresWorkers
 from stoker.store.room import Room
 from stoker.store.sealed import Place, SealedRows
+from stoker.store.sessions import SessionRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 from stoker.store.volumes import VolumeRows
@@ -58,6 +59,7 @@ class PostgresStore:
         self.endpoints = PostgresEndpoints(self._pool)
         tables = PostgresTables(self._pool)
         self.teams = TeamRows(tables)
+        self.sessions = SessionRows(tables)
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)

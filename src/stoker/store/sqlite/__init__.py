@@ -18,6 +18,7 @@ from typing import Final, Self
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.sealed import Place, SealedRows
+from stoker.store.sessions import SessionRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
@@ -49,6 +50,7 @@ class SqliteStore:
         self.endpoints = SqliteEndpoints(writer, reader)
         tables = SqliteTables(writer, reader)
         self.teams = TeamRows(tables)
+        self.sessions = SessionRows(tables)
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)

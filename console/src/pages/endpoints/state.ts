@@ -1,0 +1,18 @@
+/** What an endpoint is doing, in one word. */
+
+import type { Endpoint } from '../../lib/api';
+
+export function waiting(endpoint: Endpoint): number {
+    return endpoint.jobs.queued + endpoint.jobs.queued_low + endpoint.jobs.ahead;
+}
+
+const TROUBLES = ['no_capacity', 'launch_backoff', 'crash_loop', 'runtime_unavailable'];
+
+export function stateOf(endpoint: Endpoint): string {
+    if (endpoint.paused_ms !== null) return 'paused';
+    if (TROUBLES.includes(endpoint.decision?.reason ?? '')) return 'failing';
+    if (endpoint.workers.busy > 0) return 'running';
+    if (endpoint.workers.starting > 0) return 'starting';
+    if (waiting(endpoint) > 0) return 'waiting';
+    return endpoint.workers.idle > 0 ? 'idle' : 'asleep';
+}

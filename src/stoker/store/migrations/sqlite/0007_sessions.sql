@@ -1,0 +1,8 @@
+-- People who are signed in to the console. Of the cookie only its hash is kept, and of the key by which they came in too.
+CREATE TABLE sessions (
+  token_hash TEXT PRIMARY KEY,
+  key_hash   TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_end ON sessions (expires_ms);

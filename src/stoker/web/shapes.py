@@ -1,0 +1,575 @@
+"""What answers of the management API look like, for its description and for the clients that are made from it.
+
+Routes build their answers from records; nothing is converted here, and nothing here is called while a request is served. A test
+compares the real answers with these shapes. All times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NotRequired, TypedDict
+
+import msgspec
+
+from stoker.endpoint import PolicyType
+from stoker.job import JobState
+from stoker.team import Role, Scope
+from stoker.worker import WorkerState
+
+JsonObject = dict[str, Any]
+
+
+class Named(TypedDict):
+    """A thing by id, and its name."""
+
+    id: str
+    name: str
+
+
+class Doer(TypedDict):
+    """A member by id and name; without an id it was the server itself."""
+
+    id: str | None
+    name: str
+
+
+# ── who comes in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class MemberOfMe(TypedDict):
+    """The member whose key it is."""
+
+    id: str
+    name: str
+    role: Role
+
+
+class Key(TypedDict):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+    member: Doer
+    scopes: list[Scope]
+    endpoints: list[str]
+    created_ms: int
+    expires_ms: int | None
+    used_ms: int | None
+    old_until_ms: int | None
+    revoked_ms: int | None
+
+
+class NewKey(Key):
+    """A key with its secret, which is shown only now."""
+
+    secret: str
+
+
+class Me(TypedDict):
+    """Who asks, and what they may do."""
+
+    team: Named
+    member: MemberOfMe
+    key: Key
+    may: list[Scope]
+
+
+class Session(TypedDict):
+    """A session that has begun."""
+
+    key: str
+    expires_ms: int
+
+
+class MemberShown(TypedDict):
+    """A member."""
+
+    id: str
+    name: str
+    role: Role
+    created_ms: int
+    removed_ms: int | None
+
+
+class AuditLine(TypedDict):
+    """One change of what is configured."""
+
+    number: int
+    at_ms: int
+    member: Doer
+    key: str | None
+    action: str
+    kind: str
+    thing: str
+    name: str
+    before: JsonObject | None
+    after: JsonObject | None
+
+
+class Keys(TypedDict):
+    """All keys."""
+
+    keys: list[Key]
+
+
+class Members(TypedDict):
+    """All members."""
+
+    members: list[MemberShown]
+
+
+class AuditLines(TypedDict):
+    """A page of the audit log."""
+
+    lines: list[AuditLine]
+
+
+# ── endpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PolicyShown(TypedDict):
+    """What the number of workers follows."""
+
+    type: PolicyType
+    value: int
+
+
+class OfRelease(TypedDict):
+    """What workers execute. A variable that is secret is `{"secret": true}`."""
+
+    image: str
+    credential: str | None
+    entrypoint: str
+    command: str
+    env: dict[str, str | dict[str, bool]]
+    gpus_per_worker: int
+    cuda: str
+    http_port: int
+    volumes: list[str]
+    disk_gb: int
+
+
+class Document(OfRelease):
+    """Everything about an endpoint that can be configured."""
+
+    type: str
+    name: str
+    app_name: str
+    min_workers: int
+    max_workers: int
+    idle_timeout_s: int
+    slots: int
+    policy: PolicyShown
+    execution_timeout_ms: int
+    ttl_ms: int
+    retries: int
+    retention_s: int
+    webhook: str
+    deliver_ahead: str | int
+
+
+class ReleaseOf(TypedDict):
+    """The present release of an endpoint."""
+
+    id: str
+    number: int
+    created_ms: int
+
+
+class JobCounts(TypedDict):
+    """Jobs of an endpoint: the first four as they are now, the others since its creation."""
+
+    queued: int
+    queued_low: int
+    ahead: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    timed_out: int
+    retried: int
+
+
+class WorkerCounts(TypedDict):
+    """Workers of an endpoint that are not gone."""
+
+    starting: int
+    idle: int
+    busy: int
+    draining: int
+    total: int
+
+
+class DecisionShown(TypedDict):
+    """The latest decision about the number of workers, and its reason."""
+
+    at_ms: int
+    reason: str
+    text: str
+    wanted: int
+
+
+class Urls(TypedDict):
+    """Base URLs of the job API in two dialects."""
+
+    v1: str
+    v2: str
+
+
+class EndpointShown(Document):
+    """An endpoint."""
+
+    id: str
+    version: int
+    release: ReleaseOf
+    digest: str
+    paused_ms: int | None
+    created_ms: int
+    jobs: JobCounts
+    workers: WorkerCounts
+    decision: DecisionShown | None
+    urls: Urls
+
+
+class EndpointList(TypedDict):
+    """All endpoints, by name."""
+
+    endpoints: list[EndpointShown]
+
+
+class Fit(TypedDict):
+    """How a worker fits on the machine."""
+
+    gpus_needed: int
+    gpus_there: int
+    gpu_names: list[str]
+
+
+class Planned(TypedDict):
+    """What was done, or would be: `create`, `update` or `nothing`."""
+
+    action: str
+    before: JsonObject
+    after: JsonObject
+    endpoint: JsonObject
+    new_release: bool
+    fit: Fit
+
+
+class ReleaseShown(OfRelease):
+    """A release."""
+
+    id: str
+    number: int
+    made_by: Doer
+    created_ms: int
+
+
+class Releases(TypedDict):
+    """All releases, newest first."""
+
+    releases: list[ReleaseShown]
+
+
+class ReleaseDifference(TypedDict):
+    """What a release changed."""
+
+    since: int
+    number: int
+    before: JsonObject
+    after: JsonObject
+
+
+class Removed(TypedDict):
+    """How many."""
+
+    removed: int
+
+
+class TemplateShown(TypedDict):
+    """A template."""
+
+    id: str
+    name: str
+    fields: JsonObject
+    created_ms: int
+    updated_ms: int
+
+
+class Templates(TypedDict):
+    """All templates, by name."""
+
+    templates: list[TemplateShown]
+
+
+class Limit(TypedDict):
+    """A range, or choices."""
+
+    least: NotRequired[int]
+    most: NotRequired[int]
+    unit: NotRequired[str]
+    why: NotRequired[str]
+    choices: NotRequired[list[str]]
+
+
+class CredentialShown(TypedDict):
+    """A registry credential, without its password."""
+
+    id: str
+    name: str
+    registry: str
+    username: str
+    password: dict[str, bool]
+    endpoints: list[str]
+    created_ms: int
+    updated_ms: int
+
+
+class Credentials(TypedDict):
+    """All registry credentials."""
+
+    credentials: list[CredentialShown]
+
+
+class ImageShown(TypedDict):
+    """An image of the server's machine."""
+
+    name: str
+    bytes: int
+    pulled_ms: int | None
+    used_ms: int | None
+    progress: str
+    error: str | None
+
+
+class ImageList(TypedDict):
+    """Images that were fetched, or are on their way."""
+
+    images: list[ImageShown]
+
+
+# ── volumes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class VolumeShown(TypedDict):
+    """A volume."""
+
+    id: str
+    name: str
+    size_gb: int
+    mount_path: str
+    used_bytes: int | None
+    measured_ms: int | None
+    over: bool
+    endpoints: list[str]
+    created_ms: int
+    updated_ms: int
+
+
+class Volumes(TypedDict):
+    """All volumes, by name."""
+
+    volumes: list[VolumeShown]
+
+
+class FileShown(TypedDict):
+    """An entry of a directory."""
+
+    name: str
+    kind: str
+    size: int
+    modified_ms: int
+
+
+class Files(TypedDict):
+    """Part of a directory."""
+
+    path: str
+    files: list[FileShown]
+    more: bool
+
+
+# ── workers and jobs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StoryLine(TypedDict):
+    """One line of what happened."""
+
+    at_ms: int
+    kind: str
+    state: str
+    reason: str
+    attempt: int | None
+    worker: str | None
+    text: str
+
+
+class ExitShown(TypedDict):
+    """How a worker ended."""
+
+    code: int | None
+    text: str
+
+
+class WorkerShown(TypedDict):
+    """A worker."""
+
+    id: str
+    endpoint: Named
+    release: str
+    state: WorkerState
+    reason: str
+    detail: str
+    held: int
+    gpus: list[str]
+    sdk: str
+    decided_ms: int
+    launched_ms: int | None
+    ready_ms: int | None
+    idle_ms: int | None
+    gone_ms: int | None
+    seen_ms: int | None
+    exit: ExitShown | None
+
+
+class WorkerInFull(WorkerShown):
+    """A worker and its story."""
+
+    story: list[StoryLine]
+
+
+class WorkerList(TypedDict):
+    """Workers, those that are gone last."""
+
+    workers: list[WorkerShown]
+
+
+class JobShown(TypedDict):
+    """A job, without its bodies."""
+
+    id: str
+    endpoint: Named
+    state: JobState
+    reason: str
+    low_priority: bool
+    attempt: int
+    losses: int
+    worker: str | None
+    created_ms: int
+    queued_ms: int
+    claimed_ms: int | None
+    finished_ms: int | None
+    expires_ms: int
+    delay_ms: int | None
+    execution_ms: int | None
+
+
+class Because(TypedDict):
+    """A reason code and its sentence."""
+
+    reason: str
+    text: str
+
+
+class JobInFull(JobShown):
+    """A job with everything about it."""
+
+    output: NotRequired[Any]
+    error: NotRequired[str]
+    position: int | None
+    why: Because
+    story: list[StoryLine]
+
+
+class JobList(TypedDict):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobShown]
+
+
+class JobWhy(Because):
+    """Why a job is as it is."""
+
+    state: JobState
+
+
+ANSWERS: Final[Mapping[str, Any]] = {
+    "POST /api/session": Session,
+    "GET /api/me": Me,
+    "PATCH /api/team": Named,
+    "GET /api/members": Members,
+    "POST /api/members": MemberShown,
+    "PATCH /api/members/{member}": MemberShown,
+    "DELETE /api/members/{member}": MemberShown,
+    "GET /api/keys": Keys,
+    "POST /api/keys": NewKey,
+    "POST /api/keys/{key_id}/rotate": NewKey,
+    "DELETE /api/keys/{key_id}": Key,
+    "GET /api/audit": AuditLines,
+    "GET /api/limits": dict[str, Limit],
+    "GET /api/endpoints": EndpointList,
+    "POST /api/endpoints": EndpointShown,  # a dry run answers as `apply` does
+    "POST /api/endpoints/apply": Planned,
+    "GET /api/endpoints/{endpoint}": EndpointShown,
+    "PATCH /api/endpoints/{endpoint}": EndpointShown,
+    "DELETE /api/endpoints/{endpoint}": EndpointShown,
+    "GET /api/endpoints/{endpoint}/export": JsonObject,
+    "POST /api/endpoints/{endpoint}/pause": EndpointShown,
+    "POST /api/endpoints/{endpoint}/resume": EndpointShown,
+    "POST /api/endpoints/{endpoint}/retry": EndpointShown,
+    "POST /api/endpoints/{endpoint}/purge-queue": Removed,
+    "GET /api/endpoints/{endpoint}/releases": Releases,
+    "GET /api/endpoints/{endpoint}/releases/{number}/difference": ReleaseDifference,
+    "POST /api/endpoints/{endpoint}/releases/{number}/roll-back": EndpointShown,
+    "GET /api/templates": Templates,
+    "POST /api/templates": TemplateShown,
+    "GET /api/templates/{template}": TemplateShown,
+    "PUT /api/templates/{template}": TemplateShown,
+    "DELETE /api/templates/{template}": TemplateShown,
+    "GET /api/credentials": Credentials,
+    "POST /api/credentials": CredentialShown,
+    "GET /api/credentials/{credential}": CredentialShown,
+    "PATCH /api/credentials/{credential}": CredentialShown,
+    "DELETE /api/credentials/{credential}": CredentialShown,
+    "GET /api/images": ImageList,
+    "GET /api/volumes": Volumes,
+    "GET /api/volumes/{volume}": VolumeShown,
+    "POST /api/volumes": VolumeShown,
+    "PATCH /api/volumes/{volume}": VolumeShown,
+    "GET /api/volumes/{volume}/files": Files,
+    "GET /api/workers": WorkerList,
+    "GET /api/endpoints/{endpoint}/workers": WorkerList,
+    "GET /api/workers/{worker}": WorkerInFull,
+    "POST /api/workers/{worker}/stop": WorkerShown,
+    "GET /api/endpoints/{endpoint}/jobs": JobList,
+    "POST /api/endpoints/{endpoint}/jobs": JobInFull,
+    "GET /api/jobs/{job}": JobInFull,
+    "GET /api/jobs/{job}/why": JobWhy,
+    "POST /api/jobs/{job}/cancel": JobInFull,
+    "POST /api/jobs/{job}/retry": JobInFull,
+}
+"""The shape of a good answer, by route. Routes that are not here answer with what their description says, or with lines."""
+
+
+def describe(document: JsonObject) -> JsonObject:
+    """The OpenAPI document with the shapes of `ANSWERS` in it."""
+    names = [name for name in ANSWERS if _operation(document, name) is not None]
+    shapes, parts = msgspec.json.schema_components(
+        [ANSWERS[name] for name in names], ref_template="#/components/schemas/{name}"
+    )
+    document.setdefault("components", {}).setdefault("schemas", {}).update(parts)
+    for name, shape in zip(names, shapes, strict=True):
+        operation = _operation(document, name)
+        assert operation is not None
+        good = next(status for status in operation["responses"] if status.startswith("2"))
+        operation["responses"][good]["content"] = {"application/json": {"schema": shape}}
+    return document
+
+
+def _operation(document: JsonObject, name: str) -> JsonObject | None:
+    method, path = name.split()
+    found: JsonObject | None = document["paths"].get(path, {}).get(method.lower())
+    return found
+
+
+__all__ = ["ANSWERS", "describe"]
