@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run as a file
 
 from scripts import fields, machines, routes
 from stoker.cli import reference
-from stoker.config import CLIENT_VARIABLES, Settings
+from stoker.config import CLIENT_VARIABLES, DeclaredSpecification, Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,9 +42,18 @@ def settings_table() -> str:
     return machines.table(["Setting", "Variable", "Default", "Meaning"], rows)
 
 
+def specification_table() -> str:
+    """Every key of a table `[[specifications]]`."""
+    rows = [
+        [f"`{name}`", "needed" if field.is_required() else _default(field), field.description or ""]
+        for name, field in DeclaredSpecification.model_fields.items()
+    ]
+    return machines.table(["Key", "Default", "Meaning"], rows)
+
+
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value == "":
+    if value is None or value == "" or value == () or value == {}:
         return "empty"
     return f"`{value}`"
 
@@ -80,7 +89,11 @@ def _parts_of(machine: machines.Machine) -> dict[str, Callable[[], str]]:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/reference/job-states.md": _parts_of(machines.JOB),
     "docs/reference/worker-states.md": _parts_of(machines.WORKER),
-    "docs/reference/settings.md": {"settings": settings_table, "client variables": client_variables},
+    "docs/reference/settings.md": {
+        "settings": settings_table,
+        "specifications": specification_table,
+        "client variables": client_variables,
+    },
     "docs/reference/endpoint.md": {"fields": fields.table},
     "docs/reference/routes.md": {"routes": routes.tables},
 }

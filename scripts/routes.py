@@ -15,6 +15,7 @@ from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
+from stoker.web.specifications import SpecificationRoutes
 from stoker.web.worker_protocol import WorkerRoutes
 
 _NOTHING: Final[Any] = None
@@ -27,6 +28,7 @@ TAGS: Final = {
     "releases": "Management: releases",
     "templates": "Management: templates",
     "credentials": "Management: registry credentials",
+    "specifications": "Management: instance specifications",
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
@@ -52,6 +54,7 @@ def description() -> dict[str, Any]:
         *ManageRoutes(*jobs, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
+        SpecificationRoutes(_NOTHING, _NOTHING).router(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

@@ -27,6 +27,7 @@ from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
+from stoker.machine import Machine
 from stoker.queue import Queue
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
@@ -44,6 +45,7 @@ from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
+from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.worker_protocol import WorkerRoutes
@@ -87,7 +89,8 @@ class Assembly:
         storage = DirectoryStorage(settings.volumes_path)
         self._volumes = Volumes(store, clock, storage, self.headroom)
         find_places = partial(places, store, storage)
-        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images, find_places)
+        self.machine = Machine(store, clock, runtime, settings.specifications_declared)
+        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images, find_places, self.machine)
         self.catalog = Catalog(
             store,
             clock,
@@ -98,6 +101,7 @@ class Assembly:
             registries=HttpRegistries(),
             images=self.images,
             session_life_ms=settings.session_s * 1000,
+            machine=self.machine,
         )
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -144,6 +148,7 @@ class Assembly:
             ImageRoutes(self.images, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
+            SpecificationRoutes(self.machine, self.catalog).router(),
             self._console.router(),
         ]
 

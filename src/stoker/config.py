@@ -8,15 +8,17 @@ be silently ignored. `docs/reference/settings.md` is tested against this file.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from stoker.errors import InvalidInput
+from stoker.specification import Specification
 from stoker.volume import MountTerms
 
 CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
@@ -32,6 +34,63 @@ def _postgres(url: SecretStr | None) -> SecretStr | None:
     if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("it is neither empty nor a URL that begins with postgresql://")
     return url
+
+
+class DeclaredSpecification(BaseModel):
+    """A kind of place for workers, as the operator declares it: a table `[[specifications]]` of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
+        description="What endpoints name it by: letters, digits, `.`, `_` and `-`."
+    )
+    name: Annotated[str, Field(max_length=100)] = Field("", description="What people call it; empty: its id.")
+    gpu: Annotated[str, Field(max_length=100)] = Field(
+        "",
+        description="Part of the name that the driver has for its GPUs, in any case of letters; a GPU belongs to the first table "
+        "that fits. Empty: places without GPUs.",
+    )
+    gpu_memory_gb: int = Field(0, ge=0, description="Memory of one of its GPUs, in GB; 0: as the driver says.")
+    slots: int | None = Field(
+        None, ge=0, description="Workers without GPUs that may be there at once; left out: 8 for each core."
+    )
+    cpus: float = Field(
+        0.0,
+        ge=0,
+        description="The most CPU cores that a container may use: for each of its GPUs, or in all without any; 0: `worker_cpus`.",
+    )
+    memory_gb: float = Field(
+        0.0,
+        ge=0,
+        description="Memory in GiB, counted in the same way: reserved for the worker, and the most that a container may use; 0: "
+        "none is reserved, and `worker_memory_gb` is the most.",
+    )
+    price_per_hour: float = Field(
+        0.0, ge=0, description="Price of one GPU, or of one worker without any, in your currency."
+    )
+    node_selector: dict[str, str] = Field(
+        {}, description="Labels of the nodes that have it, for runtimes that have nodes."
+    )
+
+    def specification(self) -> Specification:
+        """As a rule. A kind without GPUs has as many places as it would have if nobody declared it."""
+        return Specification(**self.model_dump() | {"name": self.name or self.id})
+
+
+def _tables(given: object) -> object:
+    """The environment holds text: a list of objects in JSON."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given or "[]")
+    except ValueError:
+        raise ValueError("it is not a list in JSON") from None
+
+
+def _own_ids(declared: tuple[DeclaredSpecification, ...]) -> tuple[DeclaredSpecification, ...]:
+    if len({one.id for one in declared}) < len(declared):
+        raise ValueError("two of them have the same id")
+    return declared
 
 
 class Settings(BaseModel):
@@ -134,6 +193,13 @@ class Settings(BaseModel):
         description="The file with that key; empty: `secrets.key` in the data directory, which the first start makes. All servers on "
         "a database need the same. Without it secrets cannot be read: keep a copy, apart from those of the database.",
     )
+    specifications: Annotated[tuple[DeclaredSpecification, ...], BeforeValidator(_tables), AfterValidator(_own_ids)] = (
+        Field(
+            (),
+            description="Kinds of places for workers, with their prices: tables `[[specifications]]` in the file, in the variable a list "
+            "of objects in JSON. What none of them is about is discovered.",
+        )
+    )
     input_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest submitted job, in bytes.")
     output_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest output of a job, in bytes.")
     part_bytes_max: int = Field(1024 * 1024, ge=1024, description="Largest part of a stream, in bytes.")
@@ -209,6 +275,11 @@ class Settings(BaseModel):
         """Which directories of this machine endpoints may mount."""
         roots = tuple(root for root in self.mount_roots.split(":") if root)
         return MountTerms(roots=roots, kept=(str(self.data_dir), str(self.volumes_path)))
+
+    @property
+    def specifications_declared(self) -> tuple[Specification, ...]:
+        """The specifications as rules."""
+        return tuple(one.specification() for one in self.specifications)
 
     @property
     def on_loopback(self) -> bool:

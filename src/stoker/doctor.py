@@ -127,7 +127,7 @@ def driver_finding(info: dict[str, Any]) -> Finding:
 
 def toolkit_findings(info: dict[str, Any], capacity: Capacity) -> list[Finding]:
     """Whether containers can get the GPUs that there are."""
-    if not capacity.gpus:
+    if not capacity.devices:
         return []
     if "nvidia" in (info.get("Runtimes") or {}):
         return [Finding(subject="GPU toolkit", verdict="ok", text="the engine can give GPUs to containers")]
@@ -173,8 +173,8 @@ def _firewall_finding() -> Finding:
 
 
 def _gpu_finding(capacity: Capacity) -> Finding:
-    if capacity.gpus:
-        return Finding(subject="GPUs", verdict="ok", text=", ".join(capacity.gpu_names))
+    if capacity.devices:
+        return Finding(subject="GPUs", verdict="ok", text=", ".join(device.name for device in capacity.devices))
     return Finding(subject="GPUs", verdict="note", text=capacity.text)
 
 

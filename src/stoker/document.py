@@ -53,6 +53,8 @@ def shown(name: str, value: Any) -> Any:
         return masked(value)
     if name == "volumes":
         return [str(mount) for mount in value]
+    if name == "specifications":
+        return list(value)
     if isinstance(value, Policy):
         return {"type": value.type.value, "value": value.value}
     if name == "deliver_ahead":
@@ -80,6 +82,8 @@ def read(stored_fields: Mapping[str, Any]) -> dict[str, Any]:
         }
     if "volumes" in fields:
         fields["volumes"] = tuple(read_mount(text) for text in fields["volumes"])
+    if "specifications" in fields:
+        fields["specifications"] = tuple(fields["specifications"])
     if "policy" in fields:
         fields["policy"] = Policy(type=PolicyType(fields["policy"]["type"]), value=fields["policy"]["value"])
     if "deliver_ahead" in fields:

@@ -64,6 +64,8 @@ class Release:
     command: str = ""
     env: Env = field(default_factory=dict)
     gpus_per_worker: int = 0
+    specifications: tuple[str, ...] = ()
+    """Ids of the instance specifications that a worker may be placed in, the preferred one first; empty for any."""
     cuda: str = ""
     """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
     http_port: int = 0
@@ -175,9 +177,10 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "webhook": 2_048,
     "env": 100,
     "env value": 32_768,
+    "specifications": 16,
     "volumes": 16,
 }
-"""The most characters of each text; for `env` and `volumes` how many."""
+"""The most characters of each text; for `env`, `specifications` and `volumes` how many."""
 PORTS_TAKEN: Final = range(2_222, 2_225)
 """Not for `http_port`, as on Novita."""
 OF_RELEASE: Final = (
@@ -187,6 +190,7 @@ OF_RELEASE: Final = (
     "command",
     "env",
     "gpus_per_worker",
+    "specifications",
     "cuda",
     "http_port",
     "volumes",
@@ -255,6 +259,7 @@ def check(endpoint: Endpoint, release: Release) -> None:
         raise InvalidInput("image is empty", field="image", next_step="name an image, for example dir:examples/hello")
     for name in ("entrypoint", "command", "cuda"):
         _check_text(name, getattr(release, name))
+    _check_specifications(release.specifications)
     _check_volumes(release.volumes)
     _check_env(release.env)
     _check_cuda(release.cuda)
@@ -304,6 +309,14 @@ def _check_webhook(url: str) -> None:
     _check_text("webhook", url)
     if url and not (url.startswith(("http://", "https://")) and url.isprintable()):
         raise InvalidInput("webhook must be an http or https URL", field="webhook")
+
+
+def _check_specifications(ids: tuple[str, ...]) -> None:
+    if len(ids) > TEXT_MOST["specifications"]:
+        most = TEXT_MOST["specifications"]
+        raise InvalidInput(f"there are {len(ids)} specifications; at most {most} are allowed", field="specifications")
+    if len(set(ids)) < len(ids):
+        raise InvalidInput("a specification is named twice", field="specifications")
 
 
 def _check_volumes(mounts: tuple[Mount, ...]) -> None:

@@ -79,6 +79,15 @@ class WorkerView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RoomView:
+    """How many more workers have room in one kind of place."""
+
+    name: str = ""
+    workers: int | None = None
+    """None when unknown or without bound."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """One endpoint at one moment."""
 
@@ -106,12 +115,18 @@ class Snapshot:
     failed_ms: int | None = None
     """When the last of them failed."""
     failure_text: str = ""
-    capacity: int | None = None
-    """Workers of this release that the machine still has room for; None when unknown or without bound."""
-    capacity_text: str = ""
+    rooms: tuple[RoomView, ...] = (RoomView(),)
+    """Where the machine still has room for workers of the present release, the preferred places first."""
+    full_text: str = ""
     """Why there is no more room, in words."""
     available: bool = True
     """Whether the runtime answers."""
+
+    @property
+    def capacity(self) -> int | None:
+        """Workers of this release that the machine still has room for; None when unknown or without bound."""
+        counts = [room.workers for room in self.rooms]
+        return None if None in counts else sum(count for count in counts if count is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,8 +248,11 @@ def _grow(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: t
     launch, why = None, _obstacle(snapshot, fleet)
     if why is None:
         cause, text = _cause(snapshot, fleet, asked, wanted)
-        launch = Launch(count=_possible(snapshot, missing), reason=cause, text=text)
-        why = _starting(snapshot, fleet.starting + launch.count)
+        count = _possible(snapshot, missing)
+        where = _where(snapshot, count)
+        launch = Launch(count=count, reason=cause, text=text + where)
+        reason, words = _starting(snapshot, fleet.starting + launch.count)
+        why = (reason, words + where)
     return Plan(
         wanted=wanted,
         reason=why[0],
@@ -271,7 +289,7 @@ def _obstacle(snapshot: Snapshot, fleet: _Fleet) -> _Why | None:
             f"{_workers(leaving)} still finishing or stopping, and at most {snapshot.max_workers} may exist at once",
         )
     if snapshot.capacity is not None and snapshot.capacity <= 0:
-        return Reason.NO_CAPACITY, snapshot.capacity_text or "the machine has no room for another worker"
+        return Reason.NO_CAPACITY, snapshot.full_text or "the machine has no room for another worker"
     return None
 
 
@@ -289,6 +307,20 @@ def _cause(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int) -> _Why:
         return Reason.BELOW_MIN, f"{_workers(have)} of at least {snapshot.min_workers}"
     reason = Reason.WORKERS_BUSY if have else Reason.NO_WORKER_YET
     return reason, f"{_jobs(snapshot.queued)} waiting, {_workers(have)} of {wanted} wanted"
+
+
+def _where(snapshot: Snapshot, count: int) -> str:
+    """Where they go, in words, if that is not where they would like to go most."""
+    first, *others = snapshot.rooms or (RoomView(),)
+    left = 0 if first.workers is None else count - first.workers
+    if left <= 0:
+        return ""
+    parts = [f"{first.workers} on {first.name}"] if first.workers else []
+    for room in others:
+        if left > 0 and room.workers != 0:
+            parts.append(f"{left if room.workers is None else min(left, room.workers)} on {room.name}")
+            left -= left if room.workers is None else room.workers
+    return f"; {', '.join(parts)}: {first.name} has no more room"
 
 
 def _starting(snapshot: Snapshot, count: int) -> _Why:

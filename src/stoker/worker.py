@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from stoker.errors import IllegalTransition
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
 from stoker.job import JobReason
+from stoker.specification import Place
 
 SIGN_OF_LIFE_EVERY_MS: Final = 1_000
 """Takes that follow each other faster than this are not written down one by one."""
@@ -95,6 +96,10 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     token_hash: str
     gpus: tuple[str, ...] = ()
     """Devices reserved for it, from the decision to launch until it is gone."""
+    specification: str = ""
+    """Id of the kind of place it has; empty for workers of servers that knew none."""
+    memory_bytes: int = 0
+    """Memory of the host that is reserved for it; 0 for none."""
     decided_ms: int
     launched_ms: int | None = None
     ready_ms: int | None = None
@@ -116,6 +121,11 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def alive(self) -> bool:
         """Whether it is, or may be, using the machine."""
         return self.state is not WorkerState.GONE
+
+    @property
+    def place(self) -> Place:
+        """What is reserved for it."""
+        return Place(specification=self.specification, gpus=self.gpus, memory_bytes=self.memory_bytes)
 
     @property
     def takes_jobs(self) -> bool:

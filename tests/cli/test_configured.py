@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import tomllib
@@ -51,7 +52,7 @@ def test_apply_prints_the_difference(cli: Cli, name: str, tmp_path: Path) -> Non
     told = cli.ok(*apply).out.splitlines()
     assert told[0] == f"change {name}"
     assert {"  ~ slots: 2 -> 3", "  ~ env.A: 1 -> 2", "  + env.B: x"} < set(told)
-    assert "a new release" in told[-1]
+    assert any("a new release" in line for line in told)
     assert cli.ok("endpoint", "show", name, "--json").json["slots"] == 3
 
 
@@ -116,12 +117,29 @@ def at_a_terminal(live: LiveServer, *words: str, types: str) -> tuple[int, str]:
     return process.wait(timeout=30), shown.decode()
 
 
+def test_specifications(cli: Cli, name: str, tmp_path: Path) -> None:
+    """What there is is listed; an endpoint names its choices in order, shows its price, and an empty word takes them back."""
+    (one,) = cli.ok("specification", "ls", "--json").json["specifications"]
+    assert (one["id"], one["type"]) == ("cpu", "cpu")
+    assert re.search(r"^cpu +CPU +\d+ of \d+ places", cli.ok("specification", "ls").out, re.MULTILINE)
+    create = ("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600")
+    refused = cli(*create, "--specification", "h100")
+    assert (refused.status != 0, "choose among cpu" in refused.err) == (True, True)
+    cli.ok(*create, "--specification", "cpu")
+    shown = cli.ok("endpoint", "show", name).out
+    assert re.search(r"specifications +cpu$", shown, re.MULTILINE)
+    assert re.search(r"price +0 per hour and worker, 0 per hour now$", shown, re.MULTILINE)
+    assert cli.ok("endpoint", "update", name, "--specification", "", "--json").json["specifications"] == []
+
+
 @pytest.mark.slow
 def test_plan_on_a_terminal(live: LiveServer, cli: Cli, name: str, tmp_path: Path) -> None:
     """On a terminal creating shows the plan and asks; no means no, yes means yes; elsewhere nothing is asked."""
     create = ("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600")
     status, shown = at_a_terminal(live, *create, types="n\n")
     assert (status, f"create {name}" in shown, "Create it?" in shown) == (0, True, True)
+    assert "a worker needs no GPU and may be placed in" in shown
+    assert re.search(r"CPU: \d+ of \d+ places, 0 per hour and worker", shown), shown
     assert cli("endpoint", "show", name).status == 4
     status, shown = at_a_terminal(live, *create, types="y\n")
     assert (status, f"created {name}" in shown) == (0, True)

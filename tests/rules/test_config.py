@@ -61,8 +61,8 @@ def test_the_order_of_the_sources(file: Path) -> None:
 def test_every_setting_has_its_variable(name: str) -> None:
     """Each setting can be given as STOKER_ and its name in capitals, as docs/reference/settings.md says."""
     default = getattr(Settings(), name)
-    samples = {"database": "postgresql://host/name"}
-    text = samples.get(name, "some text") if default is None else str(default)
+    samples = {"database": "postgresql://host/name", "specifications": "[]"}
+    text = samples.get(name) or ("some text" if default is None else str(default))
     assert name in load(environ={f"STOKER_{name.upper()}": text}).model_fields_set
 
 
@@ -101,6 +101,33 @@ def test_numbers_are_numbers(name: str, text: str) -> None:
 def test_words_are_chosen_from_a_list(name: str, text: str) -> None:
     """A setting with a list of words takes no other."""
     assert refusal({f"STOKER_{name.upper()}": text}).field == name
+
+
+def test_specifications_are_declared(file: Path) -> None:
+    """Tables of the file and JSON of the environment declare the same; a name that is left out is the id."""
+    file.write_text(
+        '[[specifications]]\nid = "big"\ngpu = "H100"\nprice_per_hour = 2.5\n[specifications.node_selector]\na = "b"\n'
+    )
+    (one,) = load(file, environ={}).specifications_declared
+    assert (one.id, one.name, one.gpu, one.price_per_hour, one.node_selector) == ("big", "big", "H100", 2.5, {"a": "b"})
+    text = '[{"id": "big", "gpu": "H100", "price_per_hour": 2.5, "node_selector": {"a": "b"}}]'
+    assert load(environ={"STOKER_SPECIFICATIONS": text}).specifications_declared == (one,)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("GPU", "specifications"),
+        ('[{"id": "a"}, {"id": "a"}]', "specifications"),
+        ('[{"name": "a"}]', "specifications.0.id"),
+        ('[{"id": "a b"}]', "specifications.0.id"),
+        ('[{"id": "a", "price_per_hour": -1}]', "specifications.0.price_per_hour"),
+        ('[{"id": "a", "prize": 1}]', "specifications.0.prize"),
+    ],
+)
+def test_specifications_that_are_none(text: str, field: str) -> None:
+    """What is no list of tables, has no id, or two with one, and keys that do not exist are refused by name."""
+    assert refusal({"STOKER_SPECIFICATIONS": text}).field == field
 
 
 def test_a_refusal_does_not_repeat_a_secret(file: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stoker import scaling
 from stoker.endpoint import Policy, PolicyType
 from stoker.ids import WorkerId
-from stoker.scaling import Drain, Plan, Reason, Snapshot, WorkerView, decide, wanted_by_load
+from stoker.scaling import Drain, Plan, Reason, RoomView, Snapshot, WorkerView, decide, wanted_by_load
 from stoker.worker import WorkerReason, WorkerState
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
@@ -45,6 +45,8 @@ def _read_snapshot(written: dict[str, Any]) -> Snapshot:
     } | written
     kind, value = values.pop("policy", ["queue_requests", 1])
     workers = tuple(_read_worker(worker) for worker in values.pop("workers", []))
+    if "rooms" in values:
+        values["rooms"] = tuple(RoomView(name=name, workers=count) for name, count in values["rooms"].items())
     return Snapshot(**values, policy=Policy(type=PolicyType(kind), value=value), workers=workers)
 
 
@@ -98,6 +100,14 @@ EMPTY = Snapshot(now_ms=NOW_MS, min_workers=0, max_workers=3, idle_timeout_s=60,
 PAST_MS = st.integers(0, 400_000).map(lambda ago: NOW_MS - ago)
 
 
+ROOMS = [(RoomView(),)] * 3 + [
+    (),
+    (RoomView(name="A", workers=0),),
+    (RoomView(name="A", workers=1),),
+    (RoomView(name="A", workers=2), RoomView(name="B", workers=3)),
+    (RoomView(name="A", workers=0), RoomView(name="B")),
+]
+"""Where a machine may have room: without bound, nowhere, in one kind of place or in two."""
 LOADS = [(state, 0) for state in WorkerState if state is not WorkerState.GONE] + [
     (state, held) for state in (WorkerState.READY, WorkerState.DRAINING) for held in (0, 1, 3)
 ]
@@ -139,7 +149,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         workers=tuple(draw(worker_views(number)) for number in range(draw(st.integers(0, 6)))),
         failures=failures,
         failed_ms=draw(PAST_MS) if failures else None,
-        capacity=draw(st.sampled_from([None, None, None, 0, 1, 5])),
+        rooms=draw(st.sampled_from(ROOMS)),
         available=draw(st.integers(0, 9)) < 9,
     )
 
@@ -176,8 +186,17 @@ def carried_out(snapshot: Snapshot, plan: Plan) -> Snapshot:
         )
         for number in range(launched(plan))
     ]
-    room = None if snapshot.capacity is None else snapshot.capacity - len(new)
-    return replace(snapshot, workers=(*stayed, *new), capacity=room)
+    return replace(snapshot, workers=(*stayed, *new), rooms=_rooms_left(snapshot.rooms, len(new)))
+
+
+def _rooms_left(rooms: tuple[RoomView, ...], count: int) -> tuple[RoomView, ...]:
+    """The rooms when so many more workers are there, the first ones filled first."""
+    left = []
+    for room in rooms:
+        taken = count if room.workers is None else min(count, room.workers)
+        left.append(room if room.workers is None else replace(room, workers=room.workers - taken))
+        count -= taken
+    return tuple(left)
 
 
 def moved(snapshot: Snapshot, by_ms: int) -> Snapshot:
@@ -463,7 +482,7 @@ def test_a_queue_whose_age_is_unknown_has_just_begun(snapshot: Snapshot) -> None
 @given(snapshots())
 def test_a_failure_without_a_moment_delays_nothing(snapshot: Snapshot) -> None:
     """Without the moment of the last failure there is no back-off to wait for, only one start at a time."""
-    plan = decide(replace(snapshot, failures=3, failed_ms=None, available=True, capacity=None, deleted=False))
+    plan = decide(replace(snapshot, failures=3, failed_ms=None, available=True, rooms=(RoomView(),), deleted=False))
     starting = [worker for worker in serving(snapshot) if worker.state is not WorkerState.READY]
     room = len(snapshot.workers) < snapshot.max_workers
     assert launched(plan) == (plan.wanted > len(serving(snapshot)) and room and not starting)

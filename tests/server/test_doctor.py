@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from stoker.cli import program
 from stoker.doctor import clock_finding, disk_finding, driver_finding, port_finding, toolkit_findings, version_finding
-from stoker.runtimes import Capacity
+from stoker.runtimes import Capacity, Device
 from tests.docker import Engine
 
 
@@ -36,7 +36,7 @@ def test_disk_limits_depend_on_the_driver() -> None:
 
 def test_gpus_need_the_toolkit() -> None:
     """GPUs that containers cannot get are a fault with a fix; without GPUs nobody needs the toolkit."""
-    two = Capacity(gpus=("a", "b"), gpu_names=("GPU", "GPU"))
+    two = Capacity(devices=(Device(id="a", name="GPU"), Device(id="b", name="GPU")))
     assert toolkit_findings({"Runtimes": {"runc": {}}}, Capacity(text="none")) == []
     (fault,) = toolkit_findings({"Runtimes": {"runc": {}}}, two)
     assert (fault.verdict, "nvidia-ctk" in fault.fix) == ("wrong", True)

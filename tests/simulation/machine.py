@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from stoker.errors import Defect, Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, Nudge, Observation, Step, WorkerSpec
+from stoker.runtimes import Capacity, Device, Nudge, Observation, Step, WorkerSpec
 from stoker.runtimes.fake import FakeRuntime, Program
 from stoker.store.image import Operation
 from stoker.store.sqlite.transaction import Function
@@ -65,7 +65,14 @@ class Machine(FakeRuntime):
     """The fake runtime, which may be away for a while, refuses some launches, and remembers mistakes of its callers."""
 
     def __init__(
-        self, program: Program, chance: Random, *, nudge: Nudge, gpus: Sequence[str], delay_s: float, refusals: float
+        self,
+        program: Program,
+        chance: Random,
+        *,
+        nudge: Nudge,
+        gpus: Sequence[str | Device],
+        delay_s: float,
+        refusals: float,
     ) -> None:
         super().__init__(program, nudge=nudge, gpus=gpus, delay_s=delay_s)
         self._chance = chance

@@ -13,6 +13,7 @@ from stoker.fleet import Fleet
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import Cancelled, JobReason, JobState
 from stoker.loops.autoscaler import Autoscaler
+from stoker.runtimes import Device
 from stoker.scaling import CRASHES_MOST, Reason, Snapshot
 from stoker.store import Held, Result
 from stoker.worker import Worker, WorkerReason, WorkerState
@@ -191,7 +192,7 @@ def test_the_driver_is_looked_at_right_before_the_launch() -> None:
 
     async def story(world: World) -> None:
         endpoint = await world.create(gpus_per_worker=1, cuda="12.6")
-        world.machine.cuda_before = ["12.6", "12.6", "12.2"]  # to the plan, to the reservation, to the launch
+        world.machine.cuda_before = ["12.6", "12.2"]  # to the plan and the reservation, to the launch
         waiting = await world.submit(endpoint)
         await asyncio.sleep(0.5)
         why = await world.request(lambda server: _why(server, world, waiting))
@@ -201,6 +202,30 @@ def test_the_driver_is_looked_at_right_before_the_launch() -> None:
         await done(world, waiting, within_s=10)
 
     play(replace(CALM, gpus=1), story)
+
+
+def test_the_fallback_order() -> None:
+    """When the first choice is full a worker goes to the second; the plan says so, and the worker's record where it is."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(gpus_per_worker=1, specifications=("rare-8gb", "fake-gpu"), start_s=5.0)
+        jobs = [await world.submit(endpoint) for _ in range(3)]
+        await asyncio.sleep(3)
+        said = await world.view.workers.decision(endpoint.id)
+        assert said is not None
+        held = await world.view.workers.of_endpoint(endpoint.id)
+        assert sorted(one.worker.specification for one in held) == ["fake-gpu", "rare-8gb"]
+        assert {one.worker.gpus for one in held} == {("rare",), ("GPU-0",)}
+        told = [line.text for one in held for line in await world.view.workers.story(one.worker.id)]
+        assert any("Rare 8GB has no more room" in text for text in told), told
+        assert (said.reason, said.text) == (
+            Reason.NO_CAPACITY,
+            "0 of 1 GPUs Rare 8GB are free, a worker needs 1; 0 of 1 GPUs Fake GPU are free, a worker needs 1",
+        )
+        for job in jobs:
+            await done(world, job, within_s=60)
+
+    play(replace(CALM, gpus=1, more_devices=(Device(id="rare", name="Rare", memory_bytes=8 * 1024**3),)), story)
 
 
 class TroubledFleet(Fleet):
@@ -241,7 +266,7 @@ def test_stopped_while_it_is_launched() -> None:
     async def story(world: World) -> None:
         endpoint = await world.create(max_workers=1)
         await world.submit(endpoint)
-        await asyncio.sleep(1)
+        await asyncio.sleep(4)  # the machine has been asked what it has; the launch takes as long again
         (held,) = await alive(world, endpoint)
         assert held.worker.state is WorkerState.DECIDED
         await stop(world, held.worker)
@@ -280,7 +305,7 @@ def test_launch_that_a_restart_interrupts_blocks_nobody() -> None:
     async def story(world: World) -> None:
         endpoint = await world.create(max_workers=1)
         job = await world.submit(endpoint)
-        await asyncio.sleep(1)
+        await asyncio.sleep(3)
         (held,) = await alive(world, endpoint)
         await world.restart(down_s=5)
         assert held.worker.state is WorkerState.DECIDED

@@ -29,6 +29,7 @@ from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.queue import Queue, Submission
+from stoker.runtimes import Device
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
 from stoker.store import Claim
@@ -65,6 +66,8 @@ class Setting:
     hold_s: float = 20.0
     observe_every_s: float = 1.0
     gpus: int = 0
+    more_devices: tuple[Device, ...] = ()
+    """GPUs of other kinds."""
     runtime_delay_s: float = 0.01
     launch_refusals: float = 0.0
 
@@ -159,7 +162,8 @@ class World:
         self.clock = LoopClock()
         self.chance = random.Random(f"{setting.seed} world")
         self.vices = setting.vices
-        self._gpus = [f"GPU-{number}" for number in range(setting.gpus)]
+        self._gpus: list[str | Device] = [f"GPU-{number}" for number in range(setting.gpus)]
+        self._gpus += setting.more_devices
         self.machine = Machine(
             self._program,
             random.Random(f"{setting.seed} machine"),

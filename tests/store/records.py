@@ -74,6 +74,7 @@ def a_release(number: int = 1, **more: Any) -> Release:
         "command": "python handler.py",
         "env": {"MODEL": "tiny", "WORD": "naïve ✓"},
         "gpus_per_worker": 1,
+        "specifications": ("rtx-4090-24gb", "rtx-3090-24gb"),
         "created_ms": NOW,
     }
     return Release(**values | more)
@@ -114,7 +115,9 @@ def a_worker(worker: WorkerId = WORKER, **more: Any) -> Worker:
         "endpoint": ENDPOINT,
         "release": RELEASE,
         "token_hash": f"token of {worker}",
-        "gpus": ("GPU-0", "GPU-1"),
+        "gpus": (f"first GPU of {worker}", f"second GPU of {worker}"),
+        "specification": "rtx-4090-24gb",
+        "memory_bytes": 16 * 1024**3,
         "detail": "one job waits",
         "decided_ms": NOW,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
 from stoker.errors import IllegalTransition, NotFound
 from stoker.ids import ReleaseId, WorkerId
 from stoker.job import JobReason, JobState
+from stoker.specification import Bounds
 from stoker.store import Decision, Failures, Store
 from stoker.worker import (
     CRASHES,
@@ -72,6 +74,43 @@ async def test_alive_max_raced(store: Store) -> None:
         *(store.workers.add(a_worker(WorkerId(f"w{number}")), alive_max=3) for number in range(10))
     )
     assert sum(answers) == 3
+
+
+async def test_places_are_taken_once(store: Store) -> None:
+    """Decisions made at once, of endpoints of two teams, never give a GPU to two workers; a worker that is gone holds none."""
+    wishes = [("A",), ("A", "B"), ("B",), ("A",), ("C",), ("C", "A")]
+    endpoints = (ENDPOINT, FOREIGN_ENDPOINT)
+    workers = [
+        a_worker(
+            WorkerId(f"w{number}"),
+            gpus=gpus,
+            endpoint=endpoints[number % 2],
+            release=ReleaseId(f"rel-{endpoints[number % 2]}"),
+        )
+        for number, gpus in enumerate(wishes)
+    ]
+    answers = await asyncio.gather(*(store.workers.add(one, alive_max=9) for one in workers))
+    held = [gpu for one, stored in zip(workers, answers, strict=True) if stored for gpu in one.gpus]
+    assert len(held) == len(set(held)) >= 2
+    first = next(one for one, stored in zip(workers, answers, strict=True) if stored)
+    await store.workers.advance(first.id, LaunchFailed(at_ms=NOW, text="no"))
+    assert await store.workers.add(a_worker(WorkerId("heir"), gpus=first.gpus), alive_max=9)
+
+
+async def test_slots_and_memory_are_bounds(store: Store) -> None:
+    """Slots are counted for each specification, memory over all workers; what would go beyond is not stored."""
+    bounds = Bounds(slots=2, memory_bytes=5)
+
+    def place(name: str, specification: str, memory_bytes: int) -> Awaitable[bool]:
+        worker = a_worker(WorkerId(name), gpus=(), specification=specification, memory_bytes=memory_bytes)
+        return store.workers.add(worker, alive_max=9, bounds=bounds)
+
+    answers = await asyncio.gather(*(place(f"a{number}", "small", 1) for number in range(5)))
+    assert sum(answers) == 2
+    assert not await place("b", "large", 4)
+    assert await place("c", "large", 3)
+    assert not await place("d", "other", 1)
+    assert await place("e", "other", 0)
 
 
 async def test_advance_stores_the_step(store: Store) -> None:

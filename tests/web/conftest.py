@@ -19,6 +19,9 @@ from tests.web.hands import Hands
 STRANGER_KEY = "sk_test_stranger"
 """Admin of the other team."""
 
+SPECIFICATIONS = '[{"id": "cpu", "name": "CPU", "slots": 500, "price_per_hour": 0.02}, {"id": "none", "slots": 0}]'
+"""What the server's workers may be placed in: one kind has a price, the other has no place."""
+
 _numbers = itertools.count(1)
 
 
@@ -47,7 +50,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The server. It must end without a traceback in its log."""
     data = tmp_path_factory.mktemp("server")
     asyncio.run(_add_teams(data))
-    with LiveServer(data) as server:
+    with LiveServer(data, specifications=SPECIFICATIONS) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from stoker.catalog import Catalog, Defaults
 from stoker.clock import ManualClock
 from stoker.errors import InvalidInput
 from stoker.queue import Queue, Submission
-from stoker.runtimes import Capacity
+from stoker.runtimes import Capacity, Device
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
 from stoker.signals import Signals
 from stoker.store.sqlite import MEMORY, SqliteStore
@@ -407,7 +407,7 @@ class Machine(FakeRuntime):
 
     async def capacity(self) -> Capacity:
         """One GPU."""
-        return Capacity(gpus=("GPU-1",), gpu_names=("any",), cuda="12.6")
+        return Capacity(devices=(Device(id="GPU-1", name="any"),), cuda="12.6")
 
 
 async def _no_program(_worker: FakeWorker) -> int:

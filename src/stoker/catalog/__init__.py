@@ -17,6 +17,7 @@ from stoker.catalog.templates import Templates
 from stoker.clock import Clock
 from stoker.errors import Unavailable
 from stoker.images import Images
+from stoker.machine import Machine
 from stoker.registry import Login
 from stoker.runtimes import Runtime
 from stoker.signals import Signals
@@ -51,8 +52,10 @@ class Catalog(Endpoints):
         registries: Registries | None = None,
         images: Images | None = None,
         session_life_ms: int = SESSION_LIFE_MS,
+        machine: Machine | None = None,
     ) -> None:
-        super().__init__(store, clock, signals, runtime, defaults, vault, images or Images(store, clock, runtime))
+        images, machine = images or Images(store, clock, runtime), machine or Machine(store, clock, runtime)
+        super().__init__(store, clock, signals, runtime, defaults, vault, images, machine)
         self.teams = Teams(store, clock)
         self.sessions = Sessions(store, clock, self.teams, life_ms=session_life_ms)
         self.credentials = Credentials(store, clock, vault, registries or NoRegistries())

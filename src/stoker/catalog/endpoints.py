@@ -17,10 +17,12 @@ from stoker.catalog.remembered import Remembered
 from stoker.catalog.sealing import sealed
 from stoker.clock import Clock
 from stoker.document import document
-from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, cuda_refusal, same_work
+from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound
 from stoker.ids import EndpointId, TeamId
 from stoker.images import Images
+from stoker.inventory import check_placeable
+from stoker.machine import Machine
 from stoker.runtimes import ChecksImages, Runtime
 from stoker.signals import Signals
 from stoker.store import Store, audit
@@ -65,6 +67,7 @@ class Endpoints:
         defaults: Defaults,
         vault: Vault,
         images: Images,
+        machine: Machine,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -73,6 +76,7 @@ class Endpoints:
         self._defaults = defaults
         self._vault = vault
         self._images = images
+        self.machine = machine
         self._endpoints: Remembered[tuple[TeamId, str], Endpoint] = Remembered(clock, self._look_up)
 
     # ── changes ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,35 +268,7 @@ class Endpoints:
     async def _check_machine(self, release: Release) -> None:
         if isinstance(self._runtime, ChecksImages):
             await self._runtime.check_image(release.image, release.program)
-        if not release.gpus_per_worker:
-            return
-        capacity = await self._runtime.capacity()
-        if len(capacity.gpus) < release.gpus_per_worker:
-            raise InvalidInput(
-                f"a worker needs {release.gpus_per_worker} GPUs; this machine has {len(capacity.gpus)}"
-                + (f" ({capacity.text})" if capacity.text else ""),
-                code="no_such_capacity",
-                field="gpus_per_worker",
-                next_step="lower gpus_per_worker, or run Stoker on a machine with that many GPUs",
-            )
-        if refusal := cuda_refusal(release.cuda, capacity.cuda):
-            raise InvalidInput(
-                refusal,
-                code="no_such_capacity",
-                field="cuda",
-                next_step=f"choose a version up to {capacity.cuda}, or leave cuda empty for any",
-            )
-
-    async def fit(self, release: Release) -> dict[str, Any]:
-        """How a worker fits on the machine: GPUs that it needs, that there are, and of which kinds."""
-        if not release.gpus_per_worker:
-            return {"gpus_needed": 0, "gpus_there": 0, "gpu_names": []}
-        capacity = await self._runtime.capacity()
-        return {
-            "gpus_needed": release.gpus_per_worker,
-            "gpus_there": len(capacity.gpus),
-            "gpu_names": sorted(set(capacity.gpu_names)),
-        }
+        check_placeable(await self.machine.inventory(gpus=release.gpus_per_worker > 0), release)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

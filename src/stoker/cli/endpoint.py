@@ -52,7 +52,8 @@ def read_secrets(
     return found or None
 
 
-def _read_volumes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+def _read_list(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+    """None when nothing was given; an empty word is an empty list."""
     return [word for word in given if word] if given else None
 
 
@@ -115,11 +116,20 @@ _SETTINGS: Final = (
     click.option("--webhook", metavar="URL", help="Webhook of jobs that name none; empty for none."),
     click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
     click.option(
+        "--specification",
+        "specifications",
+        metavar="ID",
+        multiple=True,
+        callback=_read_list,
+        help="Instance specification to place workers in; repeatable, the preferred one first. Empty for any. An update replaces "
+        "all with those given.",
+    ),
+    click.option(
         "--volume",
         "volumes",
         metavar="NAME[:PATH][:ro]",
         multiple=True,
-        callback=_read_volumes,
+        callback=_read_list,
         help="Volume of the team that workers see, at its own path or at PATH; or a directory of the server's machine, "
         "/DIRECTORY:PATH, that its settings allow. Repeatable. An update replaces all volumes with those given; --volume '' leaves none.",
     ),
@@ -335,6 +345,8 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "volumes": " ".join(each["volumes"]),
             "disk": f"{each['disk_gb']} GiB" if each["disk_gb"] else "",
             "GPUs per worker": each["gpus_per_worker"],
+            "specifications": ", then ".join(each["specifications"]) or "any",
+            "price": _price(each["price"]),
             "CUDA": each["cuda"],
             "HTTP port": each["http_port"] or None,
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
@@ -353,6 +365,10 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             **{f"URL {dialect}": url for dialect, url in each["urls"].items()},
         }
     )
+
+
+def _price(price: Mapping[str, Any]) -> str:
+    return f"{price['worker_per_hour']:g} per hour and worker, {price['now_per_hour']:g} per hour now"
 
 
 def _value(value: str | Mapping[str, bool]) -> str:

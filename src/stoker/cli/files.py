@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from stoker.cli import output
+from stoker.cli.specification import free_of
 
 Document = Mapping[str, Any]
 
@@ -74,10 +75,16 @@ def say_plan(plan: Mapping[str, Any]) -> None:
         output.say(f"  {line}")
     if plan["action"] == "update" and plan["new_release"]:
         output.say("  a new release: new workers run it, old ones finish their jobs and go")
-    fit = plan["fit"]
-    if fit["gpus_needed"]:
-        kinds = f" ({', '.join(fit['gpu_names'])})" if fit["gpu_names"] else ""
-        output.say(f"  a worker needs {fit['gpus_needed']} of the machine's {fit['gpus_there']} GPUs{kinds}")
+    if plan["action"] == "nothing":
+        return
+    needed, choices = plan["fit"]["gpus_needed"], plan["fit"]["choices"]
+    output.say(
+        f"  a worker needs {'no GPU' if not needed else '1 GPU' if needed == 1 else f'{needed} GPUs'} and may be placed in"
+    )
+    for each in choices:
+        output.say(f"    {each['name']}: {free_of(each)}, {each['worker_per_hour']:g} per hour and worker")
+    if not choices:
+        output.say("    nothing that is known now")
 
 
 def say_difference(before: Document, after: Document) -> None:

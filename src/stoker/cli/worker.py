@@ -100,6 +100,7 @@ def _show(each: WorkerJson) -> None:
             "state": each["state"],
             "why": _why(each),
             "jobs": each["held"],
+            "specification": each["specification"],
             "GPUs": " ".join(each["gpus"]),
             "release": each["release"],
             "SDK": each["sdk"],

@@ -104,6 +104,14 @@ class ReleaseJson(TypedDict):
     created_ms: int
 
 
+class PriceJson(TypedDict):
+    """What a worker costs in the specification that the endpoint prefers, and what its living workers cost together."""
+
+    specification: str | None
+    worker_per_hour: float
+    now_per_hour: float
+
+
 class EndpointJson(TypedDict):
     """An endpoint with its counters."""
 
@@ -118,6 +126,7 @@ class EndpointJson(TypedDict):
     command: str
     env: dict[str, str | dict[str, bool]]
     gpus_per_worker: int
+    specifications: list[str]
     cuda: str
     http_port: int
     volumes: list[str]
@@ -136,6 +145,7 @@ class EndpointJson(TypedDict):
     deliver_ahead: int | str
     paused_ms: int | None
     created_ms: int
+    price: PriceJson
     jobs: JobCountsJson
     workers: WorkerCountsJson
     decision: DecisionJson | None
@@ -183,6 +193,7 @@ class WorkerJson(TypedDict):
     detail: str
     held: int
     gpus: list[str]
+    specification: str
     sdk: str
     decided_ms: int
     launched_ms: int | None

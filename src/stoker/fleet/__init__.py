@@ -28,6 +28,7 @@ from stoker.fleet.roster import Roster
 from stoker.fleet.terms import FleetTerms
 from stoker.fleet.watch import Watch
 from stoker.images import Images
+from stoker.machine import Machine
 from stoker.runtimes import Runtime
 from stoker.scaling import Plan, Snapshot
 from stoker.signals import Signals
@@ -49,27 +50,21 @@ class Fleet:
         vault: Vault = NO_VAULT,
         images: Images | None = None,
         find_places: FindPlaces = no_places,
+        machine: Machine | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._terms = terms
         self._moves = Moves(store, clock, signals, runtime, terms)
+        machine, images = machine or Machine(store, clock, runtime), images or Images(store, clock, runtime)
         self._launches = Launches(
-            store,
-            clock,
-            signals,
-            runtime,
-            terms,
-            vault,
-            images or Images(store, clock, runtime),
-            self._moves,
-            find_places,
+            store, clock, signals, runtime, terms, vault, images, machine, self._moves, find_places
         )
         self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches)
         self.roster = Roster(store, runtime)
         self.job_logs = JobLogs(store, runtime, signals)
-        self._plans = Plans(store, clock, runtime, self._moves, self._launches, self.watch)
+        self._plans = Plans(store, clock, machine, self._moves, self._launches, self.watch)
         self._closing = False
         self._hurried = False
 

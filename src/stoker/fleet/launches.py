@@ -20,11 +20,12 @@ from stoker.errors import StokerError, Unavailable
 from stoker.fleet.moves import Moves
 from stoker.fleet.order import worker_environment, worker_spec
 from stoker.fleet.terms import FleetTerms
-from stoker.gpus import reserve
 from stoker.ids import WorkerId
 from stoker.images import Images
+from stoker.machine import Machine
 from stoker.runtimes import Runtime, WorkerSpec
 from stoker.signals import Signals
+from stoker.specification import Specification
 from stoker.store import Store
 from stoker.vault import Vault
 from stoker.worker import Launched, LaunchFailed, Pulling, Worker, WorkerState
@@ -44,6 +45,7 @@ class Launches:
         terms: FleetTerms,
         vault: Vault,
         images: Images,
+        machine: Machine,
         moves: Moves,
         find_places: FindPlaces,
     ) -> None:
@@ -54,6 +56,7 @@ class Launches:
         self._terms = terms
         self._vault = vault
         self._images = images
+        self._machine = machine
         self._moves = moves
         self._find_places = find_places
         self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
@@ -61,9 +64,12 @@ class Launches:
 
     async def launch(self, endpoint: Endpoint, release: Release, text: str) -> None:
         """Write the worker down, then start it in the background: a start may take long."""
-        gpus = await self._reserve(release)
-        if gpus is None:
+        inventory = await self._machine.inventory(gpus=release.gpus_per_worker > 0)
+        place = inventory.place(release)
+        if place is None:
             return
+        one = inventory.specification(place.specification)
+        assert one is not None, "the inventory places workers in what it has"
         token = ids.new_worker_token()
         worker = Worker(
             id=ids.new_worker_id(),
@@ -72,38 +78,32 @@ class Launches:
             release=release.id,
             detail=text,
             token_hash=ids.secret_hash(token),
-            gpus=gpus,
+            gpus=place.gpus,
+            specification=place.specification,
+            memory_bytes=place.memory_bytes,
             decided_ms=self._clock.now_ms(),
         )
         start = asyncio.Event()
-        task = asyncio.create_task(self._start(worker, release, token, start), name=f"launch {worker.id}")
+        task = asyncio.create_task(self._start(worker, release, one, token, start), name=f"launch {worker.id}")
         self._tasks[worker.id] = task
         self._moves.launching.add(worker.id)
         task.add_done_callback(lambda _done: self._over(worker.id))
-        if not await self._store.workers.add(worker, alive_max=endpoint.max_workers):
+        if not await self._store.workers.add(worker, alive_max=endpoint.max_workers, bounds=inventory.bounds(one)):
             task.cancel()
             return
-        log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, why=text)
+        log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, where=one.id, why=text)
         start.set()
 
     def _over(self, worker: WorkerId) -> None:
         self._tasks.pop(worker, None)
         self._moves.launching.discard(worker)
 
-    async def _reserve(self, release: Release) -> tuple[str, ...] | None:
-        if release.gpus_per_worker == 0:
-            return ()
-        capacity = await self._runtime.capacity()
-        return reserve(capacity.gpus, await self.reserved(), release.gpus_per_worker)
-
-    async def reserved(self) -> list[str]:
-        """Devices that living workers hold."""
-        return [gpu for held in await self._store.workers.alive() for gpu in held.worker.gpus]
-
-    async def _start(self, worker: Worker, release: Release, token: str, start: asyncio.Event) -> None:
+    async def _start(
+        self, worker: Worker, release: Release, place: Specification, token: str, start: asyncio.Event
+    ) -> None:
         await start.wait()
         try:
-            spec = await self._spec(worker, release, token)
+            spec = await self._spec(worker, release, place, token)
             image = await self._have_image(worker, release)
             pulled_ms = self._clock.now_ms()
             login = await self._images.login(release)
@@ -126,13 +126,14 @@ class Launches:
             if refusal := cuda_refusal(release.cuda, capacity.cuda):
                 raise Unavailable(refusal)
 
-    async def _spec(self, worker: Worker, release: Release, token: str) -> WorkerSpec:
+    async def _spec(self, worker: Worker, release: Release, place: Specification, token: str) -> WorkerSpec:
         """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened, `NotFound` when a
         volume is gone."""
         env = await opened(self._vault, worker.team, release.env)
-        environment = worker_environment(worker, token, self._terms, env, release.volumes)
+        gpus = release.gpus_per_worker
+        environment = worker_environment(worker, token, self._terms, env, release.volumes, gpus=gpus)
         volumes = await self._find_places(worker.team, release.volumes)
-        return worker_spec(worker, release, environment, volumes)
+        return worker_spec(worker, release, environment, place, volumes)
 
     async def _have_image(self, worker: Worker, release: Release) -> str:
         self._pulling[worker.id] = (worker, release)

@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence
 from stoker.endpoint import Release
 from stoker.fleet.terms import FleetTerms
 from stoker.runtimes import Volume, WorkerSpec
+from stoker.specification import Specification
 from stoker.volume import Mount, variable
 from stoker.worker import Worker
 
 
-def worker_spec(worker: Worker, release: Release, env: Mapping[str, str], volumes: Sequence[Volume] = ()) -> WorkerSpec:
-    """The order to launch the worker. `volumes` are those of the release, where they are on the machine."""
+def worker_spec(
+    worker: Worker,
+    release: Release,
+    env: Mapping[str, str],
+    place: Specification | None = None,
+    volumes: Sequence[Volume] = (),
+) -> WorkerSpec:
+    """The order to launch the worker in a place of that specification, if it is known. `volumes` are those of the release, where
+    they are on the machine."""
     return WorkerSpec(
         worker=worker.id,
         endpoint=worker.endpoint,
@@ -22,6 +30,11 @@ def worker_spec(worker: Worker, release: Release, env: Mapping[str, str], volume
         entrypoint=release.entrypoint,
         env=env,
         gpus=worker.gpus,
+        gpu_count=release.gpus_per_worker,
+        specification=worker.specification,
+        node_selector={} if place is None else place.node_selector,
+        cpus=0.0 if place is None else place.cpus_of(release.gpus_per_worker),
+        memory_bytes=worker.memory_bytes,
         volumes=volumes,
         http_port=release.http_port,
         disk_bytes=release.disk_gb * 1024**3,
@@ -29,7 +42,13 @@ def worker_spec(worker: Worker, release: Release, env: Mapping[str, str], volume
 
 
 def worker_environment(
-    worker: Worker, token: str, terms: FleetTerms, user: Mapping[str, str], mounts: Sequence[Mount] = ()
+    worker: Worker,
+    token: str,
+    terms: FleetTerms,
+    user: Mapping[str, str],
+    mounts: Sequence[Mount] = (),
+    *,
+    gpus: int = 0,
 ) -> dict[str, str]:
     """The user's environment, what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential; and where
     volumes are seen.
@@ -53,7 +72,7 @@ def worker_environment(
         "PING_INTERVAL": str(terms.ping_interval_ms),
     }
     ours = {f"{vendor}_{name}": value for vendor in ("RUNPOD", "NOVITA") for name, value in names.items()}
-    defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(len(worker.gpus))}
+    defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(gpus)}
     if terms.skip_system_checks:
         defaults["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] = "true"
     volumes = {variable(mount.source): mount.path for mount in mounts if not mount.of_machine}

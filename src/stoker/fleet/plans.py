@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from stoker.clock import Clock
-from stoker.endpoint import Endpoint, Release, cuda_refusal
+from stoker.endpoint import Endpoint, Release
 from stoker.errors import Unavailable
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import Moves
 from stoker.fleet.watch import Watch
-from stoker.gpus import free_devices
 from stoker.ids import EndpointId
-from stoker.runtimes import Runtime
-from stoker.scaling import Plan, Snapshot, WorkerView
+from stoker.machine import Machine
+from stoker.scaling import Plan, RoomView, Snapshot, WorkerView
 from stoker.store import Decision, Held, Store
 from stoker.store.ledger import tell_endpoint
 from stoker.worker import WorkerReason
@@ -32,11 +31,11 @@ class Plans:
     """Snapshots, and plans that are carried out."""
 
     def __init__(
-        self, store: Store, clock: Clock, runtime: Runtime, moves: Moves, launches: Launches, watch: Watch
+        self, store: Store, clock: Clock, machine: Machine, moves: Moves, launches: Launches, watch: Watch
     ) -> None:
         self._store = store
         self._clock = clock
-        self._runtime = runtime
+        self._machine = machine
         self._moves = moves
         self._launches = launches
         self._watch = watch
@@ -50,7 +49,7 @@ class Plans:
         held = await self._store.workers.of_endpoint(endpoint.id)
         failures = await self._store.workers.failures(endpoint.release)
         release = await self._release(endpoint)
-        capacity, capacity_text = await self._room(release)
+        rooms, full_text = await self._rooms(release)
         return Snapshot(
             now_ms=self._clock.now_ms(),
             min_workers=endpoint.min_workers,
@@ -69,8 +68,8 @@ class Plans:
             crashes=failures.crashes,
             failed_ms=failures.last_ms,
             failure_text=failures.text,
-            capacity=capacity,
-            capacity_text=capacity_text,
+            rooms=rooms,
+            full_text=full_text,
             available=self._watch.available,
         )
 
@@ -127,19 +126,14 @@ class Plans:
         assert release is not None, "an endpoint always names a stored release"
         return release
 
-    async def _room(self, release: Release) -> tuple[int | None, str]:
-        """How many more workers of the release fit on the machine, and why no more."""
-        if release.gpus_per_worker == 0:
-            return None, ""
+    async def _rooms(self, release: Release) -> tuple[tuple[RoomView, ...], str]:
+        """Where more workers of the release fit on the machine, and why no more."""
         try:
-            capacity = await self._runtime.capacity()
+            inventory = await self._machine.inventory(gpus=release.gpus_per_worker > 0)
         except Unavailable as error:
-            return 0, error.message
-        if refusal := cuda_refusal(release.cuda, capacity.cuda):
-            return 0, refusal
-        free = len(free_devices(capacity.gpus, await self._launches.reserved()))
-        text = f"{free} of {len(capacity.gpus)} GPUs are free, a worker needs {release.gpus_per_worker}"
-        return free // release.gpus_per_worker, text
+            return (), error.message
+        rooms = tuple(RoomView(name=one.specification.name, workers=one.workers) for one in inventory.rooms(release))
+        return rooms, inventory.fullness(release)
 
 
 def _view(held: Held, endpoint: Endpoint) -> WorkerView:

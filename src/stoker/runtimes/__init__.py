@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 
 from stoker.ids import WorkerId
 from stoker.registry import Login
+from stoker.specification import Capacity, Device
 from stoker.worker import Exit
 
 Nudge = Callable[[], None]
@@ -43,7 +44,8 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSpec:
-    """Everything a runtime needs to start one worker. What only containers know (from `http_port` on) others ignore."""
+    """Everything a runtime needs to start one worker. What only containers know (`cpus`, `memory_bytes`, and from `http_port` on)
+    others ignore."""
 
     worker: WorkerId
     endpoint: str = ""
@@ -59,6 +61,16 @@ class WorkerSpec:
     """The whole environment of the protocol and the user's own; secret values included, so never log it."""
     gpus: Sequence[str] = ()
     """Ids of the devices reserved for it."""
+    gpu_count: int = 0
+    """How many it needs, for runtimes that choose the devices themselves (`Capacity.known`)."""
+    specification: str = ""
+    """The kind of place it was given."""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the nodes that have such places, for runtimes that have nodes."""
+    cpus: float = 0.0
+    """The most CPU cores that it may use; 0 for what the runtime gives to everybody."""
+    memory_bytes: int = 0
+    """The most memory that it may use; 0 for what the runtime gives to everybody."""
     volumes: Sequence[Volume] = ()
     """A runtime that mounts nothing tells the worker where a named one is (`volume.variable`)."""
     http_port: int = 0
@@ -103,20 +115,6 @@ class LogLine:
 
     at_ms: int
     text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Capacity:
-    """What the machine offers to workers."""
-
-    gpus: Sequence[str] = ()
-    """Ids of all devices, in the order of the driver; which of them are reserved is the ledger's matter (`gpus`)."""
-    gpu_names: Sequence[str] = ()
-    """Their names, in the same order."""
-    cuda: str = ""
-    """The newest CUDA version that the driver offers, such as `12.4`; empty when nobody can tell."""
-    text: str = ""
-    """Why there are none, in words, when there are none."""
 
 
 class Runtime(Protocol):
@@ -205,6 +203,7 @@ class PullsImages(Protocol):
 __all__ = [
     "Capacity",
     "ChecksImages",
+    "Device",
     "Forgets",
     "Image",
     "LogLine",

@@ -26,7 +26,7 @@ from typing import Final, Literal
 
 from stoker.errors import Conflict, Defect, InvalidInput, StokerError
 from stoker.ids import WorkerId
-from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec
+from stoker.runtimes import Capacity, Device, LogLine, Nudge, Observation, Step, WorkerSpec
 from stoker.worker import Exit
 
 Program = Callable[["FakeWorker"], Awaitable[int]]
@@ -124,14 +124,15 @@ class FakeWorker:
 
 
 class FakeRuntime:
-    """Runs `program` once for each worker. `gpus` is its capacity; `delay_s` is how long every call takes."""
+    """Runs `program` once for each worker. `gpus` are its devices, ids of GPUs without a name or devices as the driver tells
+    them; `delay_s` is how long every call takes."""
 
     def __init__(
-        self, program: Program, *, nudge: Nudge | None = None, gpus: Sequence[str] = (), delay_s: float = 0.0
+        self, program: Program, *, nudge: Nudge | None = None, gpus: Sequence[str | Device] = (), delay_s: float = 0.0
     ) -> None:
         self._program = program
         self._nudge = nudge or (lambda: None)
-        self._gpus = tuple(gpus)
+        self._devices = tuple(Device(id=one, name="Fake GPU") if isinstance(one, str) else one for one in gpus)
         self._delay_s = delay_s
         self._workers: dict[WorkerId, FakeWorker] = {}
         self._launching: set[WorkerId] = set()
@@ -189,8 +190,7 @@ class FakeRuntime:
     async def capacity(self) -> Capacity:
         """The devices it was made with."""
         await self._take_time("capacity")
-        names = tuple("Fake GPU" for _ in self._gpus)
-        return Capacity(gpus=self._gpus, gpu_names=names, text="" if self._gpus else "this runtime pretends to no GPU")
+        return Capacity(devices=self._devices, text="" if self._devices else "this runtime pretends to no GPU")
 
     # ── abilities ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,8 +255,9 @@ class FakeRuntime:
 
     def _check_devices(self, spec: WorkerSpec) -> None:
         held = [gpu for worker in self._workers.values() if worker.exit is None for gpu in worker.spec.gpus]
+        known = {device.id for device in self._devices}
         for gpu in spec.gpus:
-            if gpu not in self._gpus or gpu in held:
+            if gpu not in known or gpu in held:
                 raise Defect(f"device {gpu} is {'promised twice' if gpu in held else 'unknown'} (worker {spec.worker})")
 
     async def _take_time(self, call: Call) -> None:

@@ -1,15 +1,29 @@
-"""The GPUs of this machine, as its driver knows them. Who holds which of them is the ledger's matter (`stoker.gpus`)."""
+"""What this machine offers to workers: the GPUs that its driver knows, its cores, its memory.
+
+Who holds which of them is the inventory's matter (`stoker.inventory`).
+"""
 
 from __future__ import annotations
 
-from stoker.runtimes import Capacity
+import os
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from stoker.runtimes import Capacity, Device
 
 
 def read_capacity() -> Capacity:
-    """The NVIDIA devices of this machine, by UUID, which is what `CUDA_VISIBLE_DEVICES` takes and no reboot renumbers.
+    """Blocks: the first call may wake the driver, which takes a second on some machines."""
+    return replace(_read_gpus(), cpus=os.cpu_count() or 0, memory_bytes=int(psutil.virtual_memory().total))
 
-    Blocks: the first call may wake the driver, which takes a second on some machines. The driver is kept open for that
-    reason. No library, no driver and a driver that answers with an error all mean no devices, and `text` says which.
+
+def _read_gpus() -> Capacity:
+    """The NVIDIA devices, by UUID, which is what `CUDA_VISIBLE_DEVICES` takes and no reboot renumbers.
+
+    The driver is kept open: waking it takes long. No library, no driver and a driver that answers with an error all mean no
+    devices, and `text` says which.
     """
     try:
         import pynvml
@@ -17,13 +31,29 @@ def read_capacity() -> Capacity:
         return Capacity(text="the package nvidia-ml-py is not installed, so GPUs cannot be seen")
     try:
         pynvml.nvmlInit()
-        devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        uuids = tuple(str(pynvml.nvmlDeviceGetUUID(device)) for device in devices)
-        names = tuple(str(pynvml.nvmlDeviceGetName(device)) for device in devices)
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        devices = tuple(
+            Device(
+                id=str(pynvml.nvmlDeviceGetUUID(handle)),
+                name=str(pynvml.nvmlDeviceGetName(handle)),
+                memory_bytes=_memory_bytes(handle),
+            )
+            for handle in handles
+        )
         number = int(pynvml.nvmlSystemGetCudaDriverVersion())
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return Capacity(text="no NVIDIA driver on this machine")
     except pynvml.NVMLError as error:
         return Capacity(text=f"the NVIDIA driver does not answer: {error}")
     cuda = f"{number // 1000}.{number % 1000 // 10}"
-    return Capacity(gpus=uuids, gpu_names=names, cuda=cuda, text="" if uuids else "the NVIDIA driver knows no GPU")
+    return Capacity(devices=devices, cuda=cuda, text="" if devices else "the NVIDIA driver knows no GPU")
+
+
+def _memory_bytes(handle: Any) -> int:
+    """Of one device; 0 for those that share the memory of the host."""
+    import pynvml
+
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except pynvml.NVMLError_NotSupported:
+        return 0

@@ -23,6 +23,7 @@ import msgspec
 from stoker.endpoint import Endpoint, Release
 from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
 from stoker.job import Job, JobEvent, JobState, JobStep
+from stoker.specification import UNBOUNDED, Bounds
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
@@ -321,8 +322,9 @@ class JobRows(Protocol):
 class WorkerRows(Protocol):
     """Workers and the decisions about them."""
 
-    async def add(self, worker: Worker, *, alive_max: int) -> bool:
-        """Store a decided worker unless its endpoint already has `alive_max` that are not gone; whether it was stored."""
+    async def add(self, worker: Worker, *, alive_max: int, bounds: Bounds = UNBOUNDED) -> bool:
+        """Store a decided worker unless its endpoint already has `alive_max` that are not gone, or living workers hold one of
+        its GPUs, or it would leave the `bounds` of the machine; whether it was stored."""
         ...
 
     async def get(self, worker: WorkerId) -> Worker | None:

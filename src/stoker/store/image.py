@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from stoker.errors import Defect
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
+from stoker.specification import Place
 from stoker.store import Counts, NewJob, Stop
 from stoker.worker import Worker, WorkerState
 
@@ -68,6 +69,8 @@ class Needs(msgspec.Struct):
     keys: set[SubmitKey] = msgspec.field(default_factory=set)
     alive_of: set[EndpointId] = msgspec.field(default_factory=set)
     """Endpoints whose workers are counted."""
+    places: bool = False
+    """Whether what all living workers hold is looked at."""
     new_jobs: int = 0
     """How many row numbers for jobs are wanted."""
 
@@ -232,6 +235,8 @@ class Image:
         """The answer to `Needs.queued`."""
         self.keys: dict[SubmitKey, KeyUse] = {}
         self.alive: dict[EndpointId, int] = {}
+        self.places: list[Place] = []
+        """What living workers hold, if that is looked at."""
 
         self.new_jobs: dict[JobId, NewJob] = {}
         """They are among `jobs` too, as they stand now."""

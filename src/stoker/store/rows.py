@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
+from stoker.specification import Place
 from stoker.store import Failures, Stop, StoryLine
 from stoker.store.image import StoredJob
 from stoker.store.ledger import LedgerLine, Position
@@ -182,7 +183,7 @@ def ledger_line(row: Row) -> LedgerLine:
 
 WORKER: Final = _columns(
     "workers",
-    "id team endpoint release token_hash gpus decided_ms state reason detail launched_ms ready_ms idle_ms drained_ms "
+    "id team endpoint release token_hash gpus specification memory_bytes decided_ms state reason detail launched_ms ready_ms idle_ms drained_ms "
     "stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text",
 )
 WORKER_WIDTH: Final = WORKER.count(",") + 1
@@ -197,20 +198,22 @@ def worker(row: Row) -> Worker:
         release=row[3],
         token_hash=row[4],
         gpus=tuple(json.loads(row[5])),
-        decided_ms=row[6],
-        state=WorkerState(row[7]),
-        reason=WorkerReason(row[8]),
-        detail=row[9],
-        launched_ms=row[10],
-        ready_ms=row[11],
-        idle_ms=row[12],
-        drained_ms=row[13],
-        stopped_ms=row[14],
-        gone_ms=row[15],
-        seen_ms=row[16],
-        pinged_ms=row[17],
-        sdk=row[18],
-        exit=None if row[20] is None else Exit(code=row[19], text=row[20]),
+        specification=row[6],
+        memory_bytes=row[7],
+        decided_ms=row[8],
+        state=WorkerState(row[9]),
+        reason=WorkerReason(row[10]),
+        detail=row[11],
+        launched_ms=row[12],
+        ready_ms=row[13],
+        idle_ms=row[14],
+        drained_ms=row[15],
+        stopped_ms=row[16],
+        gone_ms=row[17],
+        seen_ms=row[18],
+        pinged_ms=row[19],
+        sdk=row[20],
+        exit=None if row[22] is None else Exit(code=row[21], text=row[22]),
     )
 
 
@@ -224,8 +227,17 @@ def failures(rows: Sequence[Row]) -> Failures:
 
 def worker_values(worker: Worker) -> tuple[Any, ...]:
     """For `WORKER`."""
-    fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash, json.dumps(worker.gpus))
-    return (*fixed, worker.decided_ms, *moving_worker_values(worker))
+    fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash)
+    place = (json.dumps(worker.gpus), worker.specification, worker.memory_bytes)
+    return (*fixed, *place, worker.decided_ms, *moving_worker_values(worker))
+
+
+PLACE: Final = "workers.gpus, workers.specification, workers.memory_bytes"
+
+
+def place_of(row: Row) -> Place:
+    """From a row of `PLACE`."""
+    return Place(gpus=tuple(json.loads(row[0])), specification=row[1], memory_bytes=row[2])
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
@@ -313,7 +325,7 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
 RELEASE: Final = _columns(
     "releases",
     "id endpoint number image command env gpus_per_worker created_ms credential entrypoint cuda http_port made_by digest "
-    "container",
+    "container specifications",
 )
 
 
@@ -334,6 +346,7 @@ def release(row: Row) -> Release:
         http_port=row[11],
         made_by=row[12],
         digest=row[13],
+        specifications=tuple(json.loads(row[15])),
         **_container(json.loads(row[14])),
     )
 
@@ -361,6 +374,7 @@ def release_values(release: Release) -> tuple[Any, ...]:
         release.made_by,
         release.digest,
         json.dumps({"volumes": [str(mount) for mount in release.volumes], "disk_gb": release.disk_gb}),
+        json.dumps(release.specifications),
     )
 
 

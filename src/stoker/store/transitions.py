@@ -39,6 +39,7 @@ from stoker.job import (
     TimePassed,
     TurnCame,
 )
+from stoker.specification import UNBOUNDED, Bounds, admits
 from stoker.store import Bodies, Stop
 from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker
 from stoker.store.tables import plain
@@ -278,16 +279,20 @@ class AddWorker(msgspec.Struct, frozen=True, gc=False):
 
     worker: Worker
     alive_max: int
+    bounds: Bounds = UNBOUNDED
 
     def need(self, needs: Needs) -> None:
-        """How many there are: counted and stored in one transaction, two decisions cannot both fill the last place."""
+        """Who is there and what they hold: looked at and stored in one transaction, two decisions cannot both fill the last
+        place."""
         needs.alive_of.add(self.worker.endpoint)
+        needs.places = True
 
     def decide(self, image: Image) -> bool:
         """Whether there was room."""
         alive = image.alive[self.worker.endpoint]
-        if alive >= self.alive_max:
+        if alive >= self.alive_max or not admits(self.bounds, image.places, self.worker.place):
             return False
+        image.places.append(self.worker.place)
         image.alive[self.worker.endpoint] = alive + 1
         image.workers[self.worker.id] = StoredWorker(self.worker, running=0, stopping=0, slots=0)
         image.new_workers.append(self.worker.id)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stoker.ids import JobId, WorkerId
 from stoker.job import Job, JobEvent, JobStep
+from stoker.specification import UNBOUNDED, Bounds
 from stoker.store import Bodies, Claims, NewJob
 from stoker.store.claims import Take
 from stoker.store.image import Operation
@@ -102,9 +103,9 @@ class WorkerWrites:
     def __init__(self, writer: Writer) -> None:
         self._write = writer.run
 
-    async def add(self, worker: Worker, *, alive_max: int) -> bool:
+    async def add(self, worker: Worker, *, alive_max: int, bounds: Bounds = UNBOUNDED) -> bool:
         """See `transitions`."""
-        return await self._write(AddWorker(worker, alive_max))
+        return await self._write(AddWorker(worker, alive_max, bounds))
 
     async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:
         """See `transitions`."""

@@ -78,6 +78,12 @@ class FieldsBody(BaseModel):
         None, description='Variables of the workers; `{"secret": VALUE}` for one whose value nobody is shown.'
     )
     gpus_per_worker: StrictInt | None = Field(None, description="GPUs that each worker has for itself.")
+    specifications: tuple[str, ...] | None = Field(
+        None,
+        examples=[["rtx-4090-24gb", "rtx-3090-24gb"]],
+        description="Instance specifications that a worker may be placed in, the preferred one first: the others are for when it is "
+        "full. Empty for any. One that is not there, or could never hold a worker, is refused.",
+    )
     cuda: str | None = Field(
         None,
         description="CUDA versions that the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` "

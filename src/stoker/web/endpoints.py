@@ -15,6 +15,7 @@ from stoker.endpoint import LIMITS, OF_ENDPOINT, OF_RELEASE, TEXT_MOST, Policy, 
 from stoker.errors import InvalidInput, NotFound
 from stoker.fleet import Fleet
 from stoker.ids import CredentialId, MemberId
+from stoker.inventory import Inventory
 from stoker.queue import Queue
 from stoker.store import Decision, Held
 from stoker.team import ApiKey, Scope
@@ -22,6 +23,7 @@ from stoker.volume import SIZE_GB_LEAST, SIZE_GB_MOST
 from stoker.web.asgi import JsonRoute
 from stoker.web.auth import Asks, endpoint_for
 from stoker.web.endpoint_bodies import AppliedBody, EndpointBody, FieldsBody, NewEndpointBody, TemplateBody
+from stoker.web.specifications import fit, price
 from stoker.worker import WorkerState
 
 JsonObject = dict[str, Any]
@@ -66,7 +68,8 @@ class EndpointRoutes:
         async def list_endpoints(key: ApiKey = read) -> JsonObject:
             """The team's endpoints, by name."""
             endpoints = [one for one in await self._catalog.endpoints(key.team) if key.reaches(one.id)]
-            return {"endpoints": [await self._show(await self._catalog.deployed(one)) for one in endpoints]}
+            inventory = await self._catalog.machine.inventory(gpus=False)
+            return {"endpoints": [await self._show(await self._catalog.deployed(one), inventory) for one in endpoints]}
 
         @router.get("/endpoints/{endpoint}")
         async def show_endpoint(endpoint: str, key: ApiKey = read) -> JsonObject:
@@ -122,7 +125,7 @@ class EndpointRoutes:
             "after": new,
             "endpoint": after.document | {"id": after.endpoint.id},
             "new_release": before is None or before.release.number != after.release.number,
-            "fit": await self._catalog.fit(after.release),
+            "fit": fit(await self._catalog.machine.inventory(gpus=False), after.release),
         }
 
     def _changes(self) -> APIRouter:
@@ -212,12 +215,14 @@ class EndpointRoutes:
             shown["credential"] = CredentialId(credential.name)
         return {name: value for name, value in shown.items() if value is not None}
 
-    async def _show(self, deployed: Deployed) -> JsonObject:
+    async def _show(self, deployed: Deployed, inventory: Inventory | None = None) -> JsonObject:
         endpoint = deployed.endpoint
+        inventory = inventory or await self._catalog.machine.inventory(gpus=False)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return (
             _endpoint(deployed)
+            | {"price": price(inventory, deployed.release, [one.worker for one in workers])}
             | {"jobs": msgspec.to_builtins(counts), "workers": _summary(workers)}
             | {"decision": _decision(await self._fleet.roster.decision(endpoint.id))}
             | {"urls": {"v1": f"{self._base_url}/v1/{endpoint.name}", "v2": f"{self._base_url}/v2/{endpoint.name}"}}

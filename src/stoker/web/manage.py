@@ -274,6 +274,7 @@ def _worker(held: Held, endpoint_name: str) -> JsonObject:
         "detail": worker.detail,
         "held": held.held,
         "gpus": list(worker.gpus),
+        "specification": worker.specification,
         "sdk": worker.sdk,
         "decided_ms": worker.decided_ms,
         "launched_ms": worker.launched_ms,

@@ -143,6 +143,7 @@ class OfRelease(TypedDict):
     command: str
     env: dict[str, str | dict[str, bool]]
     gpus_per_worker: int
+    specifications: list[str]
     cuda: str
     http_port: int
     volumes: list[str]
@@ -216,6 +217,14 @@ class Urls(TypedDict):
     v2: str
 
 
+class Price(TypedDict):
+    """What a worker costs in the specification that the endpoint prefers, and what its living workers cost together."""
+
+    specification: str | None
+    worker_per_hour: float
+    now_per_hour: float
+
+
 class EndpointShown(Document):
     """An endpoint."""
 
@@ -225,6 +234,7 @@ class EndpointShown(Document):
     digest: str
     paused_ms: int | None
     created_ms: int
+    price: Price
     jobs: JobCounts
     workers: WorkerCounts
     decision: DecisionShown | None
@@ -237,12 +247,40 @@ class EndpointList(TypedDict):
     endpoints: list[EndpointShown]
 
 
+class SpecificationShown(TypedDict):
+    """A kind of place for workers: `gpu` or `cpu`. Numbers that nobody can tell are null; the price is that of one GPU, or of one
+    worker without any."""
+
+    id: str
+    name: str
+    type: str
+    total: int | None
+    free: int | None
+    gpu_memory_gb: int
+    cpus: float
+    memory_gb: float
+    price_per_hour: float
+
+
+class SpecificationList(TypedDict):
+    """What there is; the newest CUDA version of the driver; why there are no GPUs, if there are none."""
+
+    specifications: list[SpecificationShown]
+    cuda: str
+    text: str
+
+
+class Choice(SpecificationShown):
+    """Where a worker may go, and what it costs there."""
+
+    worker_per_hour: float
+
+
 class Fit(TypedDict):
-    """How a worker fits on the machine."""
+    """How a worker fits on the machine, the places that it prefers first."""
 
     gpus_needed: int
-    gpus_there: int
-    gpu_names: list[str]
+    choices: list[Choice]
 
 
 class Planned(TypedDict):
@@ -422,6 +460,7 @@ class WorkerShown(TypedDict):
     detail: str
     held: int
     gpus: list[str]
+    specification: str
     sdk: str
     decided_ms: int
     launched_ms: int | None
@@ -532,6 +571,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "PATCH /api/credentials/{credential}": CredentialShown,
     "DELETE /api/credentials/{credential}": CredentialShown,
     "GET /api/images": ImageList,
+    "GET /api/specifications": SpecificationList,
     "GET /api/volumes": Volumes,
     "GET /api/volumes/{volume}": VolumeShown,
     "POST /api/volumes": VolumeShown,

@@ -43,6 +43,7 @@ SMALL_TABLES = {
     "sealed.REPLACE": "the same",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",
+    "load.PLACES": "what all of them hold, before one more is added",
 }
 """Statements that may walk a whole table or index, and why."""
 

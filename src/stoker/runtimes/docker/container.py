@@ -112,10 +112,10 @@ def _host_config(spec: WorkerSpec, terms: Terms, network: str, *, enforce_disk: 
         "ShmSize": spec.shm_bytes or terms.shm_bytes,
         "LogConfig": _logs(terms.log_bytes_max),
     }
-    if terms.memory_bytes:
-        config |= {"Memory": terms.memory_bytes, "MemorySwap": terms.memory_bytes}
-    if terms.cpus:
-        config["NanoCpus"] = round(terms.cpus * 1_000_000_000)
+    if memory_bytes := spec.memory_bytes or terms.memory_bytes:
+        config |= {"Memory": memory_bytes, "MemorySwap": memory_bytes}
+    if cpus := spec.cpus or terms.cpus:
+        config["NanoCpus"] = round(cpus * 1_000_000_000)
     if enforce_disk and (disk_bytes := spec.disk_bytes or terms.disk_bytes):
         config["StorageOpt"] = {"size": str(disk_bytes)}
     if spec.gpus:

@@ -19,7 +19,7 @@ from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredWorker, SubmitKey
 from stoker.store.postgres.connection import Connection
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, Row, stop, stored_job, worker
+from stoker.store.rows import JOB, JOB_WIDTH, PLACE, STOP, WORKER, WORKER_WIDTH, Row, place_of, stop, stored_job, worker
 
 NEW_SEQS: Final = "SELECT nextval('job_seq') FROM generate_series(1, $1)"
 LOCK_KEYS: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
@@ -72,6 +72,9 @@ QUEUED: Final = f"""
     ORDER BY jobs.low_priority, jobs.seq LIMIT $3 FOR UPDATE SKIP LOCKED"""
 ONE_AT_A_TIME: Final = "SELECT 1 FROM endpoints WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
 """Two servers that count workers to add one must not both find room."""
+ONE_LEDGER: Final = "SELECT pg_advisory_xact_lock(5463, 2)"
+"""Two servers that look for free GPUs must not both find the same: endpoints share them."""
+PLACES: Final = f"SELECT {PLACE} FROM workers WHERE workers.gone_ms IS NULL"
 ALIVE: Final = "SELECT endpoint, count(*) FROM workers WHERE endpoint = ANY($1::text[]) AND gone_ms IS NULL GROUP BY 1"
 
 
@@ -93,6 +96,9 @@ async def load(tx: Connection, needs: Needs) -> Image:
     await _load_heads(tx, image, needs)
     if needs.alive_of:
         await _count_alive(tx, image, needs.alive_of)
+    if needs.places:
+        await tx.execute(ONE_LEDGER)
+        image.places = [place_of(row) for row in await tx.fetch(PLACES)]
     return image
 
 

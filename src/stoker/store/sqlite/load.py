@@ -13,7 +13,7 @@ from typing import Final
 from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, WORKER, WORKER_WIDTH, Row, stop, stored_job, worker
+from stoker.store.rows import JOB, JOB_WIDTH, PLACE, STOP, WORKER, WORKER_WIDTH, Row, place_of, stop, stored_job, worker
 from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.tx import LARGE_BYTES, Tx, gathered
 
@@ -49,6 +49,7 @@ QUEUED: Final = gathered(
     "FROM jobs INDEXED BY jobs_queued "
     "WHERE jobs.endpoint = ? AND jobs.state = 'queued' AND jobs.low_priority IN (0, 1) AND jobs.seq <= ? LIMIT ?",
 )
+PLACES: Final = f"SELECT {PLACE} FROM workers WHERE workers.gone_ms IS NULL"
 ALIVE: Final = "SELECT count(*) FROM workers WHERE endpoint = ? AND gone_ms IS NULL"
 
 
@@ -74,6 +75,8 @@ def load(tx: Tx, needs: Needs, known: Known) -> Image:
             image.add_head(endpoint, queue, wanted, whole=True)
     for endpoint in needs.alive_of:
         image.alive[endpoint] = tx.all(ALIVE, (endpoint,))[0][0]
+    if needs.places:
+        image.places = [place_of(row) for row in tx.all(PLACES)]
     return image
 
 

@@ -1,0 +1,89 @@
+"""Instance specifications under `/api/specifications`: what there is, how much of it is free, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from stoker.catalog import Catalog
+from stoker.endpoint import Release
+from stoker.inventory import Inventory
+from stoker.machine import Machine
+from stoker.specification import PRICE_DIGITS, Specification
+from stoker.team import ApiKey, Scope
+from stoker.web.asgi import JsonRoute
+from stoker.web.auth import Asks
+from stoker.worker import Worker
+
+JsonObject = dict[str, Any]
+
+
+class SpecificationRoutes:
+    """The route, over the machine that it shows."""
+
+    def __init__(self, machine: Machine, catalog: Catalog) -> None:
+        self._machine = machine
+        self._catalog = catalog
+
+    def router(self) -> APIRouter:
+        """All routes under `/api/specifications`."""
+        router = APIRouter(prefix="/api", tags=["specifications"], route_class=JsonRoute)
+
+        read = Depends(Asks(self._catalog, Scope.READ))
+
+        @router.get("/specifications")
+        async def list_specifications(_key: ApiKey = read) -> JsonObject:
+            """The kinds of places for workers: GPUs or slots in all and free, memory, price per hour of a GPU or of a worker without.
+            Numbers that nobody can tell are null."""
+            inventory = await self._machine.inventory()
+            return {
+                "specifications": [_specification(inventory, one) for one in inventory.specifications],
+                "cuda": inventory.capacity.cuda,
+                "text": inventory.capacity.text,
+            }
+
+        return router
+
+
+def fit(inventory: Inventory, release: Release) -> JsonObject:
+    """Where a worker of the release may go, the preferred places first, and what it costs there."""
+    return {
+        "gpus_needed": release.gpus_per_worker,
+        "choices": [
+            _specification(inventory, one) | {"worker_per_hour": one.price_of(release.gpus_per_worker)}
+            for one in inventory.choices(release)
+        ],
+    }
+
+
+def price(inventory: Inventory, release: Release, workers: Sequence[Worker]) -> JsonObject:
+    """What a worker costs where the next one would like to go most, and what the living ones cost together."""
+    first = next(iter(inventory.choices(release)), None)
+    now = sum(_price_of(inventory, worker, release) for worker in workers)
+    return {
+        "specification": None if first is None else first.id,
+        "worker_per_hour": 0.0 if first is None else first.price_of(release.gpus_per_worker),
+        "now_per_hour": round(now, PRICE_DIGITS),
+    }
+
+
+def _price_of(inventory: Inventory, worker: Worker, release: Release) -> float:
+    """What is declared no more costs nothing."""
+    one = inventory.specification(worker.specification)
+    return 0.0 if one is None else one.price_of(len(worker.gpus) or release.gpus_per_worker)
+
+
+def _specification(inventory: Inventory, one: Specification) -> JsonObject:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "type": "gpu" if one.has_gpus else "cpu",
+        "total": inventory.total(one),
+        "free": inventory.free(one),
+        "gpu_memory_gb": one.gpu_memory_gb,
+        "cpus": one.cpus,
+        "memory_gb": one.memory_gb,
+        "price_per_hour": one.price_per_hour,
+    }
