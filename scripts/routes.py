@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 from scripts import machines
+from stoker.health import Check
 from stoker.web.app import build_app
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
@@ -59,8 +60,8 @@ def description() -> dict[str, Any]:
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 
 
-async def _ready() -> bool:
-    return True
+def _ready() -> list[Check]:
+    return []
 
 
 async def _fetch(transport: httpx.ASGITransport) -> dict[str, Any]:

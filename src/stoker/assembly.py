@@ -6,7 +6,7 @@ group of routes is added here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from stoker.config import Settings
 from stoker.fleet import Fleet, FleetTerms
 from stoker.follow import Ledger
 from stoker.headroom import Headroom
+from stoker.health import Check, Pulse
 from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
@@ -28,6 +29,7 @@ from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
 from stoker.machine import Machine
+from stoker.metrics import Metrics
 from stoker.queue import Queue
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
@@ -45,6 +47,7 @@ from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
+from stoker.web.metrics import MetricRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.volumes import VolumeRoutes
@@ -54,7 +57,7 @@ KEEP_ALIVE_S: Final = 75
 HTTP_STOP_S: Final = 5
 """How long open requests may take to end after the workers are gone."""
 
-Ready = Callable[[], Awaitable[bool]]
+Ready = Callable[[], Sequence[Check]]
 
 
 class Assembly:
@@ -81,6 +84,8 @@ class Assembly:
         self._url = settings.public_url.rstrip("/") or url
         self._console = console
         self._streaks = Streaks(settings.worker_failures_max)
+        self._metrics = Metrics()
+        self.pulse = Pulse(store, clock, self._metrics)
         reserve_bytes = 0 if settings.database else settings.disk_free_mb_min << 20
         self.headroom = Headroom(settings.data_dir, least_bytes=reserve_bytes)
         find_login = partial(release_login, store, vault)
@@ -107,17 +112,29 @@ class Assembly:
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs while this server is on duty."""
         store, clock, signals, fleet = self._store, self._clock, self._signals, self.fleet
+        self._metrics.rounds.begin(("autoscaler", "lifeline", "pruner"))
+        ended = self._metrics.rounds.ended
         return (
-            Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s).run(),
-            Pruner(store, clock, fleet, self.images).run(),
-            Autoscaler(store, clock, signals, fleet).run(),
+            Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s, ended=ended).run(),
+            Pruner(store, clock, fleet, self.images, ended=ended).run(),
+            Autoscaler(store, clock, signals, fleet, ended=ended).run(),
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
         )
 
-    def http(self, ready: Ready) -> uvicorn.Config:
+    def http(self, ready: Ready, *, on_duty: Callable[[], bool]) -> uvicorn.Config:
         """Every route, for clients and workers."""
         clients, workers = self._rooms()
-        return _config_of(self._routers(clients, workers), ready, clients)
+        settings = self._settings
+        metrics = MetricRoutes(
+            self._metrics,
+            self._store,
+            self._clock,
+            self._signals,
+            uploads=(("clients", clients), ("workers", workers)),
+            on_duty=on_duty,
+            key=None if settings.metrics_open else settings.metrics_key.get_secret_value(),
+        )
+        return _config_of([*self._routers(clients, workers), metrics.router()], ready, clients)
 
     def door(self, ready: Ready) -> uvicorn.Config:
         """The worker protocol alone, for those that reach the server by another address."""
@@ -163,6 +180,7 @@ class Assembly:
             output_bytes_max=limits.output_bytes_max,
             vault=self._vault,
             streaks=self._streaks,
+            metrics=self._metrics,
         )
         return WorkerRoutes(
             leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads

@@ -260,6 +260,14 @@ class Settings(BaseModel):
     worker_log_bytes_max: int = Field(
         4 * 1024 * 1024, ge=65_536, description="How much output of one worker is kept; the oldest half goes first."
     )
+    metrics_key: SecretStr = Field(
+        SecretStr(""),
+        description="What Prometheus sends as its bearer token to read `/metrics`, which is about all teams. Empty: nobody may. Shown "
+        "nowhere.",
+    )
+    metrics_open: bool = Field(
+        False, description="Whether everybody who reaches the server may read `/metrics` without a key."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Level of the server's own log."
     )

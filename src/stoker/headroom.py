@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stoker.errors import DiskFull
+from stoker.health import Check
 
 LOOK_EVERY_S: Final = 1.0
 """A disk that takes 200 MiB a second fills less than the default reserve meanwhile."""
@@ -39,6 +40,16 @@ class Headroom:
                 "for the results of jobs that were accepted",
                 next_step="try again when results have been forgotten, or make room on the disk of the data directory",
             )
+
+    def health(self) -> Check:
+        """Whether there is room, in words without numbers: whoever reaches the server may read them."""
+        try:
+            self.check()
+        except DiskFull:
+            return Check(
+                name="disk", ok=False, text="the disk of the data directory is nearly full: new jobs are refused"
+            )
+        return Check(name="disk", ok=True, text="there is room for new jobs")
 
 
 NO_DISK: Final = Headroom(Path("/"), least_bytes=0)

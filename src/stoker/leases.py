@@ -20,6 +20,7 @@ from stoker.clock import Clock
 from stoker.errors import Unauthenticated
 from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
+from stoker.metrics import Metrics
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
 from stoker.streaks import Streaks
@@ -69,6 +70,7 @@ class Leases:
         output_bytes_max: int,
         vault: Vault = NO_VAULT,
         streaks: Streaks | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -80,6 +82,7 @@ class Leases:
         self._callers: dict[str, Caller] = {}
         self._backlog = Backlog(store, clock)
         self._streaks = streaks or Streaks(0)
+        self._metrics = metrics or Metrics()
 
     async def caller(self, worker: WorkerId, token: str) -> Caller:
         """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
@@ -150,6 +153,7 @@ class Leases:
             ahead=await self._backlog.ahead(caller.endpoint, sdk),
         )
         if answer.ready_now:
+            self._metrics.worker_started(answer.worker)
             self._signals.scale(caller.endpoint)
         for job in answer.lost:
             self._tell_of(caller, job)
@@ -201,6 +205,7 @@ class Leases:
             self._announce(caller, step)
             if step.changed:
                 self._backlog.ended(step.job)
+                self._metrics.job_finished(step.job)
                 await self._judge(caller, failed=event.failed)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")
@@ -216,6 +221,8 @@ class Leases:
             job, OutputRefused(at_ms=self._clock.now_ms(), worker=caller.id), Bodies(error=error)
         )
         self._announce(caller, step)
+        if step.changed:
+            self._metrics.job_finished(step.job)
 
     async def _judge(self, caller: Caller, *, failed: bool) -> None:
         """Replace a worker that fails what others can do."""

@@ -29,6 +29,7 @@ from stoker.clock import SystemClock
 from stoker.config import Settings
 from stoker.databases import check_clock, first_key, open_store, open_vault
 from stoker.errors import Unavailable
+from stoker.health import Check
 from stoker.hosting import Hosting, choose
 from stoker.listening import listen, settle, url_of
 from stoker.logs import configure_logging
@@ -107,7 +108,7 @@ class Server:
         kind = "none" if isinstance(hosting.runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
         self._duty = Duty("loops", self._name, store.leases, self._clock, loops=self._loops, wanted=self._fit_for_duty)
-        self._http = _Http(self._parts.http(self._ready))
+        self._http = _Http(self._parts.http(self._ready, on_duty=lambda: self._duty.held))
         self._door: tuple[_Http, socket.socket] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._duties: list[asyncio.Task[None]] = []
@@ -138,6 +139,7 @@ class Server:
         self._tasks = [asyncio.create_task(self._http.serve(sockets=[self._listener]), name="http")]
         self._tasks.append(asyncio.create_task(keep_going("secrets", self._follow_secrets), name="secrets"))
         self._tasks.append(asyncio.create_task(keep_going("headroom", self._parts.headroom.watch), name="headroom"))
+        self._tasks.append(asyncio.create_task(keep_going("pulse", self._parts.pulse.beat), name="pulse"))
         if self._hosting.door:
             self._open_door(self._hosting.door)
         if self._shared:
@@ -146,6 +148,7 @@ class Server:
             self._tasks.append(asyncio.create_task(Relay(self._store.wakes, self._signals).run(), name="relay"))
         await self._presence.hold()
         await self._duty.hold()
+        await self._parts.pulse.ask()
         self._duties = [
             asyncio.create_task(self._duty.run(), name="duty"),
             asyncio.create_task(self._presence.run(), name="presence"),
@@ -249,8 +252,23 @@ class Server:
         except Unavailable:
             return False
 
-    async def _ready(self) -> bool:
-        return self._accepting and not self._skewed
+    def _ready(self) -> Sequence[Check]:
+        """What `/readyz` says."""
+        pulse = self._parts.pulse
+        life = "the server accepts jobs" if self._accepting else "the server starts, or stops"
+        clock = (
+            "its clock differs from the database's by too much"
+            if self._skewed
+            else "its clock agrees with the database's"
+        )
+        checks = [
+            Check(name="server", ok=self._accepting, text=life),
+            Check(name="clock", ok=not self._skewed, text=clock),
+            pulse.store,
+            pulse.loops,
+            self._parts.headroom.health(),
+        ]
+        return [*checks, *([self._parts.fleet.watch.health()] if self._duty.held else [])]
 
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:

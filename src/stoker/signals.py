@@ -190,6 +190,10 @@ class Signals:
         """Return when the runtime nudged, or after `timeout_s`. For the lifeline."""
         await _wait(self._lifeline, timeout_s)
 
+    def waiting(self) -> int:
+        """How many held takes wait here."""
+        return sum(len(ears) for key, ears in self._ears.items() if key[0] == "queue")
+
     async def stirred(self, timeout_s: float) -> None:
         """Return when anything was rung here or told by others since the last call, or after `timeout_s`. For who follows
         the ledger."""

@@ -96,3 +96,16 @@ def test_a_database_that_stands_still(tmp_path: Path, postgres_url: str) -> None
             assert is_told_to_return(submit(live, 1))
         until(lambda: good(submit(live, 1)), what="a submission to be accepted again")
         assert counts(live)["queued"] == 1
+
+
+def test_health_without_a_database(tmp_path: Path) -> None:
+    """While the database is away a server is alive and not ready, says why in words without addresses, and is ready again by itself."""
+    with cluster() as away, LiveServer(tmp_path / "data", database=away.url()) as live:
+        away.stop()
+        until(lambda: live.api.get("/readyz").status_code == 503, what="the server to miss its database")
+        checks = live.api.get("/readyz").json()["checks"]
+        assert (checks["store"]["ok"], checks["store"]["needed"]) == (False, True)
+        assert "127.0.0.1" not in checks["store"]["text"]
+        assert live.api.get("/healthz").status_code == 200
+        away.start()
+        until(lambda: live.api.get("/readyz").json()["status"] == "ready", what="the server to be ready again")

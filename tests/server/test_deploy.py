@@ -84,7 +84,7 @@ def test_the_server_runs_in_a_container(api: httpx.Client, docker_engine: Engine
 
     def ready() -> bool:
         try:
-            return api.get("/healthz").status_code == 200
+            return api.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
 

@@ -22,10 +22,12 @@ def states(live: LiveServer, name: str, *, gone: int = 0) -> list[str]:
     return [worker["state"] for worker in live.workers(name, gone=gone)]
 
 
-def test_healthz_says_ready(live: LiveServer) -> None:
-    """A server that accepts jobs answers 200, without a key."""
-    answer = httpx.get(f"{live.url}/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+def test_readyz_says_ready(live: LiveServer) -> None:
+    """A server that accepts jobs answers 200, without a key, with every check in words."""
+    answer = httpx.get(f"{live.url}/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert set(answer.json()["checks"]) == {"server", "clock", "store", "loops", "disk", "runtime"}
+    assert all(check["ok"] and check["text"] for check in answer.json()["checks"].values())
 
 
 def test_first_start_prints_a_key_once(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_sigterm_lets_jobs_finish(live: LiveServer, tmp_path: Path) -> None:
     queued = live.run("a", {"echo": "later"})
     assert live.process is not None
     live.process.send_signal(signal.SIGTERM)
-    until(lambda: httpx.get(f"{live.url}/healthz").status_code == 503, what="the server to drain")
+    until(lambda: httpx.get(f"{live.url}/readyz").status_code == 503, what="the server to drain")
     gate.touch()
     assert live.wait() == 0
     live.start()

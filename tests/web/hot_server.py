@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 from fastapi import APIRouter
 
+from stoker.health import Check
 from stoker.web.app import build_app, build_hot
 from stoker.web.asgi import RawEndpoint, RawRoute
 from stoker.web.call import Answer, Call, Handler, answer
@@ -186,8 +187,8 @@ async def serving(*, bytes_max: int = 64 * 1024 * 1024, stall_s: float = PATIENC
         await task
 
 
-async def _ready() -> bool:
-    return True
+def _ready() -> list[Check]:
+    return []
 
 
 async def until(true: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stoker.health import Check
 from stoker.web.app import build_app
 from stoker.web.console import Console
 from tests.live import LiveServer
@@ -32,8 +33,8 @@ def built(tmp_path: Path) -> Path:
 async def browser(folder: Path) -> httpx.AsyncClient:
     """A client of an application that serves the folder."""
 
-    async def ready() -> bool:
-        return True
+    def ready() -> list[Check]:
+        return []
 
     console = await asyncio.to_thread(Console.load, folder)
     app = build_app([console.router()], ready=ready)

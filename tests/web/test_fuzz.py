@@ -407,7 +407,7 @@ def test_garbage(live: LiveServer) -> None:
     for garbage in itertools.chain((b"\r\n" * 10, b"\x16\x03\x01", b"GET"), (chance.randbytes(200) for _ in range(50))):
         with Wire(live.url) as wire:
             wire.send(garbage)
-    assert live.api.get("/healthz").json() == {"status": "ready"}
+    assert live.api.get("/healthz").json() == {"status": "alive"}
 
 
 def test_chunked_submission(live: LiveServer, names: Names) -> None:

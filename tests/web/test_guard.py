@@ -23,7 +23,7 @@ from tests.web.hands import COMMAND, WORKERS, Hands
 
 pytestmark = pytest.mark.slow
 
-OPEN = {"GET /healthz", "POST /api/session", "DELETE /api/session"}
+OPEN = {"GET /healthz", "GET /readyz", "POST /api/session", "DELETE /api/session"}
 OF_MACHINE = {"POST /api/images/warm", "POST /api/images/remove"}
 """Of the machine's images, of which a server without containers has none."""
 POLLS = ("/worker/job-take/", "/worker/job-take-batch/", "/worker/job-stop/")

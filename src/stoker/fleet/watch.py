@@ -15,6 +15,7 @@ from stoker.errors import Conflict, Unavailable
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
 from stoker.fleet.terms import FleetTerms
+from stoker.health import Check
 from stoker.ids import WorkerId
 from stoker.runtimes import Forgets, Observation, Runtime, TrimsLogs
 from stoker.store import Held, Store
@@ -122,6 +123,11 @@ class Watch:
         for held in await self._store.workers.alive():
             if held.worker.pinged_ms is not None:
                 await self._store.jobs.confirm(held.worker.id, None, at_ms=now_ms, lease_ms=lease_ms)
+
+    def health(self) -> Check:
+        """Whether the runtime answered the last time."""
+        text = "the runtime answers" if self.available else "the runtime that starts workers does not answer"
+        return Check(name="runtime", ok=self.available, text=text, needed=False)
 
     async def forget_gone(self, limit: int) -> int:
         """Forget workers that went long ago, with what the runtime keeps of them, and the oldest output beyond its bound; how many

@@ -18,10 +18,18 @@ log = structlog.get_logger()
 PAUSE_AFTER_ERROR_S = 1.0
 
 
-async def keep_going(name: str, round_: Callable[[], Awaitable[None]]) -> None:
-    """Call `round_` for ever. An error costs a pause, never the loop."""
+def nobody(_name: str) -> None:
+    """Hears it."""
+
+
+async def keep_going(
+    name: str, round_: Callable[[], Awaitable[None]], *, ended: Callable[[str], None] = nobody
+) -> None:
+    """Call `round_` for ever, and `ended` after each that went well. An error costs a pause, never the loop."""
     while True:
-        if not await goes_well(name, round_):
+        if await goes_well(name, round_):
+            ended(name)
+        else:
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
 
 

@@ -8,12 +8,13 @@ first job.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from stoker.clock import Clock
 from stoker.fleet import Fleet
 from stoker.ids import EndpointId
-from stoker.loops import goes_well, keep_going
+from stoker.loops import goes_well, keep_going, nobody
 from stoker.scaling import decide
 from stoker.signals import Signals
 from stoker.store import Store
@@ -28,7 +29,10 @@ RETRY_MS = 1_000
 class Autoscaler:
     """The loop, and when each endpoint is due."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, fleet: Fleet) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, signals: Signals, fleet: Fleet, *, ended: Callable[[str], None] = nobody
+    ) -> None:
+        self._ended = ended
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -38,7 +42,7 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await keep_going("autoscaler", self._round)
+        await keep_going("autoscaler", self._round, ended=self._ended)
 
     async def _round(self) -> None:
         named = await self._signals.endpoints_to_scale(self._sleep_s())

@@ -6,10 +6,12 @@ live, execution limit, lease). A worker's death is noticed at once, because the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stoker.clock import Clock
 from stoker.fleet import Fleet
 from stoker.job import JobState, TimePassed
-from stoker.loops import keep_going
+from stoker.loops import keep_going, nobody
 from stoker.signals import Signals
 from stoker.store import Store
 
@@ -20,7 +22,17 @@ BATCH = 500
 class Lifeline:
     """The loop."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, fleet: Fleet, *, every_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        fleet: Fleet,
+        *,
+        every_s: float,
+        ended: Callable[[str], None] = nobody,
+    ) -> None:
+        self._ended = ended
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -30,7 +42,7 @@ class Lifeline:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await keep_going("lifeline", self._round)
+        await keep_going("lifeline", self._round, ended=self._ended)
 
     async def _round(self) -> None:
         if not self._welcomed:

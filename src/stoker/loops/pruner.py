@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from stoker.clock import Clock
 from stoker.fleet import Fleet
 from stoker.images import Images
-from stoker.loops import keep_going
+from stoker.loops import keep_going, nobody
 from stoker.store import Store
 
 EVERY_S = 10.0
@@ -18,7 +19,16 @@ BATCH = 1_000
 class Pruner:
     """The loop."""
 
-    def __init__(self, store: Store, clock: Clock, fleet: Fleet, images: Images | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        fleet: Fleet,
+        images: Images | None = None,
+        *,
+        ended: Callable[[str], None] = nobody,
+    ) -> None:
+        self._ended = ended
         self._store = store
         self._clock = clock
         self._fleet = fleet
@@ -26,7 +36,7 @@ class Pruner:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await keep_going("pruner", self._round)
+        await keep_going("pruner", self._round, ended=self._ended)
 
     async def _round(self) -> None:
         while await self._store.jobs.prune(self._clock.now_ms(), BATCH) == BATCH:

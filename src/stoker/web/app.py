@@ -6,7 +6,7 @@ is "internal" to the outside: the log has the traceback, the client never does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from stoker.errors import (
     Unauthenticated,
     Unavailable,
 )
+from stoker.health import Check, status
 from stoker.web.asgi import to_response
 from stoker.web.call import Answer, Call, Headers, answer
 from stoker.web.hot import HotRoutes
@@ -78,9 +79,9 @@ def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
 
 
 def build_app(
-    routers: Sequence[APIRouter], *, ready: Callable[[], Awaitable[bool]], uploads: Uploads | None = None
+    routers: Sequence[APIRouter], *, ready: Callable[[], Sequence[Check]], uploads: Uploads | None = None
 ) -> FastAPI:
-    """The application. `ready` is asked by `/healthz`; `uploads` is the room for bodies of the management API."""
+    """The application. `ready` is asked by `/readyz`; `uploads` is the room for bodies of the management API."""
     app = FastAPI(
         title="Stoker",
         version=__version__,
@@ -97,10 +98,17 @@ def build_app(
 
     @app.get("/healthz", tags=["server"])
     async def healthz() -> Response:
-        """200 when the server can accept jobs, 503 while it starts or stops."""
-        is_ready = await ready()
-        status = {"status": "ready" if is_ready else "not ready"}
-        return to_response(answer(status, status=200 if is_ready else 503))
+        """200 for as long as the process answers at all, whatever becomes of its database: what restarts it may ask this."""
+        return to_response(answer({"status": "alive"}))
+
+    @app.get("/readyz", tags=["server"])
+    async def readyz() -> Response:
+        """200 when the server can accept jobs, 503 while it starts or stops, has no database, no room, or a wrong clock; with the
+        checks in words."""
+        checks = ready()
+        shown = {check.name: {"ok": check.ok, "text": check.text, "needed": check.needed} for check in checks}
+        said = status(checks)
+        return to_response(answer({"status": said, "checks": shown}, status=503 if said == "not ready" else 200))
 
     app.add_exception_handler(StokerError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
