@@ -52,7 +52,7 @@ def description() -> dict[str, Any]:
         NovitaJobs(NOVITA, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
         JobRoutes(RUNPOD, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
-        *ManageRoutes(*jobs, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
+        *ManageRoutes(*jobs, _NOTHING, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),

@@ -18,6 +18,7 @@ from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
 from stoker.config import Settings
+from stoker.explanations import Explanations
 from stoker.fleet import Fleet, FleetTerms
 from stoker.follow import Ledger
 from stoker.headroom import Headroom
@@ -155,7 +156,13 @@ class Assembly:
         jobs = (queue, self.catalog, self.fleet)
         largest = self._settings.input_bytes_max
         manage = ManageRoutes(
-            queue, self.fleet, self.catalog, base_url=self._url, input_bytes_max=largest, uploads=clients
+            queue,
+            self.fleet,
+            self.catalog,
+            Explanations(self._store, self._clock),
+            base_url=self._url,
+            input_bytes_max=largest,
+            uploads=clients,
         )
         return [
             NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),

@@ -22,7 +22,8 @@ from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
 from stoker.vault import JOBS, NO_VAULT, Vault
-from stoker.why import Why, explain_end, explain_job
+from stoker.why import Why
+from stoker.why.jobs import explain_end, explain_job
 
 POLL_S = 2.0
 """How often a held status looks at the store although nobody woke it: another server may have changed the job."""
@@ -227,7 +228,7 @@ class Queue:
         return await self._store.jobs.story(job)
 
     async def why(self, result: Result) -> Why:
-        """Why the job is as it is, in one sentence."""
+        """Why the job is as it is, in one sentence; `explanations` says more."""
         decision = await self._store.workers.decision(result.job.endpoint)
         return explain_job(result.job, error=result.error, decision=decision, ahead=await self.position(result.job))
 

@@ -281,6 +281,15 @@ def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> 
 @click.argument("name")
 @output.json_option
 @with_client
+def why(client: Client, name: str) -> None:
+    """Say why an endpoint has the workers that it has, and why its jobs wait."""
+    output.answer(client.why_endpoint(name), output.explanation)
+
+
+@endpoint.command()
+@click.argument("name")
+@output.json_option
+@with_client
 def retry(client: Client, name: str) -> None:
     """Launch workers again after a crash loop: starts that failed until now do not count any more."""
     output.answer(client.retry_endpoint(name), show_endpoint)

@@ -12,7 +12,7 @@ import click
 from stoker.cli import output, watch
 from stoker.cli.connection import check_header, with_client
 from stoker.client import Client
-from stoker.client.shapes import JobJson, JobsJson, JobWhyJson
+from stoker.client.shapes import JobJson, JobsJson
 from stoker.job import SHOWN
 
 
@@ -175,7 +175,7 @@ def show(client: Client, job_id: str) -> None:
 @with_client
 def why(client: Client, job_id: str) -> None:
     """Say why a job waits, runs, or ended as it did."""
-    output.answer(client.why(job_id), _show_why)
+    output.answer(client.why(job_id), output.explanation)
 
 
 @job.command()
@@ -263,7 +263,3 @@ def _show(found: JobJson) -> None:
 def _brief(value: object) -> str | None:
     """A value as JSON, cut where it would fill the screen; `job wait` and --json print all of it."""
     return None if value is None else watch.cut(value if isinstance(value, str) else output.json_text(value), 2_000)
-
-
-def _show_why(found: JobWhyJson) -> None:
-    output.say(output.one_line(found["text"]))

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stoker.client.shapes import LogLineJson, StoryLineJson
+from stoker.client.shapes import LogLineJson, StoryLineJson, WhyJson
 from stoker.clock import SystemClock
 
 Answer = TypeVar("Answer")
@@ -177,6 +177,17 @@ def timeline(story: Sequence[StoryLineJson]) -> None:
     start_ms = story[0]["at_ms"] if story else 0
     rows = ((f"+{(line['at_ms'] - start_ms) / 1000:.3f} s", line["state"], _told(line)) for line in story)
     table(("AFTER", "STATE", "WHAT HAPPENED"), rows, nothing="nothing is recorded")
+
+
+def explanation(why: WhyJson) -> None:
+    """Print why something is as it is, when it will start, and what to do about it."""
+    say(one_line(why["text"]))
+    expected = why["expected_start"]
+    if expected is not None:
+        half, most = span(int(expected["p50_s"] * 1000)), span(int(expected["p90_s"] * 1000))
+        say(f"expected to start in about {half}, nine times in ten within {most} (from {expected['samples']} jobs)")
+    if why["next_step"]:
+        remark(f"  next: {one_line(why['next_step'])}")
 
 
 def _told(line: StoryLineJson) -> str:

@@ -35,6 +35,15 @@ def show(client: Client, worker_id: str) -> None:
 
 @worker.command()
 @click.argument("worker_id", metavar="ID")
+@output.json_option
+@with_client
+def why(client: Client, worker_id: str) -> None:
+    """Say what a worker does, how far its start is, or why it ended."""
+    output.answer(client.why_worker(worker_id), output.explanation)
+
+
+@worker.command()
+@click.argument("worker_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the worker ends.")
 @click.option(
     "--tail",

@@ -33,6 +33,7 @@ from stoker.client.shapes import (
     LogLineJson,
     NamedImageJson,
     PurgedJson,
+    WhyJson,
     WorkerJson,
     WorkersJson,
 )
@@ -154,6 +155,14 @@ class Client:
     def retry(self, job: str) -> JobJson:
         """Queue a failed or timed-out job again."""
         return cast(JobJson, self._ask("POST", f"/api/jobs/{_segment(job)}/retry"))
+
+    def why_endpoint(self, ref: str) -> WhyJson:
+        """Why the endpoint has the workers that it has."""
+        return cast(WhyJson, self._ask("GET", f"/api/endpoints/{_segment(ref)}/why"))
+
+    def why_worker(self, worker: str) -> WhyJson:
+        """Why the worker is in its state."""
+        return cast(WhyJson, self._ask("GET", f"/api/workers/{_segment(worker)}/why"))
 
     def why(self, job: str) -> JobWhyJson:
         """Why the job is in its state."""

@@ -49,11 +49,21 @@ class EventsJson(TypedDict):
     more: bool
 
 
+class ExpectedStartJson(TypedDict):
+    """When a waiting job will start, in seconds from now, and how many ended jobs say so."""
+
+    p50_s: float
+    p90_s: float
+    samples: int
+
+
 class WhyJson(TypedDict):
-    """The reason of a state, as a code and in words."""
+    """Why something is as it is: a code, a sentence, what to do, and for jobs that wait when they will start."""
 
     reason: str
     text: str
+    next_step: str | None
+    expected_start: ExpectedStartJson | None
 
 
 class PolicyJson(TypedDict):
@@ -230,11 +240,9 @@ class JobJson(TypedDict):
     story: NotRequired[list[StoryLineJson]]
 
 
-class JobWhyJson(TypedDict):
+class JobWhyJson(WhyJson):
     """Why a job is in its state."""
 
-    text: str
-    reason: str
     state: str
 
 

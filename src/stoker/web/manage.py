@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
 from stoker.errors import NotFound
+from stoker.explanations import Explanations
 from stoker.fleet import Fleet
 from stoker.ids import JobId, WorkerId
 from stoker.job import Job, JobState
@@ -32,7 +33,7 @@ from stoker.web.jobs import RUN_SCHEMA, read_submission
 from stoker.web.sessions import SessionRoutes
 from stoker.web.teams import TeamRoutes
 from stoker.web.uploads import Uploads
-from stoker.web.wire import story_line
+from stoker.web.wire import story_line, why_json
 from stoker.worker import Worker
 
 JsonObject = dict[str, Any]
@@ -55,6 +56,7 @@ class ManageRoutes:
         queue: Queue,
         fleet: Fleet,
         catalog: Catalog,
+        explanations: Explanations,
         *,
         base_url: str,
         input_bytes_max: int,
@@ -63,6 +65,7 @@ class ManageRoutes:
         self._queue = queue
         self._fleet = fleet
         self._catalog = catalog
+        self._explanations = explanations
         self._endpoints = EndpointRoutes(queue, fleet, catalog, base_url=base_url)
         self._sessions = SessionRoutes(catalog, secure=base_url.startswith("https://"))
         self._input_bytes_max = input_bytes_max
@@ -109,6 +112,18 @@ class ManageRoutes:
             found = await self._worker(key, worker)
             story = [story_line(line) for line in await self._fleet.roster.story(found.id)]
             return await self._show_worker(found) | {"story": story}
+
+        @router.get("/workers/{worker}/why")
+        async def why_worker(worker: str, key: ApiKey = read) -> JsonObject:
+            """Why the worker is as it is, in one sentence, with what to do about it."""
+            held = await self._fleet.roster.held(await self._worker(key, worker))
+            return why_json(await self._explanations.worker(held)) | {"state": held.worker.state}
+
+        @router.get("/endpoints/{endpoint}/why")
+        async def why_endpoint(endpoint: str, key: ApiKey = read) -> JsonObject:
+            """Why the endpoint has the workers that it has, and why its jobs wait."""
+            found = await endpoint_for(self._catalog, key, endpoint)
+            return why_json(await self._explanations.endpoint(found))
 
         @router.post("/workers/{worker}/stop")
         async def stop_worker(worker: str, body: StopBody | None = None, key: ApiKey = manage) -> JsonObject:
@@ -180,8 +195,8 @@ class ManageRoutes:
         async def why_job(job: str, key: ApiKey = read) -> JsonObject:
             """Why the job is as it is, in one sentence."""
             result = await self._job(key, job)
-            why = await self._queue.why(result)
-            return {"reason": why.reason, "text": why.text, "state": result.job.state.shown}
+            why = await self._explanations.job(result)
+            return why_json(why) | {"state": result.job.state.shown}
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
         async def job_logs(
@@ -248,9 +263,8 @@ class ManageRoutes:
             shown["output"] = msgspec.Raw(result.output)
         if result.error is not None:
             shown["error"] = result.error
-        why = await self._queue.why(result)
         shown["position"] = await self._queue.position(result.job)
-        shown["why"] = {"reason": why.reason, "text": why.text}
+        shown["why"] = why_json(await self._explanations.job(result))
         shown["story"] = [story_line(line) for line in await self._queue.story(result.job.id)]
         return answer(shown)
 

@@ -1,18 +1,16 @@
-"""Why a job is as it is: one sentence from its record and the latest decision about its endpoint. Pure.
-
-Nothing is guessed here: the sentence only says what was recorded.
-"""
+"""Why a job is as it is: one sentence from its record and the latest decision about its endpoint. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stoker.job import Job, JobReason, JobState
 from stoker.scaling import Reason
 from stoker.store import Decision, StoryLine
+from stoker.why import Forecast, Why
+from stoker.why.endpoints import next_step
 
 _ENDS: Final = {
     JobReason.HANDLER_RETURNED: "the handler returned",
@@ -38,18 +36,28 @@ LOSSES: Final[dict[str, str]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Why:
-    """A reason code and a sentence."""
+NEXT_STEPS: Final[Mapping[JobReason, str]] = {
+    JobReason.HANDLER_ERROR: "see what it printed: stoker job logs ID",
+    JobReason.OUTPUT_TOO_LARGE: "let the handler upload it to a bucket and return its URL",
+    JobReason.RETRIES_EXHAUSTED: "see what its workers printed (stoker job logs ID), then: stoker job retry ID",
+    JobReason.TTL_PASSED: "allow it to wait longer (--ttl), or allow more workers; then: stoker job retry ID",
+    JobReason.EXECUTION_LIMIT: "allow it to run longer (--execution-timeout); then: stoker job retry ID",
+}
+"""What to do about a job that ended like this."""
 
-    reason: str
-    text: str
 
-
-def explain_job(job: Job, *, error: str | None, decision: Decision | None, ahead: int | None) -> Why:
-    """Why the job waits, runs, or ended as it did."""
+def explain_job(
+    job: Job,
+    *,
+    error: str | None,
+    decision: Decision | None,
+    ahead: int | None,
+    endpoint: str = "",
+    expected: Forecast | None = None,
+) -> Why:
+    """Why the job waits, runs, or ended as it did. `endpoint` is the name, `expected` when it will start."""
     if job.state is JobState.QUEUED:
-        return _explain_wait(job, decision, ahead)
+        return _explain_wait(job, decision, ahead, endpoint, expected)
     if job.state is JobState.AHEAD:
         return Why(reason=job.reason, text=f"worker {job.worker} has it already and runs it after the jobs before it")
     if job.state is JobState.RUNNING:
@@ -59,15 +67,20 @@ def explain_job(job: Job, *, error: str | None, decision: Decision | None, ahead
         text += f": {first_line(error)}"
     elif error:
         text = error.removeprefix(f"{job.reason}: ")
-    return Why(reason=job.reason, text=f"{job.state}: {text}")
+    hint = NEXT_STEPS.get(job.reason, "").replace("ID", job.id)
+    return Why(reason=job.reason, text=f"{job.state}: {text}", next_step=hint)
 
 
-def _explain_wait(job: Job, decision: Decision | None, ahead: int | None) -> Why:
+def _explain_wait(
+    job: Job, decision: Decision | None, ahead: int | None, endpoint: str, expected: Forecast | None
+) -> Why:
     before = f"; {LOSSES[job.reason]}, so it waits for attempt {job.attempt + 1}" if job.reason in LOSSES else ""
     line = "" if not ahead else f"; {ahead} {'job is' if ahead == 1 else 'jobs are'} before it"
     if decision is None or decision.reason == Reason.NOTHING_TO_DO:
-        return Why(reason=Reason.NO_WORKER_YET, text=f"no worker has been started for it yet{line}{before}")
-    return Why(reason=decision.reason, text=f"{decision.text}{line}{before}")
+        text = f"no worker has been started for it yet{line}{before}"
+        return Why(reason=Reason.NO_WORKER_YET, text=text, expected=expected)
+    text = f"{decision.text}{line}{before}"
+    return Why(reason=decision.reason, text=text, next_step=next_step(decision.reason, endpoint), expected=expected)
 
 
 def explain_end(job: Job, story: Sequence[StoryLine]) -> str:

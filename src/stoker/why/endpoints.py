@@ -1,0 +1,61 @@
+"""Why an endpoint does what it does: its last recorded decision, and what a person can do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from stoker.endpoint import Endpoint
+from stoker.scaling import Reason
+from stoker.store import Counts, Decision
+from stoker.why import Why
+
+NEXT_STEPS: Final[Mapping[Reason, str]] = {
+    Reason.NOTHING_TO_DO: "",
+    Reason.WORKER_FREE: "",
+    Reason.NO_WORKER_YET: "",
+    Reason.WORKER_STARTING: "see its stages: stoker worker ls, then stoker worker why ID",
+    Reason.IMAGE_PULLING: "fetch images before they are needed: stoker image warm IMAGE",
+    Reason.WORKERS_BUSY: "for more workers sooner lower the policy's value: stoker endpoint update NAME --policy-value N",
+    Reason.AT_MAX_WORKERS: "allow more: stoker endpoint update NAME --max-workers N",
+    Reason.NO_CAPACITY: "wait for others to finish, or give the endpoint less: fewer GPUs per worker, fewer workers elsewhere",
+    Reason.LAUNCH_BACKOFF: "see what the worker printed: stoker worker ls NAME, then stoker worker logs ID",
+    Reason.CRASH_LOOP: "see what the worker printed (stoker worker logs ID), mend the image or its settings, then: stoker endpoint retry NAME",
+    Reason.RUNTIME_UNAVAILABLE: "on the server's machine: stoker doctor",
+    Reason.LOW_PRIORITY: "submit without low priority, or keep a worker: stoker endpoint update NAME --min-workers 1",
+    Reason.DELAY_ALLOWED: "for an earlier start lower the policy's value: stoker endpoint update NAME --policy-value SECONDS",
+    Reason.BELOW_MIN: "",
+    Reason.PAUSED: "stoker endpoint resume NAME",
+    Reason.DELETED: "",
+}
+"""What to do about a reason; empty where waiting is all there is to do."""
+STUCK: Final = frozenset(
+    {Reason.PAUSED, Reason.CRASH_LOOP, Reason.RUNTIME_UNAVAILABLE, Reason.NO_CAPACITY, Reason.DELETED}
+)
+"""While these hold nobody can tell when a job starts."""
+
+
+def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | None) -> Why:
+    """Why it has the workers that it has, and why its jobs wait."""
+    load = f"{counts.waiting} waiting, {counts.running} running"
+    if endpoint.paused_ms is not None:
+        return Why(
+            reason=Reason.PAUSED,
+            text=f"the endpoint is paused: its queue is kept; {load}",
+            next_step=next_step(Reason.PAUSED, endpoint.name),
+        )
+    if decision is None:
+        return Why(reason=Reason.NO_WORKER_YET, text=f"nothing has been decided about it yet; {load}")
+    return Why(
+        reason=decision.reason,
+        text=f"{decision.text}; {load}; {decision.wanted} of at most {endpoint.max_workers} workers wanted",
+        next_step=next_step(decision.reason, endpoint.name),
+    )
+
+
+def next_step(reason: str, endpoint: str) -> str:
+    """What to do about the reason of a decision, for the endpoint of this name."""
+    return NEXT_STEPS[Reason(reason)].replace("NAME", endpoint) if reason in set(Reason) else ""
+
+
+__all__ = ["NEXT_STEPS", "STUCK", "explain_endpoint", "next_step"]

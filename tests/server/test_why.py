@@ -1,0 +1,117 @@
+"""Every wait and end is induced on a real server, and what is said about it is checked: job, endpoint and worker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live import LiveServer, until
+from tests.server.conftest import WORKERS
+from tests.server.test_secrets import COMMAND
+
+pytestmark = pytest.mark.slow
+
+CRASHES = f"{sys.executable} -c 'raise SystemExit(\"no weights\")'"
+NEVER_TAKES = "sleep 1000000"
+
+
+def why(live: LiveServer, path: str) -> dict[str, Any]:
+    """What is said about a thing."""
+    answer = live.api.get(f"/api/{path}/why")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def said(live: LiveServer, job: str, reason: str) -> dict[str, Any]:
+    """What is said about the job once it waits for this reason."""
+
+    def look() -> dict[str, Any] | None:
+        now = why(live, f"jobs/{job}")
+        return now if now["reason"] == reason else None
+
+    return until(look, what=f"job {job} to wait for {reason}")
+
+
+def test_paused(live: LiveServer) -> None:
+    """A job of a paused endpoint says so, and how to resume; the endpoint says the same."""
+    live.create("a", image=WORKERS, command=COMMAND)
+    live.api.post("/api/endpoints/a/pause")
+    told = said(live, live.run("a", {"echo": 1}), "paused")
+    assert told["next_step"] == "stoker endpoint resume a"
+    assert told["expected_start"] is None
+    assert why(live, "endpoints/a")["text"].startswith("the endpoint is paused: its queue is kept; 1 waiting")
+
+
+def test_worker_starting(live: LiveServer) -> None:
+    """A job whose worker starts says so; the worker says which stages are over and for how long it has been starting."""
+    live.create("a", image=WORKERS, command=NEVER_TAKES)
+    told = said(live, live.run("a", {"echo": 1}), "worker_starting")
+    assert told["text"] == "1 worker starting"
+    assert told["expected_start"] is None, "nothing is known of this endpoint's starts"
+    worker = until(lambda: [one for one in live.workers("a") if one["launched_ms"]], what="a launch")[0]
+    told = why(live, f"workers/{worker['id']}")
+    assert told["text"].startswith("starting for ")
+    assert told["text"].endswith("waits for its first take")
+
+
+def test_crash_loop(live: LiveServer) -> None:
+    """A program that ends at its start is told on the waiting job, with its last line and what to do; the worker tells its end."""
+    live.create("a", image=WORKERS, command=CRASHES)
+    told = said(live, live.run("a", {"echo": 1}), "crash_loop")
+    assert "starts in a row failed" in told["text"]
+    assert "no weights" in told["text"]
+    assert "stoker endpoint retry a" in told["next_step"]
+    gone = live.workers("a", gone=1)[-1]
+    assert why(live, f"workers/{gone['id']}")["next_step"] == f"see what it printed: stoker worker logs {gone['id']}"
+
+
+def test_at_max_workers_and_behind_others(live: LiveServer, tmp_path: Path) -> None:
+    """Behind others at the most workers a job says both, and when it will start once enough jobs have run."""
+    live.create("a", image=WORKERS, command=COMMAND, max_workers=1, deliver_ahead=0)
+    for number in range(5):
+        live.finished(live.run("a", {"echo": number}))
+    holding = live.run("a", {"hold": str(tmp_path / "go")})
+    until(lambda: live.job(holding)["state"] == "running", what="the first job to run")
+    live.run("a", {"echo": "before"})
+    last = live.run("a", {"echo": "last"})
+    told = said(live, last, "at_max_workers")
+    assert told["text"] == "1 worker busy, and the endpoint may have at most 1; 1 job is before it"
+    assert told["next_step"] == "allow more: stoker endpoint update a --max-workers N"
+    assert told["expected_start"]["samples"] == 5
+    assert 0 <= told["expected_start"]["p50_s"] <= told["expected_start"]["p90_s"]
+    worker = live.workers("a")[0]
+    assert why(live, f"workers/{worker['id']}")["text"] == "ready, 1 job"
+    (tmp_path / "go").touch()
+    assert live.finished(last)["state"] == "completed"
+
+
+def test_low_priority(live: LiveServer) -> None:
+    """A job of low priority that starts no worker says so."""
+    live.create("a", image=WORKERS, command=COMMAND)
+    job = live.run("a", {"echo": 1}, policy={"lowPriority": True})
+    told = said(live, job, "low_priority")
+    assert "start no worker" in told["text"]
+    assert "--min-workers 1" in told["next_step"]
+
+
+def test_time_to_live(live: LiveServer) -> None:
+    """A job that waited too long says that its time passed, and how to run it again."""
+    live.create("a", image=WORKERS, command=COMMAND)
+    live.api.post("/api/endpoints/a/pause")
+    job = live.run("a", {"echo": 1}, policy={"ttl": 10_000})
+    assert live.finished(job)["state"] == "timed_out"
+    told = why(live, f"jobs/{job}")
+    assert (told["reason"], told["text"]) == ("ttl_passed", "timed_out: its time to live passed")
+    assert f"stoker job retry {job}" in told["next_step"]
+
+
+def test_what_others_own(live: LiveServer) -> None:
+    """What does not exist is not explained."""
+    for path in ("jobs/j", "workers/w", "endpoints/e"):
+        assert live.api.get(f"/api/{path}/why").status_code == 404
+    with httpx.Client(base_url=live.url) as stranger:
+        assert stranger.get("/api/endpoints/e/why").status_code == 401
