@@ -10,6 +10,7 @@ import httpx
 from scripts import machines
 from stoker.health import Check
 from stoker.web.app import build_app
+from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
@@ -52,7 +53,8 @@ def description() -> dict[str, Any]:
         NovitaJobs(NOVITA, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
         JobRoutes(RUNPOD, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
-        *ManageRoutes(*jobs, _NOTHING, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
+        *ManageRoutes(*jobs, _NOTHING, _NOTHING, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
+        DeadLetterRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),

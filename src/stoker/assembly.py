@@ -13,11 +13,13 @@ from typing import Any, Final
 import uvicorn
 from fastapi import APIRouter
 
+from stoker.capsules import Capsules
 from stoker.catalog import Catalog, Defaults, release_login
 from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
 from stoker.config import Settings
+from stoker.dead_letters import DeadLetters
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet, FleetTerms
 from stoker.follow import Ledger
@@ -42,6 +44,7 @@ from stoker.vault import Vault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.console import Console
+from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
@@ -160,6 +163,7 @@ class Assembly:
             self.fleet,
             self.catalog,
             Explanations(self._store, self._clock),
+            Capsules(self._store, self.fleet),
             base_url=self._url,
             input_bytes_max=largest,
             uploads=clients,
@@ -169,6 +173,7 @@ class Assembly:
             JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
             self._worker_routes(workers),
             *manage.routers(),
+            DeadLetterRoutes(DeadLetters(queue), self.catalog).router(),
             ImageRoutes(self.images, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),

@@ -17,12 +17,13 @@ import click
 from stoker import __version__
 from stoker.cli import (
     backup,
+    capsule,
     completion,
     credential,
+    dead_letter,
     doctor,
     events,
     image,
-    job,
     key,
     member,
     migrate,
@@ -94,7 +95,8 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     credential.credential,
     image.image,
     specification.specification,
-    job.job,
+    capsule.job,  # with what `capsule` adds to it
+    dead_letter.dead_letter,
     worker.worker,
     events.events,
     queue.queue,

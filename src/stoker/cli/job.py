@@ -99,9 +99,9 @@ def run(
     policy = _policy(low_priority, execution_timeout_s, ttl_s)
     submitted = client.submit(endpoint, data, policy=policy, idempotency_key=idempotency_key)
     if wait:
-        _follow(client, submitted, timeout_s)
+        follow(client, submitted, timeout_s)
     else:
-        output.answer(submitted, _show_submitted)
+        output.answer(submitted, show_submitted)
 
 
 @job.command("wait")
@@ -111,7 +111,7 @@ def run(
 @with_client
 def wait_for(client: Client, job_id: str, timeout_s: int | None) -> None:
     """Wait for the end of a job and print its output, as run --wait does."""
-    _follow(client, client.job(job_id), timeout_s)
+    follow(client, client.job(job_id), timeout_s)
 
 
 def _policy(low_priority: bool, execution_timeout_s: int | None, ttl_s: int | None) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _policy(low_priority: bool, execution_timeout_s: int | None, ttl_s: int | No
     return policy
 
 
-def _follow(client: Client, present: JobJson, timeout_s: int | None) -> None:
+def follow(client: Client, present: JobJson, timeout_s: int | None) -> None:
     """Wait for the end, print the answer, and raise unless the job completed."""
     ended = watch.wait(client, present, timeout_s=timeout_s)
     if output.wants_json(click.get_current_context()):
@@ -157,7 +157,7 @@ def status(client: Client, job_id: str) -> None:
 @with_client
 def list_jobs(client: Client, endpoint: str, state: str | None, limit: int | None) -> None:
     """List the jobs of ENDPOINT, newest first."""
-    output.answer(client.jobs(endpoint, state=state, limit=limit), _show_list)
+    output.answer(client.jobs(endpoint, state=state, limit=limit), show_list)
 
 
 @job.command()
@@ -214,12 +214,14 @@ def retry(client: Client, job_id: str) -> None:
 # ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _show_submitted(submitted: JobJson) -> None:
+def show_submitted(submitted: JobJson) -> None:
+    """Print the id of a new job."""
     output.say(submitted["id"])
     output.remark(f"  next: stoker job wait {submitted['id']}")
 
 
-def _show_list(found: JobsJson) -> None:
+def show_list(found: JobsJson) -> None:
+    """Print jobs as a table."""
     heads = ("ID", "STATE", "REASON", "ATTEMPT", "WAITED", "RAN", "SUBMITTED", "WORKER")
     rows = (
         (

@@ -156,6 +156,10 @@ class Client:
         """Queue a failed or timed-out job again."""
         return cast(JobJson, self._ask("POST", f"/api/jobs/{_segment(job)}/retry"))
 
+    def capsule(self, job: str) -> bytes:
+        """The job in one file, as the server wrote it."""
+        return self._answered("GET", f"/api/jobs/{_segment(job)}/capsule").content
+
     def why_endpoint(self, ref: str) -> WhyJson:
         """Why the endpoint has the workers that it has."""
         return cast(WhyJson, self._ask("GET", f"/api/endpoints/{_segment(ref)}/why"))
@@ -286,14 +290,18 @@ class Client:
         return self._send(method, path, json=body, params=given, timeout=self._patience(wait_s))
 
     def _send(self, method: str, path: str, **what: Any) -> object:
-        with self._translated():
-            response = self._http.request(method, path, **what)
-        if not response.is_success:
-            raise self._refusal(response)
+        response = self._answered(method, path, **what)
         try:
             return response.json()
         except (ValueError, RecursionError):
             raise self._stranger(response) from None
+
+    def _answered(self, method: str, path: str, **what: Any) -> httpx.Response:
+        with self._translated():
+            response = self._http.request(method, path, **what)
+        if not response.is_success:
+            raise self._refusal(response)
+        return response
 
     def _lines(self, path: str, params: Params, *, patient: bool = False) -> Iterator[LogLineJson]:
         """Lines of an NDJSON answer as they come; `patient` bears any silence between them."""

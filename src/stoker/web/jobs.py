@@ -29,8 +29,9 @@ from stoker.team import Scope
 from stoker.web.asgi import RawEndpoint, RawRoute
 from stoker.web.auth import endpoint_of
 from stoker.web.call import Answer, Call, Handler, answer
+from stoker.web.shown import story_line
 from stoker.web.uploads import Body, Uploads
-from stoker.web.wire import decode, query_flag, query_int, story_line
+from stoker.web.wire import decode, query_flag, query_int
 from stoker.worker import WorkerState
 
 WAIT_MS: Final = (1_000, 300_000)

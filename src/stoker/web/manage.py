@@ -13,13 +13,14 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from stoker.capsules import Capsules
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
 from stoker.errors import NotFound
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet
 from stoker.ids import JobId, WorkerId
-from stoker.job import Job, JobState
+from stoker.job import JobState
 from stoker.queue import Queue, no_such_job
 from stoker.runtimes import LogLine
 from stoker.store import Held, Page, Result
@@ -31,9 +32,9 @@ from stoker.web.credentials import CredentialRoutes
 from stoker.web.endpoints import EndpointRoutes
 from stoker.web.jobs import RUN_SCHEMA, read_submission
 from stoker.web.sessions import SessionRoutes
+from stoker.web.shown import capsule_json, job_json, story_line, why_json
 from stoker.web.teams import TeamRoutes
 from stoker.web.uploads import Uploads
-from stoker.web.wire import story_line, why_json
 from stoker.worker import Worker
 
 JsonObject = dict[str, Any]
@@ -57,6 +58,7 @@ class ManageRoutes:
         fleet: Fleet,
         catalog: Catalog,
         explanations: Explanations,
+        capsules: Capsules,
         *,
         base_url: str,
         input_bytes_max: int,
@@ -66,6 +68,7 @@ class ManageRoutes:
         self._fleet = fleet
         self._catalog = catalog
         self._explanations = explanations
+        self._capsules = capsules
         self._endpoints = EndpointRoutes(queue, fleet, catalog, base_url=base_url)
         self._sessions = SessionRoutes(catalog, secure=base_url.startswith("https://"))
         self._input_bytes_max = input_bytes_max
@@ -181,7 +184,7 @@ class ManageRoutes:
             jobs = await self._queue.list(
                 key.team, found.id, state=None if state is None else JobState(state), page=page
             )
-            return {"jobs": [_job(one, found.name) for one in jobs]}
+            return {"jobs": [job_json(one, found.name) for one in jobs]}
 
         @router.get("/jobs/{job}")
         async def show_job(job: str, wait_s: Annotated[float, Query(ge=0, le=60)] = 0, key: ApiKey = read) -> Response:
@@ -197,6 +200,13 @@ class ManageRoutes:
             result = await self._job(key, job)
             why = await self._explanations.job(result)
             return why_json(why) | {"state": result.job.state.shown}
+
+        @router.get("/jobs/{job}/capsule")
+        async def job_capsule(job: str, key: ApiKey = read) -> Response:
+            """The job in one file: input, end, release without values of variables, timeline, log. `stoker job replay` runs it again."""
+            result = await self._job(key, job)
+            name = await self._catalog.name_of(result.job.endpoint)
+            return to_response(answer(capsule_json(await self._capsules.of(key.team, result), name)))
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
         async def job_logs(
@@ -258,7 +268,7 @@ class ManageRoutes:
 
     async def _show_job(self, result: Result) -> Answer:
         """A job in full. The output is spliced in as it is stored."""
-        shown: JsonObject = _job(result.job, await self._catalog.name_of(result.job.endpoint))
+        shown: JsonObject = job_json(result.job, await self._catalog.name_of(result.job.endpoint))
         if result.output is not None:
             shown["output"] = msgspec.Raw(result.output)
         if result.error is not None:
@@ -297,26 +307,6 @@ def _worker(held: Held, endpoint_name: str) -> JsonObject:
         "gone_ms": worker.gone_ms,
         "seen_ms": worker.seen_ms,
         "exit": None if worker.exit is None else {"code": worker.exit.code, "text": worker.exit.text},
-    }
-
-
-def _job(job: Job, endpoint_name: str) -> JsonObject:
-    return {
-        "id": job.id,
-        "endpoint": {"id": job.endpoint, "name": endpoint_name},
-        "state": job.state.shown,
-        "reason": job.reason,
-        "low_priority": job.low_priority,
-        "attempt": job.attempt,
-        "losses": job.losses,
-        "worker": job.worker,
-        "created_ms": job.created_ms,
-        "queued_ms": job.queued_ms,
-        "claimed_ms": job.claimed_ms,
-        "finished_ms": job.finished_ms,
-        "expires_ms": job.expires_ms,
-        "delay_ms": job.delay_ms,
-        "execution_ms": job.execution_ms,
     }
 
 

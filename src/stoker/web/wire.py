@@ -13,10 +13,8 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from stoker.errors import InvalidInput
-from stoker.store import StoryLine
 from stoker.web.call import Call
 from stoker.web.uploads import Body
-from stoker.why import Why
 
 Model = TypeVar("Model")
 Read = TypeVar("Read", covariant=True)
@@ -107,31 +105,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return value
-
-
-def why_json(why: Why) -> dict[str, object]:
-    """An explanation as it is shown."""
-    expected = why.expected
-    foretold = (
-        None
-        if expected is None
-        else {
-            "p50_s": expected.p50_s,
-            "p90_s": expected.p90_s,
-            "samples": expected.samples,
-        }
-    )
-    return {"reason": why.reason, "text": why.text, "next_step": why.next_step or None, "expected_start": foretold}
-
-
-def story_line(line: StoryLine) -> dict[str, object]:
-    """A line of the ledger as it is shown."""
-    return {
-        "at_ms": line.at_ms,
-        "kind": line.kind,
-        "state": line.state,
-        "reason": line.reason,
-        "attempt": line.attempt,
-        "worker": line.worker,
-        "text": line.text,
-    }

@@ -1,6 +1,7 @@
 """A worker without an SDK, quick to start: takes one job after another and does what its input says.
 
-`{"echo": x}` answers x; `{"hold": path}` waits until the file exists; `{"die": n}` exits with that code, without a result.
+`{"echo": x}` answers x; `{"hold": path}` waits until the file exists; `{"die": n}` exits with that code, without a result;
+`{"fail": x}` answers the error x.
 SIGTERM ends it once its open take has been answered.
 """
 
@@ -68,7 +69,8 @@ def main() -> None:
         job = json.loads(answer)
         holding.append(job["id"])
         print(json.dumps({"requestId": job["id"], "message": "started"}), flush=True)
-        result = {"output": work(job["input"])}
+        order = job["input"]
+        result = {"error": order["fail"]} if "fail" in order else {"output": work(order)}
         call("POST", urlsplit(DONE.replace("$ID", job["id"])), "&isStream=false", json.dumps(result).encode())
         holding.remove(job["id"])
 
