@@ -9,7 +9,8 @@ import click
 from stoker.cli import output
 from stoker.cli.connection import with_client
 from stoker.cli.job import show_list
-from stoker.client import Client, JobsJson
+from stoker.client import Client
+from stoker.client.shapes import JobsJson
 
 _REASON = click.option(
     "--reason",
