@@ -11,10 +11,20 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from tests.blocking import allow
-from tests.docker import docker_engine, lonely_engine, registry
+from tests.docker import docker_engine, lonely_engine, registry, small_engine
+from tests.elsewhere import rootless_engine, tcp_engine
 from tests.postgres import postgres, postgres_url
 
-__all__ = ["docker_engine", "lonely_engine", "postgres", "postgres_url", "registry"]  # fixtures for everybody
+__all__ = [  # fixtures for everybody
+    "docker_engine",
+    "lonely_engine",
+    "postgres",
+    "postgres_url",
+    "registry",
+    "rootless_engine",
+    "small_engine",
+    "tcp_engine",
+]
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -20,8 +21,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 
 PATIENCE_S: Final = 60.0
@@ -63,10 +66,12 @@ def until(look: Callable[[], object], what: str) -> None:
 
 
 class Engine:
-    """An engine in `folder`. `alone` is one beside others: with a bridge of its own and without a hand in the firewall."""
+    """An engine in `folder`. `alone` is one beside others: with a bridge of its own and without a hand in the firewall.
+    `options` are more words for it."""
 
-    def __init__(self, folder: Path, *, alone: bool = False) -> None:
+    def __init__(self, folder: Path, *, alone: bool = False, options: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._options = options
         self.host = f"unix://{folder}/socket"
         self._alone = alone
         self._bridge = "stoker-alone"
@@ -80,12 +85,15 @@ class Engine:
             self._make_bridge()
             words += ["--bridge", self._bridge, "--iptables=false", "--host-gateway-ip", ALONE_GATEWAY]
             words += ["--default-address-pool", "base=10.213.0.0/16,size=24"]
+        self._launch([*words, *self._options])
+        until(self._answers, f"the engine; see {self.folder}/log")
+
+    def _launch(self, words: Sequence[str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         # A child of nobody here: the process that starts it may end before the others that use it.
         subprocess.run(
             ["sh", "-c", 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &', "sh", f"{self.folder}/log", *words]
         )
-        until(self._answers, f"the engine; see {self.folder}/log")
 
     def _make_bridge(self) -> None:
         """Without one it would take the other engine's, and with none remove it."""
@@ -105,7 +113,7 @@ class Engine:
         return (done.stdout + (done.stderr if words[0] == "logs" else b"")).decode().strip()
 
     def build(self, name: str, recipe: str, files: Sequence[Path] = ()) -> str:
-        """An image on top of the base, with files beside the recipe; its name."""
+        """An image of the recipe, with files beside it; its name."""
         with tempfile.TemporaryDirectory() as context:
             Path(context, "Dockerfile").write_text(recipe)
             for file in files:
@@ -146,7 +154,7 @@ class Engine:
         self.stop()
         if self._alone:
             _do("ip", "link", "delete", self._bridge)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
 
 def _exists(pid: int) -> bool:
@@ -185,6 +193,11 @@ def _make_root(tar: Path) -> None:
         os.replace(f"{tar}.new", tar)
 
 
+def remove(folder: Path) -> None:
+    """Remove an engine's folder: tens of thousands of files, which Python would take a minute for."""
+    _do("rm", "-rf", str(folder))
+
+
 def _do(*words: str) -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
@@ -204,7 +217,7 @@ class Registry:
     def __init__(self, folder: Path, auth: str = "") -> None:
         self._folder = folder
         self._auth = auth
-        self.port = _free_port()
+        self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -220,6 +233,25 @@ class Registry:
             self._process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=log)
         until(self._listens, f"the registry; see {self._folder}/log")
 
+    def mark_for(self, repository: str, tag: str, architecture: str) -> None:
+        """Make the image one for another architecture, and put it into a list of images for several as `list`, all alone."""
+        kinds, path = "application/vnd.docker.distribution.manifest", f"http://{self.host}/v2/{repository}"
+        one = httpx.get(f"{path}/manifests/{tag}", headers={"Accept": f"{kinds}.v2+json"}).json()
+        config = httpx.get(f"{path}/blobs/{one['config']['digest']}").json() | {"architecture": architecture}
+        content = json.dumps(config).encode()
+        one["config"] |= {"digest": _digest(content), "size": len(content)}
+        place = httpx.post(f"{path}/blobs/uploads/").headers["location"]
+        httpx.put(
+            place, params=dict(parse_qsl(urlsplit(place).query), digest=_digest(content)), content=content
+        ).raise_for_status()
+        manifest = json.dumps(one).encode()
+        entry: dict[str, Any] = {"mediaType": f"{kinds}.v2+json", "size": len(manifest), "digest": _digest(manifest)}
+        entry["platform"] = {"architecture": architecture, "os": "linux"}
+        several = {"schemaVersion": 2, "mediaType": f"{kinds}.list.v2+json", "manifests": [entry]}
+        for name, kind, body in ((tag, "v2", manifest), ("list", "list.v2", json.dumps(several).encode())):
+            headers = {"Content-Type": f"{kinds}.{kind}+json"}
+            httpx.put(f"{path}/manifests/{name}", content=body, headers=headers).raise_for_status()
+
     def _listens(self) -> bool:
         with socket.socket() as one:
             return one.connect_ex(("127.0.0.1", self.port)) == 0
@@ -232,6 +264,10 @@ class Registry:
             self._process = None
 
 
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def basic_auth(folder: Path, user: str, password: str) -> str:
     """Settings of a registry that knows one user."""
     import bcrypt
@@ -242,7 +278,8 @@ def basic_auth(folder: Path, user: str, password: str) -> str:
     return f"auth:\n  htpasswd:\n    realm: tests\n    path: {users}\n"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -279,7 +316,8 @@ def _shared(folder: Path) -> Iterator[Engine]:
                 engine.close()
 
 
-def _check() -> None:
+def check_machine() -> None:
+    """Skip the test where no engine can be started."""
     if lack := missing():
         pytest.skip(f"no Docker engine can be started on this machine: {lack}")
 
@@ -287,7 +325,7 @@ def _check() -> None:
 @pytest.fixture(scope="session")
 def docker_engine() -> Iterator[Engine]:
     """An engine with the base image."""
-    _check()
+    check_machine()
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[:8]
     with _shared(Path(tempfile.gettempdir(), f"stoker-docker-{run}")) as engine:
         yield engine
@@ -296,7 +334,7 @@ def docker_engine() -> Iterator[Engine]:
 @pytest.fixture
 def lonely_engine() -> Iterator[Engine]:
     """An engine for a test that ends it in the middle."""
-    _check()
+    check_machine()
     engine = Engine(Path(tempfile.mkdtemp(prefix="stoker-engine-")), alone=True)
     engine.start()
     try:
@@ -307,10 +345,30 @@ def lonely_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
+def small_engine() -> Iterator[Engine]:
+    """An engine without images, on a disk of 64 MiB."""
+    check_machine()
+    disk = Path(tempfile.mkdtemp(prefix="stoker-small-"))
+    _do("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk))
+    engine = Engine(disk / "engine", alone=True)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.close()
+        _do("umount", "--lazy", str(disk))
+        disk.rmdir()
+
+
+@pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
     """A registry that lets everybody in."""
-    _check()
+    check_machine()
     one = Registry(tmp_path / "registry")
     one.start()
     yield one
     one.close()
+
+
+if __name__ == "__main__":  # ahead of the tests, whose patience is for tests and not for making a Debian
+    print(f"no container tests: {lack}" if (lack := missing()) else f"the base of container tests: {base_tar()}")

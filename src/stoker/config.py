@@ -156,6 +156,12 @@ class Settings(BaseModel):
         0.0, ge=0, description="The most that a container may write to its own disk, in GiB; 0: no limit."
     )
     worker_pids_max: int = Field(4_096, ge=16, description="The most processes and threads of a container.")
+    block_metadata: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether containers are kept from the addresses where clouds tell a machine its credentials (169.254.169.254 and the "
+        "like). `auto`: by rules that the server puts into the firewall where it may, else its log and `stoker doctor` say which are "
+        "missing; `always`: no container starts without the rules; `never`: containers may ask, and rules that are there stay.",
+    )
     mount_roots: str = Field(
         "",
         description="Directories of this machine that endpoints of all teams may mount, and what is below them, separated by colons; "

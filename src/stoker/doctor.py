@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,13 @@ from stoker.containers import engine_of
 from stoker.errors import Unavailable
 from stoker.loops.duty import SKEW_MOST_MS
 from stoker.runtimes import Capacity, gpus
-from stoker.runtimes.docker import Engine
-from stoker.runtimes.docker.networks import BRIDGE_PREFIX
+from stoker.runtimes.docker import Engine, firewall
 from stoker.runtimes.docker.output import moment_ms
 
 ENGINE_LEAST: Final = (20, 10)
 """The first with `host-gateway`, by which containers reach the machine."""
 DISK_FREE_LEAST: Final = 0.1
 """Below a tenth the SDK's own check fails every worker's start, and pulls of large images fail."""
-METADATA: Final = "169.254.0.0/16"
-"""Where clouds tell a machine its credentials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +62,20 @@ async def _ask(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _engine_findings(settings: Settings, capacity: Capacity) -> list[Finding]:
-    engine = engine_of(settings)
+    engine: Engine | None = None
     try:
+        engine = engine_of(settings)
         version, info = asyncio.run(_ask(engine))
     except Unavailable as error:
         verdict: Literal["note", "wrong"] = "wrong" if settings.runtime == "docker" else "note"
-        return [Finding(subject="Docker engine", verdict=verdict, text=error.message, fix=_engine_fix(engine))]
+        return [Finding(subject="Docker engine", verdict=verdict, text=error.message, fix=_engine_fix(engine, error))]
     found = [version_finding(str(version["Version"])), clock_finding(str(info["SystemTime"]), SystemClock().now_ms())]
-    found += [driver_finding(info), _firewall_finding(), *toolkit_findings(info, capacity)]
+    found += [
+        driver_finding(info),
+        *limit_findings(info),
+        _firewall_finding(settings),
+        *toolkit_findings(info, capacity),
+    ]
     root = Path(str(info["DockerRootDir"]))
     if root.exists():
         found.append(disk_finding("engine's disk", root))
@@ -81,7 +84,9 @@ def _engine_findings(settings: Settings, capacity: Capacity) -> list[Finding]:
     return found
 
 
-def _engine_fix(engine: Engine) -> str:
+def _engine_fix(engine: Engine | None, error: Unavailable) -> str:
+    if engine is None:
+        return error.next_step or ""
     path = Path(engine.host.removeprefix("unix://"))
     if path.exists():
         return (
@@ -125,6 +130,20 @@ def driver_finding(info: dict[str, Any]) -> Finding:
     )
 
 
+def limit_findings(info: dict[str, Any]) -> list[Finding]:
+    """Whether the engine can limit memory, CPU and processes at all: a rootless one often cannot."""
+    if info.get("CgroupDriver") != "none":
+        return []
+    return [
+        Finding(
+            subject="limits",
+            verdict="note",
+            text="this engine does not limit memory, CPU and processes of containers",
+            fix="use systemd and cgroup 2, and delegate the controllers to the engine's user",
+        )
+    ]
+
+
 def toolkit_findings(info: dict[str, Any], capacity: Capacity) -> list[Finding]:
     """Whether containers can get the GPUs that there are."""
     if not capacity.devices:
@@ -150,22 +169,21 @@ def _rootless_finding() -> Finding:
     )
 
 
-def _firewall_finding() -> Finding:
+def _firewall_finding(settings: Settings) -> Finding:
     """Whether workers are kept from the cloud's metadata. Only root can look."""
-    rule = ["DOCKER-USER", "-i", f"{BRIDGE_PREFIX}+", "-d", METADATA, "-j", "REJECT"]
-    try:
-        done = subprocess.run(["iptables", "-C", *rule], capture_output=True)
-    except OSError:
-        return Finding(
-            subject="metadata addresses", verdict="note", text="cannot look at the firewall: no iptables here"
-        )
-    if done.returncode == 0:
-        return Finding(subject="metadata addresses", verdict="ok", text="workers cannot reach them")
+    subject = "metadata addresses"
+    if settings.block_metadata == "never":
+        return Finding(subject=subject, verdict="note", text="workers may reach them: block_metadata is never")
+    missing = firewall.missing()
+    if not missing:
+        return Finding(subject=subject, verdict="ok", text="workers cannot reach them")
+    if os.geteuid() == 0 and shutil.which("iptables"):
+        return Finding(subject=subject, verdict="ok", text="the server closes them before it starts its first worker")
     return Finding(
-        subject="metadata addresses",
-        verdict="note",
-        text="workers may reach 169.254.169.254, where clouds keep a machine's credentials",
-        fix=f"as root: iptables -I {' '.join(rule)}",
+        subject=subject,
+        verdict="wrong" if settings.block_metadata == "always" else "note",
+        text="cannot see that workers are kept from 169.254.169.254, where clouds keep a machine's credentials",
+        fix="as root, once after each start of the machine: " + "; ".join(firewall.commands()),
     )
 
 

@@ -54,12 +54,15 @@ async def choose(settings: Settings, clock: Clock, nudge: Nudge) -> Hosting:
         await asyncio.to_thread(importlib.import_module, "stoker.containers")  # it reads from the disk
         from stoker import containers  # 12 MiB of memory that a server without containers can do without
 
-        docker = await asyncio.to_thread(containers.runtime, settings, clock, nudge)
         try:
-            reached = await containers.reach(docker, settings)
+            docker = await asyncio.to_thread(containers.runtime, settings, clock, nudge)
+            try:
+                reached = await containers.reach(docker, settings)
+            except Unavailable:
+                await docker.close()
+                raise
             return Hosting(runtime=docker, host=reached.host, door=reached.door)
         except Unavailable as error:
-            await docker.close()
             if settings.runtime == "docker":
                 raise
             log.info("no_docker", why=error.message)

@@ -60,6 +60,7 @@ LAUNCHED_ONLY: Final = {
     ("launch_failed", "Unavailable"),
     ("no_gpu_toolkit", "Unavailable"),
     ("no_network", "Unavailable"),
+    ("metadata_open", "Unavailable"),
     ("pull_failed", "Unavailable"),
     ("wrong_architecture", "InvalidInput"),
 }

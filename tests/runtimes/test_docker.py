@@ -1,19 +1,26 @@
 """What containers add to the contract: safety, limits, words for deaths, images from real registries."""
 
 import asyncio
+import functools
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoker.clock import SystemClock
 from stoker.errors import InvalidInput, NotFound, StokerError, Unavailable
 from stoker.runtimes import Login, Volume
 from stoker.runtimes.docker import DockerRuntime
 from stoker.runtimes.docker.container import container_config
 from stoker.runtimes.docker.engine import Engine as EngineClient
+from stoker.runtimes.docker.firewall import Firewall
 from stoker.volume import MountTerms
 from tests.docker import Engine, Registry, basic_auth
+from tests.registries.gate import TokenService, no_more_today, served
 from tests.runtimes.stages import DockerStage, ended, eventually, first_line, keeps_the_newest_output, lines, seen
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
@@ -172,6 +179,84 @@ async def test_endpoints_do_not_see_each_other(docker: DockerStage) -> None:
     assert inside(docker, stranger.worker, reach) != "0"
 
 
+LISTENER = """
+import socket, threading
+def serve(host, port):
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        while True: listener.accept()
+for place in (("169.254.77.2", 80), ("169.254.77.2", 53), ("100.100.100.200", 80), ("fd00:ec2::254", 80)):
+    threading.Thread(target=serve, args=place).start()
+print("up", flush=True)
+"""
+
+
+@pytest.fixture
+def cloud() -> Iterator[None]:
+    """A host beyond this machine that answers at metadata addresses."""
+    ip = functools.partial(subprocess.run, check=True)
+    for words in (
+        "netns add stk-cloud",
+        "link add stk-cloud0 type veth peer name eth0 netns stk-cloud",
+        "address add 169.254.77.1/30 dev stk-cloud0",
+        "link set stk-cloud0 up",
+        "route add 100.100.100.200/32 dev stk-cloud0",
+        "-n stk-cloud address add 169.254.77.2/30 dev eth0",
+        "-n stk-cloud address add 100.100.100.200/32 dev eth0",
+        "-n stk-cloud address add fd00:ec2::254/64 dev eth0 nodad",
+        "-n stk-cloud link set eth0 up",
+        "address add fd00:ec2::1/64 dev stk-cloud0 nodad",
+    ):
+        ip(["ip", *words.split()])
+    served = ["ip", "netns", "exec", "stk-cloud", sys.executable, "-S", "-c", LISTENER]
+    with subprocess.Popen(served, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == b"up\n"
+        yield
+        listener.kill()
+    ip(["ip", "netns", "delete", "stk-cloud"])
+
+
+def empty_firewall() -> None:
+    """As a reload of the machine's firewall does."""
+    subprocess.run(["iptables", "-w", "-F", "DOCKER-USER"], check=True)
+
+
+async def test_metadata_cannot_be_reached(docker: DockerStage, cloud: None) -> None:
+    """What a cloud tells a machine at its metadata addresses is kept from workers, also after somebody emptied the firewall; the
+    cloud's resolver at the same address is not."""
+    reach = {
+        "metadata": REACH.format(host="169.254.77.2", port=80),
+        "another cloud's": REACH.format(host="100.100.100.200", port=80),
+        "IPv6": REACH.format(host="fd00:ec2::254", port=80).replace(
+            "socket.socket()", "socket.socket(socket.AF_INET6)"
+        ),
+        "resolver": REACH.format(host="169.254.77.2", port=53),
+    }
+    everybody = ("run", "--rm", docker.image, "python3", "-S", "-c", reach["metadata"])
+    assert docker.engine.run(*everybody) == "0", "they can be reached from containers that are not ours"
+    spec = docker.spec("ignore")
+    await docker.runtime.launch(spec)
+    for _ in range(2):
+        found = {name: inside(docker, spec.worker, code) == "0" for name, code in reach.items()}
+        assert found == {"metadata": False, "another cloud's": False, "IPv6": False, "resolver": True}
+        empty_firewall()
+        await docker.docker.collect_images(used=(), unused_before_ms=0, bytes_max=1 << 60)
+
+
+async def test_a_worker_that_could_read_metadata_does_not_start() -> None:
+    """Where the firewall cannot be closed and has to be, nothing starts, and the words say what to do; else only the log says so."""
+    client = EngineClient("tcp://127.0.0.1:9")
+    for required in (True, False):
+        firewall = Firewall(client, required=required)
+        if required:
+            with pytest.raises(Unavailable, match="another machine") as refused:
+                await firewall.close_metadata()
+            assert refused.value.code == "metadata_open"
+            assert "iptables -I DOCKER-USER" in str(refused.value.next_step)
+        else:
+            await firewall.close_metadata()
+
+
 async def test_volumes_outlive_workers(docker_engine: Engine, actor_image: str, tmp_path: Path) -> None:
     """A volume of a team is also where Runpod's workers look; a directory of the machine must be allowed, links included."""
     allowed, cache = tmp_path / "models", tmp_path / "cache"
@@ -255,6 +340,62 @@ async def test_private_images_need_a_login(docker: DockerStage, runtime: DockerR
         assert "secret" not in repr(right)
     finally:
         registry.close()
+
+
+async def test_a_registry_with_tokens(docker: DockerStage, runtime: DockerRuntime, tmp_path: Path) -> None:
+    """A registry that sends to a token service, as the large hubs do, gives an image to the right login and to no other."""
+    service = TokenService(tmp_path / "tokens", "ann", "secret")
+    with served(service.answer) as service.url:
+        registry = Registry(tmp_path / "private", service.settings)
+        registry.start()
+        try:
+            docker.engine.run("login", "-u", "ann", "-p", "secret", registry.host)
+            image = push(docker.engine, registry, "private:1")
+            docker.engine.run("logout", registry.host)
+            right, wrong = (
+                Login(registry=registry.host, username="ann", password=word) for word in ("secret", "guess")
+            )
+            assert (await runtime.pull(image, login=right)).startswith(f"{registry.host}/private@")
+            assert service.asked[-1] == "repository:private:pull"
+            for login in (None, wrong):
+                with pytest.raises(InvalidInput) as refused:
+                    await runtime.pull(image, login=login)
+                assert refused.value.code == "image_denied", refused.value.message
+        finally:
+            registry.close()
+
+
+async def test_a_registry_that_has_enough(runtime: DockerRuntime) -> None:
+    """Whoever has pulled too much is told so, and that it may work later."""
+    with served(no_more_today) as url, pytest.raises(Unavailable) as refused:
+        await runtime.pull(f"{url.removeprefix('http://')}/worker:1", login=None)
+    assert refused.value.code == "image_rate_limited", refused.value.message
+
+
+async def test_an_image_for_other_machines(docker: DockerStage, runtime: DockerRuntime, registry: Registry) -> None:
+    """An image that was built for another architecture is refused with both, whether its registry knows one image or a list."""
+    theirs = "arm64" if docker.engine.run("version", "-f", "{{.Server.Arch}}") == "amd64" else "amd64"
+    one = push(docker.engine, registry, "foreign:1")
+    registry.mark_for("foreign", "1", theirs)
+    for image in (one, f"{registry.host}/foreign:list"):
+        with pytest.raises(InvalidInput) as refused:
+            await runtime.pull(image, login=None)
+        assert refused.value.code == "wrong_architecture", refused.value.message
+
+
+async def test_an_image_that_does_not_fit(
+    docker: DockerStage, small_engine: Engine, registry: Registry, tmp_path: Path
+) -> None:
+    """An engine whose disk is full says so, and not that the image is wrong."""
+    image = f"{registry.host}/large:1"
+    docker.engine.build(image, "FROM stoker-test-base\nRUN head -c 90000000 /dev/urandom > /noise\n")
+    docker.engine.run("push", "-q", image)
+    client = EngineClient(small_engine.host)
+    runtime = DockerRuntime(client, tmp_path / "small", SystemClock(), nudge=None, terms=docker.terms)
+    with pytest.raises(Unavailable) as refused:
+        await runtime.pull(image, login=None)
+    await runtime.close()
+    assert refused.value.code == "disk_full", refused.value.message
 
 
 async def test_what_cannot_be_pulled_is_explained(runtime: DockerRuntime, registry: Registry) -> None:

@@ -90,6 +90,33 @@ def test_a_death_is_told(housed: LiveServer, handler_image: str) -> None:
     assert f"job {job} begins" in housed.api.get(f"/api/workers/{worker}/logs").text
 
 
+def test_a_worker_that_fails_everything_is_replaced(docker_engine: Engine, handler_image: str, tmp_path: Path) -> None:
+    """A container in which every job fails, while those of its neighbour succeed, makes room for a fresh one after so many failures
+    in a row; then all jobs succeed again."""
+    settings = {"runtime": "docker", "docker_host": docker_engine.host, "worker_failures_max": 3}
+    with LiveServer(tmp_path / "data", **settings) as live:
+        create(live, "a", handler_image, min_workers=2, max_workers=2, deliver_ahead="off")
+        until(lambda: [one["state"] for one in live.workers("a")] == ["ready"] * 2, what="two workers")
+        broken = live.finished(live.run("a", {"break": True}))["worker"]
+
+        def seen(reason: str) -> dict[str, Any] | None:
+            found = live.workers("a", gone=9)
+            return next((one for one in found if (one["id"], one["reason"]) == (broken, reason)), None)
+
+        def work_on() -> dict[str, Any] | None:
+            for job in [live.run("a", {"hold_s": 0.3}) for _ in range(2)]:  # one for each
+                live.finished(job)
+            return seen("fails_every_job")
+
+        until(work_on, what="its replacement")
+        gone = until(lambda: seen("fails_every_job"), what="its end")
+        assert gone["detail"] == "it failed 3 jobs in a row while others succeeded"
+        until(lambda: [one["state"] for one in live.workers("a")] == ["ready"] * 2, what="two workers again")
+        after = [live.finished(live.run("a", {"echo": number})) for number in range(4)]
+        assert [one["output"] for one in after] == [0, 1, 2, 3]
+        assert broken not in {one["worker"] for one in after}
+
+
 def test_only_the_worker_protocol_can_be_reached(housed: LiveServer, handler_image: str) -> None:
     """From inside, the server on loopback is reached by the worker protocol alone: the same port, without any other route."""
     create(housed, "a", handler_image)

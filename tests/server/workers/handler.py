@@ -3,17 +3,25 @@
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import runpod
 
+BROKEN = Path("/tmp/broken")
+
 
 def handler(job: dict[str, Any]) -> Any:
     """`{"echo": x}` answers x; `{"environment": name}` a variable; `{"reach": [host, port]}` whether that can be reached;
-    `{"hold_s": s}` waits; `{"die": n}` exits; `{"fail": text}` raises; `{"exists": path}` looks for a file."""
+    `{"hold_s": s}` waits; `{"die": n}` exits; `{"fail": text}` raises; `{"exists": path}` looks for a file;
+    `{"break": true}` fails, and so does everything after it on this worker."""
     order = job["input"]
     print(f"job {job['id']} begins", flush=True)
     time.sleep(order.get("hold_s", 0))
+    if order.get("break"):
+        BROKEN.touch()
+    if BROKEN.exists():
+        raise RuntimeError("this worker is broken")
     if "fail" in order:
         raise RuntimeError(order["fail"])
     if "die" in order:

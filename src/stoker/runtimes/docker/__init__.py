@@ -5,6 +5,7 @@ another label is left alone. A container lives once. When it has ended, its outp
 (`record`) and the container is removed, so that no worker's file system outlives it.
 
     engine      the API             container   order → create call      networks    one for each endpoint
+    firewall    what keeps workers from the machine's metadata
     images      pulled once, kept   reference   names, progress, refusals
     death       ends in words       output      lines with times          record      what stays
     disk        limits on writing
@@ -38,6 +39,7 @@ from stoker.runtimes.docker.container import (
     split_words,
 )
 from stoker.runtimes.docker.engine import Engine, Refusal
+from stoker.runtimes.docker.firewall import Firewall
 from stoker.runtimes.docker.images import Images
 from stoker.runtimes.docker.networks import Networks
 from stoker.runtimes.docker.output import lines_of
@@ -64,7 +66,7 @@ class DockerRuntime:
         self._nudge = nudge or (lambda: None)
         self._terms = terms
         self._records = Records(root)
-        self._networks = Networks(engine, terms.installation)
+        self._networks = Networks(engine, terms.installation, _firewall(engine, terms))
         self._images = Images(engine, clock, root.with_suffix(".json"))
         self._ends: dict[WorkerId, Exit] | None = None
         self._launching: dict[WorkerId, asyncio.Task[tuple[Step, ...]]] = {}
@@ -381,6 +383,12 @@ class DockerRuntime:
         self._removals[worker] = removal
         removal.add_done_callback(lambda _done: self._removals.pop(worker, None))
         return end
+
+
+def _firewall(engine: Engine, terms: Terms) -> Firewall | None:
+    if terms.block_metadata == "never":
+        return None
+    return Firewall(engine, required=terms.block_metadata == "always")
 
 
 def _start_error(spec: WorkerSpec, refusal: Refusal) -> StokerError:

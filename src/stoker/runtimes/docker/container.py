@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from stoker.errors import InvalidInput
 from stoker.runtimes import Volume, WorkerSpec
@@ -49,6 +49,8 @@ class Terms:
     memory_bytes: int = 0
     cpus: float = 0.0
     disk_bytes: int = 0
+    block_metadata: Literal["auto", "always", "never"] = "auto"
+    """Whether workers are kept from the metadata of their machine; `auto`: where that can be done."""
     mounts: MountTerms = field(default_factory=MountTerms)
     """Which directories of the machine releases may mount."""
 

@@ -7,6 +7,7 @@ refusal means is for the caller to say. Calls that wait for something to happen 
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -38,15 +39,21 @@ class Refusal(Exception):
 
 
 class Engine:
-    """One engine at `host`: `unix://PATH`, or `tcp://HOST:PORT` with the client's usual variables for TLS.
+    """One engine at `host`: `unix://PATH`, or `tcp://HOST:PORT`, encrypted if `tls` says how.
 
     Connections are opened by the first call, in the event loop that makes it; `close` ends them.
     """
 
-    def __init__(self, host: str = SOCKET) -> None:
+    def __init__(self, host: str = SOCKET, tls: ssl.SSLContext | None = None) -> None:
         self.host = host
+        self._tls = tls
         self._docker: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine, as far as its address tells."""
+        return self.host.startswith(_UNIX)
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -68,6 +75,10 @@ class Engine:
         """Storage driver, security options, runtimes, warnings and more."""
         with _translated(self.host):
             return dict(await self._open().system.info())
+
+    async def is_rootless(self) -> bool:
+        """Whether it runs without root, in a network of its own behind this machine's."""
+        return any("rootless" in one for one in (await self.info()).get("SecurityOptions") or ())
 
     # ── containers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,12 +183,13 @@ class Engine:
     def _open(self) -> aiodocker.Docker:
         if self._docker is None:
             limit = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
+            # One connection waits for the end of each worker, so there must be no bound on their number.
             if self.host.startswith(_UNIX):
-                # One connection waits for the end of each worker, so there must be no bound on their number.
-                self._connector = aiohttp.UnixConnector(self.host.removeprefix(_UNIX), limit=0)
-                self._docker = aiodocker.Docker(url="http://engine", connector=self._connector, timeout=limit)
+                url, self._connector = "http://engine", aiohttp.UnixConnector(self.host.removeprefix(_UNIX), limit=0)
             else:
-                self._docker = aiodocker.Docker(url=self.host, timeout=limit)
+                url = f"{'https' if self._tls else 'http'}://{self.host.rpartition('//')[2]}"
+                self._connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+            self._docker = aiodocker.Docker(url=url, connector=self._connector, timeout=limit)
         return self._docker
 
 

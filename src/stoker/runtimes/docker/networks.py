@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ipaddress
 from typing import Any, Final
@@ -10,10 +11,9 @@ from typing import Any, Final
 from stoker.errors import Unavailable
 from stoker.runtimes.docker.container import ENDPOINT, INSTALLATION
 from stoker.runtimes.docker.engine import Engine, Refusal
+from stoker.runtimes.docker.firewall import BRIDGE_PREFIX, Firewall
 
 PREFIX: Final = "stoker-"
-BRIDGE_PREFIX: Final = "stk-"
-"""How the machine calls the bridges, so that one firewall rule can mean all of them (15 characters at most)."""
 
 
 def network_name(installation: str, endpoint: str) -> str:
@@ -28,6 +28,7 @@ def network_config(installation: str, endpoint: str) -> dict[str, Any]:
     return {
         "Name": name,
         "Driver": "bridge",
+        "EnableIPv6": False,  # what the firewall keeps from workers is IPv4
         "CheckDuplicate": True,  # older engines would make a second of the same name
         "Labels": {INSTALLATION: installation, ENDPOINT: endpoint},
         "Options": {"com.docker.network.bridge.name": bridge},
@@ -37,8 +38,9 @@ def network_config(installation: str, endpoint: str) -> dict[str, Any]:
 class Networks:
     """The networks of one installation."""
 
-    def __init__(self, engine: Engine, installation: str) -> None:
+    def __init__(self, engine: Engine, installation: str, firewall: Firewall | None) -> None:
         self._engine = engine
+        self._firewall = firewall
         self._installation = installation
         self._known: set[str] = set()
         self._adding = asyncio.Lock()
@@ -48,6 +50,8 @@ class Networks:
         name = network_name(self._installation, endpoint)
         if name in self._known:
             return name
+        if self._firewall is not None:
+            await self._firewall.close_metadata()
         async with self._adding:
             if not await self._exists(name):
                 await self._add(name, endpoint)
@@ -77,16 +81,23 @@ class Networks:
         self._known.clear()
 
     async def sweep(self) -> None:
-        """Remove our networks that nobody is in."""
+        """Remove our networks that nobody is in; of the others, renew what keeps them from the metadata if somebody emptied the
+        firewall."""
         for found in await self._engine.networks([f"{INSTALLATION}={self._installation}"]):
             try:
                 await self._engine.remove_network(found["Name"])
             except Refusal:
                 continue  # workers are in it
             self._known.discard(found["Name"])
+        if self._known and self._firewall is not None:
+            with contextlib.suppress(Unavailable):  # the next launch says it
+                await self._firewall.close_metadata()
 
     async def gateway(self) -> str:
-        """The address of this machine on the engine's first network, which `host-gateway` stands for; empty if there is none."""
+        """The address of this machine on the engine's first network, which `host-gateway` stands for; empty if there is none, as
+        with a rootless engine, whose bridges are not this machine's."""
+        if await self._engine.is_rootless():
+            return ""
         try:
             found = await self._engine.network("bridge")
         except Refusal:
