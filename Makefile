@@ -91,6 +91,7 @@ test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
 
 .PHONY: test-slow
 test-slow: .venv/.ready sdks console ## run the rest: real SDKs, kill -9, simulated days, the README's commands
+	$(BIN)/python -m tests.docker
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 .PHONY: check
@@ -112,7 +113,7 @@ format: .venv/.ready ## rewrite the sources as `make check` wants them
 	@[ ! -d console/node_modules ] || $(NPM) run --silent format
 
 .PHONY: bench
-bench: .venv/.ready ## measure jobs per second beside the floors
+bench: .venv/.ready ## measure jobs per second and cold starts beside the floors
 	$(BIN)/python -m benchmarks.jobs $(ARGS)
 
 .PHONY: bench-coldstart

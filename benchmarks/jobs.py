@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks import backlog, crash, database, floor, startup
+from benchmarks import backlog, coldstart, crash, database, floor, startup
 from benchmarks.backlog import Backlog
 from benchmarks.crash import Crashes
 from benchmarks.figures import Spread, rss_bytes
@@ -201,7 +201,17 @@ def measure(plan: Plan, folder: Path, chance: Random) -> list[Row]:
     _say("start-up")
     started = startup.measure(folder / "startup", times=plan.rounds)
     rows = rows_of_rounds(rounds) + rows_of_state(seen, queued, crashes) + started
-    return rows + _on_postgres(plan, folder, chance)
+    return rows + _cold_start(plan) + _on_postgres(plan, folder, chance)
+
+
+def _cold_start(plan: Plan) -> list[Row]:
+    """None where no engine can be started, and a line that says so."""
+    _say("cold start of a container")
+    try:
+        return coldstart.measure(rounds=plan.rounds)
+    except Absent as error:
+        _say(f"left out: {error}")
+        return []
 
 
 def _on_postgres(plan: Plan, folder: Path, chance: Random) -> list[Row]:
