@@ -1,17 +1,17 @@
-"""The server as a container: `deploy/Dockerfile`, built and run by a real engine; `deploy/compose.yaml`, read."""
+"""The server as a container: `deploy/Dockerfile` and `deploy/compose.yaml`, built and started by a real engine."""
 
+import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import msgspec.yaml
 import pytest
 
-from tests.docker import BASE, SUITE_PYTHON, Engine
+from tests.docker import BASE, SUITE_PYTHON, Engine, free_port
 from tests.live import KEY, until
 from tests.server.conftest import WORKERS
 
@@ -19,10 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 
 
-def do(*words: str) -> None:
-    """Run a command."""
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+def do(*words: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a command with these variables besides ours; what it printed."""
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **(env or {})})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
 
 
 def gather_wheels(folder: Path) -> None:
@@ -50,49 +51,74 @@ def server_image(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory
     shutil.copy(DEPLOY / "Dockerfile", context)
     (context / "wheels").mkdir()
     gather_wheels(context / "wheels")
-    options = ("--build-arg", f"BASE={BASE}", "--build-arg", "PIP_OPTIONS=--no-index")
+    options = ("--network", "host", "--build-arg", f"BASE={BASE}", "--build-arg", "PIP_OPTIONS=--no-index")
     docker_engine.run("build", "-q", "-t", "stoker-test-server", *options, str(context))
     return "stoker-test-server"
 
 
+@pytest.fixture(scope="session")
+def postgres_image(docker_engine: Engine) -> str:
+    """Debian's PostgreSQL, as the published image runs it."""
+    options = ("--network", "host", "--build-arg", f"BASE={BASE}")
+    docker_engine.run("build", "-q", "-t", "stoker-test-postgres", *options, str(Path(__file__).parent / "deploy"))
+    return "stoker-test-postgres"
+
+
 @pytest.fixture
-def api(docker_engine: Engine, server_image: str) -> Iterator[httpx.Client]:
-    """A server in a container, as compose runs it, without PostgreSQL."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    words = ["run", "-d", "--network", "host", "--name", "stoker-test-server", "-e", f"STOKER_PORT={port}"]
-    words += ["-e", f"STOKER_BOOTSTRAP_KEY={KEY}", "-v", f"{docker_engine.folder}/socket:/var/run/docker.sock"]
-    docker_engine.run(*words, server_image)
+def composed(docker_engine: Engine, server_image: str, postgres_image: str) -> Iterator[httpx.Client]:
+    """What `deploy/compose.yaml` starts, on free ports."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("not installed: docker-compose (Debian: docker-compose)")
+    port = free_port()
+    ours = {
+        "DOCKER_HOST": docker_engine.host,
+        "DOCKER_SOCKET": docker_engine.host.removeprefix("unix://"),
+        "STOKER_IMAGE": server_image,
+        "STOKER_PORT": str(port),
+        "STOKER_BOOTSTRAP_KEY": KEY,
+        "POSTGRES_IMAGE": postgres_image,
+        "POSTGRES_PASSWORD": "pass-word",
+        "POSTGRES_PORT": str(free_port()),
+    }
+    compose = ("docker-compose", "-p", f"stoker-test-{port}", "-f", str(DEPLOY / "compose.yaml"))
+    do(*compose, "up", "-d", env=ours)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {KEY}"}) as client:
             yield client
     finally:
-        print(docker_engine.run("logs", "stoker-test-server"))
-        docker_engine.run("stop", "-t", "60", "stoker-test-server")
-        docker_engine.run("rm", "-v", "stoker-test-server")
+        print(do(*compose, "logs", "--no-color", env=ours))
+        do(*compose, "down", "-v", "-t", "60", env=ours)
 
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # wheels are gathered and an image is built
-def test_the_server_runs_in_a_container(api: httpx.Client, docker_engine: Engine) -> None:
-    """The image serves, starts workers beside itself through the engine's socket, and they reach it."""
+@pytest.mark.timeout(600)  # wheels are gathered and two images are built
+def test_compose_is_a_whole_platform(composed: httpx.Client, docker_engine: Engine) -> None:
+    """The server's image and the compose file, built and started: PostgreSQL keeps what there is, workers are containers beside the
+    server, made through the mounted socket, and reach it; metadata addresses are closed to them."""
     image = docker_engine.build(
         "stoker-test-handler", f"FROM {BASE}\nWORKDIR /worker\nCOPY handler.py .\n", [WORKERS / "handler.py"]
     )
 
     def ready() -> bool:
         try:
-            return api.get("/readyz").status_code == 200
+            return composed.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
-    until(ready, what="the server in its container")
+    until(ready, what="the server in its container", patience_s=120)
     body = {"name": "a", "image": image, "command": "python3 -u handler.py"}
-    assert api.post("/api/endpoints", json=body).status_code == 201
-    answer = api.post("/v2/a/runsync", json={"input": {"echo": "inside"}}, timeout=90).json()
+    assert composed.post("/api/endpoints", json=body).status_code == 201
+    answer = composed.post("/v2/a/runsync", json={"input": {"echo": "inside"}}, timeout=90).json()
     assert answer["output"] == "inside"
+    (worker,) = composed.get("/api/endpoints/a/workers").json()["workers"]
+    names = docker_engine.run("ps", "--format", "{{.Names}}").split()
+    assert f"stoker-{worker['id']}" in names
+    database = next(name for name in names if "database" in name)
+    counted = "SELECT count(*) FROM endpoints"
+    assert docker_engine.run("exec", database, "psql", "-U", "stoker", "-Atc", counted, "stoker") == "1"
+    server = next(name for name in names if "server" in name)
+    assert "metadata_open" not in docker_engine.run("logs", server)
 
 
 def test_compose_shares_what_the_server_needs() -> None:
