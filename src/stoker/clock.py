@@ -27,7 +27,9 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch; never less than the answer before."""
-        self._last_ms = max(self._last_ms, time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms > self._last_ms:
+            self._last_ms = now_ms
         return self._last_ms
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 
 from stoker import keyring
 from stoker.catalog.teams import Teams
@@ -15,7 +16,6 @@ from stoker.errors import Conflict
 from stoker.logs import configure_logging
 from stoker.loops.duty import SKEW_MOST_MS
 from stoker.store import Store
-from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import SqliteStore
 from stoker.vault.aes import AesVault
 
@@ -24,6 +24,9 @@ async def open_store(settings: Settings) -> Store:
     """The store, with its schema up to date. Raises `StokerError` with the next step."""
     if not settings.database:
         return await SqliteStore.open(settings.data_dir / "stoker.db")
+    await asyncio.to_thread(importlib.import_module, "stoker.store.postgres")  # it reads from the disk
+    from stoker.store.postgres import PostgresStore, Terms  # 3 MiB of memory that a server on SQLite can do without
+
     url = settings.database.get_secret_value()
     return await PostgresStore.open(
         Terms(url=url, connect_s=settings.database_connect_s, statement_s=settings.database_statement_s)

@@ -48,8 +48,11 @@ class JobState(StrEnum):
 
     final: bool
     """Whether nothing but a client's retry can follow."""
+    word: str
+    """As it is stored. `value` is the same, but computed each time that it is asked for."""
 
     def __init__(self, word: str) -> None:
+        self.word = word
         self.final = word not in ("queued", "ahead", "running")
 
     @property
@@ -85,6 +88,12 @@ class JobReason(StrEnum):
     PURGED = "purged"
     TTL_PASSED = "ttl_passed"
     EXECUTION_LIMIT = "execution_limit"
+
+    word: str
+    """As it is stored: see `JobState.word`."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
 
 
 UNCOUNTED_LOSSES: Final = frozenset({JobReason.WORKER_STOPPED, JobReason.DELIVERY_FAILED})
@@ -136,12 +145,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The next moment at which time alone changes this job; None when it is over."""
         if self.state.final:
             return None
-        moments = [self.expires_ms]
+        first_ms = self.expires_ms
         if self.state is JobState.RUNNING:
-            moments.append(_execution_end_ms(self))
-        if self.lease_until_ms is not None:
-            moments.append(self.lease_until_ms)
-        return min(moments)
+            first_ms = min(first_ms, _execution_end_ms(self))
+        return first_ms if self.lease_until_ms is None else min(first_ms, self.lease_until_ms)
 
     @property
     def delay_ms(self) -> int | None:

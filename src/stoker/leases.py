@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -34,7 +35,7 @@ LEAVING_HOLD_S: Final = 0.5
 SETTLE_AFTER_MS: Final = 1_000
 """A new take says nothing about jobs that were handed out less than this before it."""
 CALLERS_MOST: Final = 10_000
-"""Tokens remembered; who a token belongs to never changes."""
+"""Workers remembered with their tokens."""
 RETELL_AFTER_MS: Final = 5_000
 """A stop that was told and not obeyed is told again after this: the answer may have been lost."""
 
@@ -79,23 +80,25 @@ class Leases:
         self._lease_ms = int(lease_s * 1000)
         self._output_bytes_max = output_bytes_max
         self._vault = vault
-        self._callers: dict[str, Caller] = {}
+        self._callers: dict[tuple[WorkerId, str], Caller] = {}
         self._backlog = Backlog(store, clock)
         self._streaks = streaks or Streaks(0)
         self._metrics = metrics or Metrics()
 
+    def known(self, worker: WorkerId, token: str) -> Caller | None:
+        """Who calls, if it called before: whose a token is never changes."""
+        return self._callers.get((worker, token))
+
     async def caller(self, worker: WorkerId, token: str) -> Caller:
         """Who calls. Raises `Unauthenticated` unless the token is this worker's own."""
-        token_hash = secret_hash(token)
-        known = self._callers.get(token_hash)
+        known = self.known(worker, token)
         if known is None:
-            found = await self._store.workers.by_token(token_hash)
-            if found is not None and len(self._callers) >= CALLERS_MOST:
+            found = await self._store.workers.by_token(secret_hash(token))
+            if found is None or found.id != worker:
+                raise Unauthenticated("the token does not belong to this worker", code="worker_token_invalid")
+            if len(self._callers) >= CALLERS_MOST:
                 self._callers.clear()
-            if found is not None:
-                known = self._callers[token_hash] = Caller(id=found.id, endpoint=found.endpoint)
-        if known is None or known.id != worker:
-            raise Unauthenticated("the token does not belong to this worker", code="worker_token_invalid")
+            known = self._callers[worker, token] = Caller(id=found.id, endpoint=found.endpoint)
         return known
 
     def hang_up(self, caller: Caller) -> None:
@@ -112,18 +115,22 @@ class Leases:
         many jobs as its endpoint has slots, or is draining, stopping or gone; it is held all the same.
         """
         believed = holds_none and lists_its_jobs(sdk)
+        keys = (queue_key(caller.endpoint), worker_key(caller.id))
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._hold_s
+        look = not (believed and self._store.jobs.nothing_for(caller.id, self._clock.now_ms()))
         while not hung_up.is_set():
-            with self._signals.listen(queue_key(caller.endpoint), worker_key(caller.id)) as ear:
-                answer = await self._claim(caller, limit, sdk, holds_none=believed)
+            with self._signals.listen(*keys) as ear:
+                if look:
+                    answer = await self._claim(caller, limit, sdk, holds_none=believed)
+                    if answer.claims:
+                        return await self._opened(answer.claims)
+                    if not answer.worker.takes_jobs or answer.full:
+                        ear.leave(keys[0])
+                    if answer.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
+                        until_s = min(until_s, loop.time() + LEAVING_HOLD_S)
+                look = True
                 believed = False  # it said so when it asked, not now
-                if answer.claims:
-                    return await self._opened(answer.claims)
-                if not answer.worker.takes_jobs or answer.full:
-                    ear.leave(queue_key(caller.endpoint))
-                if answer.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
-                    until_s = min(until_s, loop.time() + LEAVING_HOLD_S)
                 left_s = until_s - loop.time()
                 if left_s <= 0 or self._signals.closed:
                     return ()
@@ -298,6 +305,7 @@ _SILENT_ABOUT_JOBS: Final = ((1, 7, 1), (1, 7, 5))
 """Releases whose pings and `job_in_progress` leave out jobs that they hold (protocol §10, §20)."""
 
 
+@lru_cache(maxsize=64)
 def lists_its_jobs(sdk: str) -> bool:
     """Whether what a worker of this SDK version says about its jobs can be believed. Unknown versions can."""
     found = _VERSION.match(sdk)

@@ -30,6 +30,7 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
+from stoker import memory
 from stoker.config import Settings
 from stoker.databases import prepare
 from stoker.errors import StokerError
@@ -227,6 +228,7 @@ def main() -> int:
 async def _serve_one(settings: Settings, listener: socket.socket) -> int:
     try:
         server = await Server.start(settings, listener)
+        memory.settle()
     except StokerError as error:
         log.error("server_not_started", code=error.code, error=error.message, next_step=error.next_step)
         return 1

@@ -23,7 +23,7 @@ from typing import Any, Self, TextIO
 import structlog
 import uvicorn
 
-from stoker import keyring
+from stoker import keyring, memory
 from stoker.assembly import Assembly
 from stoker.clock import SystemClock
 from stoker.config import Settings
@@ -288,6 +288,7 @@ def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> int:
     server = await Server.start(settings)
+    memory.settle()
     announce(server.url, server.new_admin_key)
     await server.run_until(*told())
     return 0

@@ -11,7 +11,6 @@ here is told to other servers as a word, the kind and the id (`relay.py` carries
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -39,6 +38,8 @@ def job_key(job: JobId) -> Key:
 class Ear:
     """One listener. Use it as a context manager around *look, then wait*."""
 
+    __slots__ = ("_keys", "_rung_by", "_signals", "_woken")
+
     def __init__(self, signals: Signals, keys: tuple[Key, ...]) -> None:
         self._signals = signals
         self._keys = keys
@@ -53,7 +54,7 @@ class Ear:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._signals._unregister(self, self._keys)
-        if self._rung_by is not None and kind is not None:
+        if kind is not None and self._rung_by is not None:
             self._pass_on(self._rung_by)
 
     def leave(self, key: Key) -> None:
@@ -96,21 +97,18 @@ class Ear:
         return self.rung
 
 
-def _to_nobody(_word: str) -> None:
-    """There are no other servers."""
-
-
 class Signals:
     """All ears of this process, and the endpoints that the autoscaler should look at."""
 
     def __init__(self) -> None:
-        self._ears: dict[Key, deque[Ear]] = {}
+        self._ears: dict[Key, dict[Ear, None]] = {}
+        """Who listens, in the order of coming."""
         self._to_scale: dict[EndpointId, None] = {}
         self._scale = asyncio.Event()
         self._lifeline = asyncio.Event()
         self._stirred = asyncio.Event()
-        self.tell: Callable[[str], None] = _to_nobody
-        """Tells other servers a word: see `heard`."""
+        self.tell: Callable[[str], None] | None = None
+        """Tells other servers a word, if there may be others: see `heard`."""
         self.on_duty = True
         """Whether the loops run here, so that nobody else needs to hear what is for them."""
         self.closed = False
@@ -152,7 +150,7 @@ class Signals:
         """Something that the scaling decision depends on changed."""
         self._stirred.set()
         if not self.on_duty:
-            self.tell(f"scale {endpoint}")
+            self._say("scale", endpoint)
             return
         self._to_scale[endpoint] = None
         self._scale.set()
@@ -160,7 +158,7 @@ class Signals:
     def look_at_workers(self) -> None:
         """The runtime saw something, or a worker should go."""
         if not self.on_duty:
-            self.tell("look ")
+            self._say("look", "")
         self._lifeline.set()
 
     def heard(self, words: Sequence[str]) -> None:
@@ -201,28 +199,36 @@ class Signals:
 
     def _register(self, ear: Ear, keys: tuple[Key, ...]) -> None:
         for key in keys:
-            self._ears.setdefault(key, deque()).append(ear)
+            ears = self._ears.get(key)
+            if ears is None:
+                self._ears[key] = {ear: None}
+            else:
+                ears[ear] = None
 
     def _unregister(self, ear: Ear, keys: tuple[Key, ...]) -> None:
         for key in keys:
             ears = self._ears.get(key)
-            if ears is None:
-                continue
-            if ear in ears:
-                ears.remove(ear)
-            if not ears:
-                del self._ears[key]
+            if ears is not None:
+                ears.pop(ear, None)
+                if not ears:
+                    del self._ears[key]
+
+    def _say(self, kind: str, name: str) -> None:
+        if self.tell is not None:
+            self.tell(f"{kind} {name}")
 
     def _ring_next_anywhere(self, key: Key) -> None:
         """Wake a listener here, or one on each other server: one of them gets the job, the others find nothing."""
         self._stirred.set()
         if not self._ring_next(key):
-            self.tell(f"next {key[1]}")
+            self._say("next", key[1])
 
     def _ring_everywhere(self, key: Key) -> None:
         self._stirred.set()
-        self._ring_all(key)
-        self.tell(f"{key[0]} {key[1]}")
+        if key in self._ears:  # most often nobody listens
+            self._ring_all(key)
+        if self.tell is not None:
+            self._say(*key)
 
     def _wake_all(self) -> None:
         for ears in list(self._ears.values()):
@@ -230,16 +236,20 @@ class Signals:
                 ear.wake()
 
     def _ring_next(self, key: Key) -> bool:
-        """Whether somebody was woken."""
-        for ear in self._ears.get(key, ()):
-            if not ear.rung:
+        """Whether somebody was woken. Who was woken, by this key or another, is passed over only once: it comes again by
+        itself when it goes on listening."""
+        ears = self._ears.get(key)
+        while ears:
+            ear = next(iter(ears))
+            del ears[ear]
+            if ear._rung_by is None:
                 ear.hear(key)
                 return True
         return False
 
     def _ring_all(self, key: Key) -> None:
         for ear in self._ears.get(key, ()):
-            if not ear.rung:
+            if ear._rung_by is None:
                 ear.hear(key)
 
 

@@ -300,9 +300,14 @@ def _first_take(worker: Worker, event: WorkerEvent) -> WorkerStep:
     return WorkerStep(worker=ready, changed=True)
 
 
+def took_lately(worker: Worker, at_ms: int) -> bool:
+    """Whether one more take of a worker that was ready before would change nothing."""
+    return worker.seen_ms is not None and at_ms - worker.seen_ms < SIGN_OF_LIFE_EVERY_MS
+
+
 def _took(worker: Worker, event: WorkerEvent) -> WorkerStep:
     assert isinstance(event, Took)
-    if event.at_ms - (worker.seen_ms or 0) < SIGN_OF_LIFE_EVERY_MS:
+    if took_lately(worker, event.at_ms):
         return _unchanged(worker, event)
     seen = replace(worker, seen_ms=event.at_ms, sdk=event.sdk or worker.sdk)
     return WorkerStep(worker=seen, changed=True)

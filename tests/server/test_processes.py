@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.live import KEY, LiveServer, until
@@ -91,3 +92,25 @@ def test_rolling_restart(many: LiveServer) -> None:
     order = re.findall(r"server_up|server_stopped", many.log())
     assert order[-4:] == ["server_stopped", "server_up", "server_stopped", "server_up"]
     assert answered(many.url) == 200
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Worker processes that run below a data directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if "light.py" in (process.info["cmdline"] or []) and str(folder) in (process.info["cwd"] or ""):
+            found.append(process.pid)
+    return found
+
+
+def test_killed_parent_with_workers(many: LiveServer, tmp_path: Path) -> None:
+    """When the parent is killed its servers stop side by side. Whichever of them sees to the workers: none is left over, the
+    next start has as many as it should, and every job that was accepted is done."""
+    many.create("a", image=WORKERS, command=COMMAND, min_workers=1, max_workers=1, retries=10)
+    until(lambda: [one for one in many.workers("a") if one["state"] == "ready"], what="a worker")
+    jobs = [many.run("a", {"echo": number}) for number in range(20)]
+    many.kill()
+    many.start()
+    assert [many.finished(job)["output"] for job in jobs] == list(range(20))
+    until(lambda: [one["state"] for one in many.workers("a")] == ["ready"], what="one worker")
+    until(lambda: len(workers_of(tmp_path)) == 1, what="one process")

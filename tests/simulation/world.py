@@ -334,8 +334,8 @@ async def opened(setting: Setting) -> AsyncIterator[World]:
     reader = Disk(inline, random.Random(f"{setting.seed} reader"))
     world = World(
         setting,
-        SqliteStore(writer, reader, reader, session.recent),
-        SqliteStore(inline, inline, inline, session.recent),
+        SqliteStore(writer, reader, reader, session.known),
+        SqliteStore(inline, inline, inline, session.known),
     )
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: world.mishaps.append(context))
     server = world.start()

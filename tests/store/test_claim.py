@@ -8,7 +8,7 @@ import pytest
 
 from stoker.errors import NotFound
 from stoker.ids import WorkerId
-from stoker.job import JobReason, JobState, Retried
+from stoker.job import AttemptLost, JobReason, JobState, Retried
 from stoker.store import NewJob, Store
 from stoker.worker import Drained, Exit, Exited, Launched, Stopped, WorkerReason, WorkerState
 from tests.store.records import (
@@ -51,6 +51,35 @@ async def test_first_take_makes_ready(store: Store) -> None:
     assert first.worker.state is WorkerState.READY
     assert (first.worker.ready_ms, first.worker.idle_ms, first.worker.sdk) == (NOW + 2, NOW + 2, "1.7.13")
     assert first.worker == await store.workers.get(WORKER)
+
+
+async def test_what_is_known_to_be_nothing(store: Store) -> None:
+    """A take that is said to find nothing finds nothing: it is never said while a job waits, while the worker has one, and
+    when the take would be a sign of life."""
+    await hire(store)
+    await hire(store, OTHER_WORKER)
+
+    async def nothing(worker: WorkerId, at_ms: int) -> bool:
+        said = store.jobs.nothing_for(worker, at_ms)
+        if said:
+            seen = await store.workers.get(worker)
+            assert not (await take(store, worker, at_ms=at_ms)).claims
+            assert await store.workers.get(worker) == seen
+        return said
+
+    await take(store, at_ms=NOW + 1)
+    await take(store, OTHER_WORKER, at_ms=NOW + 1)
+    await nothing(WORKER, NOW + 2)
+    assert not store.jobs.nothing_for(WORKER, NOW + 60_000)
+    assert not store.jobs.nothing_for(WorkerId("nobody"), NOW + 2)
+    job = await submit(store)
+    assert not store.jobs.nothing_for(WORKER, NOW + 2)
+    await take(store, at_ms=NOW + 3)
+    assert not store.jobs.nothing_for(WORKER, NOW + 4)
+    await nothing(OTHER_WORKER, NOW + 4)
+    await store.jobs.advance(job.id, AttemptLost(at_ms=NOW + 5, worker=WORKER, reason=JobReason.DELIVERY_FAILED))
+    assert not store.jobs.nothing_for(OTHER_WORKER, NOW + 6)
+    assert len((await take(store, OTHER_WORKER, at_ms=NOW + 6)).claims) == 1
 
 
 async def test_take_beside_a_submit(store: Store) -> None:

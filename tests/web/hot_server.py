@@ -161,8 +161,10 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(*, bytes_max: int = 64 * 1024 * 1024, stall_s: float = PATIENCE_S) -> AsyncIterator[HotServer]:
-    """A server with this much room for bodies."""
+async def serving(
+    *, bytes_max: int = 64 * 1024 * 1024, stall_s: float = PATIENCE_S, keep_alive_s: float = 75
+) -> AsyncIterator[HotServer]:
+    """A server with this much room for bodies, and this much patience with quiet connections."""
     doors = Doors(Uploads(bytes_max, stall_s=stall_s))
     routers = [doors.router()]
     config = uvicorn.Config(
@@ -174,6 +176,7 @@ async def serving(*, bytes_max: int = 64 * 1024 * 1024, stall_s: float = PATIENC
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=keep_alive_s,  # type: ignore[arg-type]  # whole seconds to uvicorn, which hands them on
     )
     http = _Quiet(config)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -102,6 +102,52 @@ async def test_whole_urls_go_to_the_application(client: Client) -> None:
     assert (await echoed(client))["word"] == "w"
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("GET", "/raw/echo/w?a=1", b""),
+        ("GET", "/raw/large/100000", b""),
+        ("GET", "/raw/defect", b""),
+        ("GET", "/raw/nothing", b""),
+        ("GET", "/healthz", b""),
+        ("POST", "/raw/body", b"hello"),
+        ("POST", "/raw/submit", b'{"input": 12}'),
+        ("POST", "/raw/submit", b"{"),
+    ],
+)
+async def test_asked_again_answered_alike(client: Client, method: str, target: str, body: bytes) -> None:
+    """A request that is known by its head is answered as the first of its kind was, by which it was learned."""
+    answers = []
+    for _ in range(3):
+        client.ask(method, target, "X-Test: seen", body=body)
+        answers.append(undated(await client.answer()))
+    assert answers == [answers[0]] * 3
+
+
+async def test_known_and_unknown_in_turns(client: Client, server: HotServer) -> None:
+    """After a request that was not parsed the parser goes on as if nothing had been: with pieces, pipelines and other routes."""
+    whole = b"POST /raw/body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    for _ in range(2):
+        client.send(whole)
+        assert (await client.answer())[2] == b"hello"
+    client.send(whole[:20])
+    await asyncio.sleep(0)
+    client.send(whole[20:] + whole + whole[:-2])
+    assert [(await client.answer())[2] for _ in range(2)] == [b"hello"] * 2
+    client.send(whole[-2:])
+    assert (await client.answer())[2] == b"hello"
+    client.send(whole)
+    assert (await client.answer())[2] == b"hello"
+    client.send(b"GET /raw/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await server.doors.entered.wait()
+    client.send(whole)  # while the wait is under way: it must not overtake
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.doors.open.set()
+    assert [(await client.answer())[0] for _ in range(3)] == [204, 200, 200]
+    client.send(whole)
+    assert (await client.answer())[2] == b"hello"
+
+
 # ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -231,6 +277,21 @@ async def test_answers_wait_for_who_reads_slowly(client: Client, server: HotServ
     assert len(server.doors.seen) < 64
     sizes = [len((await client.answer())[2]) for _ in range(64)]
     assert sizes == [1024 * 1024 + number for number in range(64)]
+
+
+async def test_quiet_connections_are_closed() -> None:
+    """A connection on which nothing is asked for the keep-alive time is closed; one that is being answered is not."""
+    async with serving(keep_alive_s=0.05) as server, server.connect() as quiet, server.connect() as busy:
+        quiet.ask("GET", "/raw/echo/w")
+        busy.ask("GET", "/raw/echo/w")
+        await echoed(quiet)
+        await echoed(busy)
+        busy.ask("GET", "/raw/wait")
+        assert await quiet.rest() == b""
+        await asyncio.wait_for(asyncio.shield(server.doors.entered.wait()), 30)
+        server.doors.open.set()
+        assert (await busy.answer())[0] == 204
+        assert await busy.rest() == b""
 
 
 async def test_stopping_waits_for_open_requests() -> None:

@@ -20,6 +20,9 @@ from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import MEMORY, SqliteStore
 from stoker.team import ApiKey, Role, Scope
+from stoker.web.auth import endpoint_of
+from stoker.web.call import Answer, Call
+from stoker.web.exchange import Exchange
 
 ADMIN = "sk_test_admin"
 
@@ -275,6 +278,99 @@ async def test_last_use_is_written_once_in_a_while(world: World) -> None:
         world.clock.advance_s(1)
     assert len(set(noted)) == 3
     assert world.clock.now_ms() - noted[-1] <= 61_000
+
+
+# ── the whole way, from a key to an endpoint ──────────────────────────────────────────────────────────────────────────
+
+
+async def _no_handler(_call: Call) -> Answer:
+    raise AssertionError("nobody is asked here")
+
+
+def asked(secret: str, word: str) -> Call:
+    """A request with a key for an endpoint."""
+    call = Exchange("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler, _NO_FLOW)
+    call.came_whole({"authorization": f"Bearer {secret}"}, b"")
+    return call
+
+
+_NO_FLOW: Any = None
+
+
+async def revoke(server: Catalog, _endpoint: Endpoint, key: ApiKey) -> None:
+    """Nobody comes in with the key."""
+    await server.teams.revoke_key(await server.authenticate(ADMIN), key.id)
+
+
+async def delete(server: Catalog, endpoint: Endpoint, _key: ApiKey) -> None:
+    """There is no endpoint."""
+    await server.delete(Actor(team=endpoint.team), await server.deployed(endpoint))
+
+
+async def rename(server: Catalog, endpoint: Endpoint, _key: ApiKey) -> None:
+    """It answers to another name."""
+    await server.update(Actor(team=endpoint.team), await server.deployed(endpoint), {"name": "two"})
+
+
+@pytest.mark.parametrize("change", [revoke, delete, rename])
+async def test_way_that_was_gone_before(
+    world: World, change: Callable[[Catalog, Endpoint, ApiKey], Awaitable[None]]
+) -> None:
+    """A request like one of a moment ago is refused as soon as a change here was answered, and within the time of trust after one
+    at another server."""
+    endpoint = await new_endpoint(world)
+    key, secret = await new_key(world)
+
+    async def go(server: Catalog) -> Endpoint:
+        return await endpoint_of(server, asked(secret, "one"), Scope.RUN)
+
+    for server in (world.ours, world.other):
+        assert [(await go(server)).id for _ in range(3)] == [endpoint.id] * 3
+    reads = world.slow.teams.asked
+    await go(world.ours)
+    assert world.slow.teams.asked == reads
+    await change(world.ours, endpoint, key)
+    assert await refused(lambda: go(world.ours)) in (Unauthenticated, NotFound)
+    world.clock.advance_s(TRUST_MS / 1000)
+    assert await refused(lambda: go(world.other)) in (Unauthenticated, NotFound)
+
+
+async def test_way_that_leads_nowhere_is_not_believed(world: World) -> None:
+    """A scope that the key lacks, another key and another name are looked at for themselves; nothing passes because another did."""
+    await new_endpoint(world)
+    _key, secret = await new_key(world)
+    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    for key, word, scope in (
+        (secret, "one", Scope.ADMIN),
+        (secret + "x", "one", Scope.RUN),
+        (secret, "two", Scope.RUN),
+    ):
+        for _ in range(2):
+            assert await refused(partial(endpoint_of, world.ours, asked(key, word), scope)) is not None
+
+
+async def test_way_of_a_key_that_expires(world: World) -> None:
+    """A way is believed no longer than its key lives, nor longer than the secret before a rotation, nor twice as long as a key."""
+    await new_endpoint(world)
+    admin = await world.ours.authenticate(ADMIN)
+    wish = NewKey(name="short", scopes=frozenset({Scope.RUN}), life_ms=1_500)
+    _key, secret = await world.ours.teams.create_key(admin, wish)
+    world.clock.advance_s(1)
+    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    world.clock.advance_s(0.5)
+    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
+    key, secret = await new_key(world)
+    await world.ours.teams.rotate_key(admin, key.id, grace_ms=300)
+    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    world.clock.advance_s(0.3)
+    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
+    key, secret = await world.ours.teams.create_key(admin, NewKey(name="late", scopes=frozenset({Scope.RUN})))
+    await world.ours.authenticate(secret)
+    world.clock.advance_s(0.9)
+    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
+    world.clock.advance_s(0.1)
+    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
 
 
 @pytest.mark.postgres

@@ -32,6 +32,7 @@ KNOWN = {
     HttpToolsProtocol.on_body: "dba9c32aeba35b6a",
     HttpToolsProtocol.on_message_complete: "1fbad42dc31fc01f",
     HttpToolsProtocol.on_response_complete: "64e254f28e389e76",
+    HttpToolsProtocol._unset_keepalive_if_required: "00a6a4e47214e68e",
     HttpToolsProtocol.shutdown: "d7351fa33f00d430",
     FlowControl: "126debcdaa894c83",
     ServerState: "f2260fbf10154746",

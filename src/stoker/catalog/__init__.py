@@ -10,6 +10,7 @@ from typing import Final
 
 from stoker.catalog.credentials import Credentials, Registries, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
+from stoker.catalog.entrances import Entrances, Way
 from stoker.catalog.remembered import TRUST_MS
 from stoker.catalog.sessions import Sessions
 from stoker.catalog.teams import NewKey, Teams
@@ -60,10 +61,11 @@ class Catalog(Endpoints):
         self.sessions = Sessions(store, clock, self.teams, life_ms=session_life_ms)
         self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
         self.templates = Templates(store, clock, vault)
+        self.entrances = Entrances(self.teams, self, clock)
 
     async def authenticate(self, secret: str) -> ApiKey:
         """The key that this secret opens. Raises `Unauthenticated`."""
         return await self.teams.authenticate(secret)
 
 
-__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "release_login"]
+__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "Way", "release_login"]

@@ -6,7 +6,7 @@ runtime before anything is stored, so that an endpoint that can never work is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -278,6 +278,14 @@ class Endpoints:
         if endpoint is None:
             raise no_endpoint(word)
         return endpoint
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever an endpoint changed here."""
+        self._endpoints.watch(tell)
+
+    def trusted_until_ms(self, team: TeamId, word: str) -> int:
+        """How long it is believed which endpoint answers to `word`; 0 when it was not read lately."""
+        return self._endpoints.until_ms((team, word))
 
     async def _look_up(self, who: tuple[TeamId, str]) -> Endpoint | None:
         team, word = who

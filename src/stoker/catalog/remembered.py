@@ -29,6 +29,7 @@ class Remembered(Generic[K, V]):
         self._read = read
         self._found: dict[K, tuple[int, V]] = {}
         self._forgotten = 0
+        self._watchers: list[Callable[[], None]] = []
 
     async def get(self, name: K) -> V | None:
         """As remembered, or as it is now."""
@@ -48,6 +49,16 @@ class Remembered(Generic[K, V]):
         """Something changed. What is being read right now is not remembered either: it may be from before."""
         self._found.clear()
         self._forgotten += 1
+        for tell in self._watchers:
+            tell()
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever something changed: for who remembers what follows from this."""
+        self._watchers.append(tell)
+
+    def until_ms(self, name: K) -> int:
+        """How long it is believed; 0 when it is not remembered."""
+        return self._found.get(name, (0, None))[0]
 
 
 __all__ = ["TRUST_MS", "Remembered"]

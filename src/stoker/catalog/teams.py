@@ -6,7 +6,7 @@ team's things (the last owner, the last key that manages keys) are enforced insi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -60,6 +60,20 @@ class Teams:
             raise Unauthenticated("the API key is not valid", next_step="send a valid key: Authorization: Bearer sk_…")
         key.check_opens(secret_hash, self._clock.now_ms())
         return key
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever a key, or what it may do, changed here."""
+        self._keys.watch(tell)
+
+    def trusted_until_ms(self, key: ApiKey, secret: str) -> int:
+        """How long it is believed that this secret opens the key; 0 when it was not read lately."""
+        secret_hash = ids.secret_hash(secret)
+        ends = [self._keys.until_ms(secret_hash)]
+        if key.expires_ms is not None:
+            ends.append(key.expires_ms)
+        if secret_hash != key.secret_hash:
+            ends.append(key.old_until_ms or 0)
+        return min(ends)
 
     async def _read_key(self, secret_hash: str) -> ApiKey | None:
         """The stored key. That it is used is written down, once in a while; nobody is refused because it could not be."""

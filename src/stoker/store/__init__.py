@@ -241,6 +241,14 @@ class JobRows(Protocol):
         """
         ...
 
+    def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
+        """Whether `claim` for this worker, which says that it has nothing, would find nothing and change nothing. False
+        when that is not known without asking the database.
+
+        Who listens for the endpoint's jobs from before this call misses none.
+        """
+        ...
+
     async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
         """Decide and store one event. A final event from the job's worker also clears its row among the stops.
 

@@ -62,8 +62,10 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Register the take and hand out what the worker may have. Raises `NotFound`."""
         stored = find_worker(image, self.worker)
         before = stored.worker
-        after = workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker
-        save_worker(image, before, after)
+        after = before
+        if before.state is not WorkerState.READY or not workers.took_lately(before, self.at_ms):
+            after = workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker
+            save_worker(image, before, after)
         ready_now = after.state is WorkerState.READY and before.state is not WorkerState.READY
         lost = self._settle(image)
         if lost:  # they wait again, some of them before the head that was loaded

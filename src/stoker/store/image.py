@@ -114,7 +114,7 @@ class KeyUse(NamedTuple):
     at_ms: int
 
 
-class StoredJob(NamedTuple):
+class StoredJob(msgspec.Struct, frozen=True, gc=False):
     """A job and the number of its row, by which bodies and the ledger know it."""
 
     seq: int
@@ -184,7 +184,7 @@ class Move(Enum):
     OTHER = auto()
 
 
-class JobChange(NamedTuple):
+class JobChange(msgspec.Struct, frozen=True, gc=False):
     """A stored job as it was loaded and as it is now."""
 
     seq: int
@@ -195,18 +195,15 @@ class JobChange(NamedTuple):
     def move(self) -> Move:
         """Which columns differ."""
         before, after = self.before, self.after
-        if _with_worker(after) and after.state is not before.state:
-            onwards = before.state is JobState.QUEUED or after.state is JobState.RUNNING
-            return Move.CLAIMED if onwards and not before.state.final else Move.OTHER
-        if (after.attempt, after.worker, after.claimed_ms) != (before.attempt, before.worker, before.claimed_ms):
+        was, now = before.state, after.state
+        if now is not was and (now is JobState.RUNNING or now is JobState.AHEAD):
+            onwards = was is JobState.QUEUED or now is JobState.RUNNING
+            return Move.CLAIMED if onwards and not was.final else Move.OTHER
+        if after.attempt != before.attempt or after.worker != before.worker or after.claimed_ms != before.claimed_ms:
             return Move.OTHER
-        if after.state is before.state:
+        if now is was:
             return Move.RENEWED if after.queued_ms == before.queued_ms else Move.OTHER
-        return Move.ENDED if after.state.final and not before.state.final else Move.OTHER
-
-
-def _with_worker(job: Job) -> bool:
-    return job.state in (JobState.AHEAD, JobState.RUNNING)
+        return Move.ENDED if now.final and not was.final else Move.OTHER
 
 
 class Image:
@@ -279,8 +276,8 @@ class Image:
     def job_changes(self) -> Iterator[JobChange]:
         """Stored jobs that are others now."""
         for job, before in self._jobs_before.items():
-            seq, after = self.jobs[job]
-            yield JobChange(seq, before, after)
+            stored = self.jobs[job]
+            yield JobChange(stored.seq, before, stored.job)
 
     def worker_changes(self) -> Iterator[tuple[Worker, StoredWorker]]:
         """Stored workers that are others now: as they were, and as they are."""

@@ -5,10 +5,10 @@ Called by the lanes of both databases. A database that stands still must cost ca
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from stoker.errors import Unavailable
-from stoker.store import Bodies
 from stoker.store.streams import AddPart, Progress
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AdvanceJob
@@ -45,12 +45,20 @@ class Room:
         self._bytes -= size
 
 
+def _of_bodies(work: AdvanceJob) -> int:
+    bodies = work.bodies
+    return 0 if bodies is None or bodies.output is None else len(bodies.output)
+
+
+_SIZES: Final[dict[type, Callable[[Any], int]]] = {
+    Submit: lambda work: len(work.new.input),
+    AdvanceJob: _of_bodies,
+    Progress: lambda work: len(work.output),
+    AddPart: lambda work: len(work.part),
+}
+
+
 def size_of(work: object) -> int:
     """Bytes of the bodies that a piece of work brings."""
-    match work:
-        case Submit(new=new):
-            return len(new.input)
-        case AdvanceJob(bodies=Bodies(output=bytes() as body)) | Progress(output=body) | AddPart(part=body):
-            return len(body)
-        case _:
-            return 0
+    size = _SIZES.get(type(work))
+    return 0 if size is None else size(work)

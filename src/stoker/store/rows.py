@@ -119,8 +119,8 @@ def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tu
 def moving_job_values(job: Job) -> tuple[Any, ...]:
     """What transitions change, and what is derived from it for the indexes: see `save.MOVES`."""
     return (
-        job.state.value,
-        job.reason.value,
+        job.state.word,
+        job.reason.word,
         job.queued_ms,
         job.expires_ms,
         job.attempt,

@@ -19,7 +19,6 @@ from stoker.errors import NotFound
 from stoker.ids import JobId, WorkerId
 from stoker.job import (
     AttemptLost,
-    Cancelled,
     Claimed,
     Confirmed,
     DeliveredAhead,
@@ -36,7 +35,6 @@ from stoker.job import (
     Purged,
     Retried,
     StopOnWorker,
-    TimePassed,
     TurnCame,
 )
 from stoker.specification import UNBOUNDED, Bounds, admits
@@ -118,13 +116,16 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
     before = stored.job
     step = jobs.advance(before, event)
     if step.changed:
-        image.save_job(stored, step.job)
-        _keep_bodies(image, stored.seq, step.job, bodies)
-        _count(image, before, step.job)
+        after = step.job
+        image.save_job(stored, after)
+        _keep_bodies(image, stored.seq, after, bodies)
+        if after.state is not before.state:
+            _count(image, before, after)
         for effect in step.effects:
             _carry_out(image, stored, effect, event)
         if not _is_heartbeat(before, event):
-            tell_job(image, stored.seq, step.job, event.at_ms, _kind(step.job, event), _text(event), before.worker)
+            text = _text(event) if isinstance(event, AttemptLost) else ""
+            tell_job(image, stored.seq, after, event.at_ms, _kind(after, event), text, before.worker)
     elif isinstance(event, Finished | OutputRefused) and image.let_go(event.worker, before.id):
         free_slot(image, event.worker, event.at_ms)
     return step
@@ -132,26 +133,28 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
 
 def _keep_bodies(image: Image, seq: int, job: Job, bodies: Bodies | None) -> None:
     """Show what came along, and drop the progress that the change made stale."""
+    state = job.state
+    if bodies is None and state is JobState.RUNNING:
+        return
     output, error = (None, None) if bodies is None else (bodies.output, bodies.error)
-    fresh = job.state in (JobState.QUEUED, JobState.COMPLETED) or job.reason is JobReason.RETRIES_EXHAUSTED
-    if job.state is JobState.QUEUED:
+    fresh = state is JobState.COMPLETED or state is JobState.QUEUED or job.reason is JobReason.RETRIES_EXHAUSTED
+    if state is JobState.QUEUED:
         image.keep_body(seq, Body(None, None, fresh=True))
     elif fresh or output is not None or error is not None:
         image.keep_body(seq, Body(output, error, fresh))
 
 
 def _count(image: Image, before: Job, after: Job) -> None:
-    """Keep the counters of the endpoint, and of the workers that run it."""
-    if before.state is after.state:
-        return
+    """Keep the counters of the endpoint, and of the workers that run it. The state is another."""
     if not before.state.final:
         image.count(before.endpoint, counter(before), -1)
     image.count(after.endpoint, counter(after), 1)
     if before.state is JobState.RUNNING and after.state is JobState.QUEUED:
         image.count(after.endpoint, "retried", 1)
-    for job, change in ((before, -1), (after, 1)):
-        if job.worker is not None:
-            _hold(image, job, job.worker, change)
+    if before.worker is not None:
+        _hold(image, before, before.worker, -1)
+    if after.worker is not None:
+        _hold(image, after, after.worker, 1)
 
 
 def _hold(image: Image, job: Job, worker: WorkerId, change: int) -> None:
@@ -191,7 +194,7 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEve
 
 def counter(job: Job) -> str:
     """The counter of the job's state."""
-    return "queued_low" if job.state is JobState.QUEUED and job.low_priority else job.state.value
+    return "queued_low" if job.state is JobState.QUEUED and job.low_priority else job.state.word
 
 
 def _is_heartbeat(before: Job, event: JobEvent) -> bool:
@@ -199,31 +202,27 @@ def _is_heartbeat(before: Job, event: JobEvent) -> bool:
     return isinstance(event, Confirmed) and (before.confirmed_ms is not None or before.state is JobState.AHEAD)
 
 
+_KINDS: Final[dict[tuple[type[JobEvent], JobState], str]] = {
+    **{(event, JobState.RUNNING): "claimed" for event in (Claimed, TurnCame)},
+    (DeliveredAhead, JobState.AHEAD): "delivered_ahead",
+    **{(Confirmed, state): "confirmed" for state in JobState},
+    **{(event, state): "finished" for event in (Finished, OutputRefused) for state in JobState},
+    (Retried, JobState.QUEUED): "retried",
+}
+
+
 def _kind(job: Job, event: JobEvent) -> str:
-    """The word of the ledger for what happened."""
-    match event:
-        case Claimed() | TurnCame() if job.state is JobState.RUNNING:
-            return "claimed"
-        case DeliveredAhead() if job.state is JobState.AHEAD:
-            return "delivered_ahead"
-        case Confirmed():
-            return "confirmed"
-        case Finished() | OutputRefused():
-            return "finished"
-        case Retried():
-            return "retried"
-        case Cancelled() | Purged() | AttemptLost() | TimePassed() | Claimed() | DeliveredAhead() | TurnCame():
-            if job.state is JobState.QUEUED:
-                return "taken_back" if job.reason is JobReason.TAKEN_BACK else "requeued"
-            return job.state.value
-        case _:
-            assert_never(event)
+    """The word of the ledger for what happened, or for where that has led."""
+    kind = _KINDS.get((type(event), job.state))
+    if kind is not None:
+        return kind
+    if job.state is JobState.QUEUED:
+        return "taken_back" if job.reason is JobReason.TAKEN_BACK else "requeued"
+    return job.state.word
 
 
-def _text(event: JobEvent) -> str:
+def _text(event: AttemptLost) -> str:
     """What the ledger says besides the reason: how an attempt was lost."""
-    if not isinstance(event, AttemptLost):
-        return ""
     return f"{event.reason.value}: {event.text}" if event.text else event.reason.value
 
 
@@ -231,9 +230,10 @@ def tell_job(
     image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "", worker: WorkerId | None = None
 ) -> None:
     """A line of the ledger about a job; `worker` is who had it until now."""
-    who = (job.team, job.endpoint, seq, job.worker or worker)
-    what = (kind, job.state.shown.value, job.reason.value, job.attempt or None)
-    image.lines.append(Line(at_ms, *who, *what, plain(text) if text else "", job.id))
+    state, reason, holder = job.state.shown.word, job.reason.word, job.worker or worker
+    told = plain(text) if text else ""
+    who = (job.team, job.endpoint, seq, holder)
+    image.lines.append(Line(at_ms, *who, kind, state, reason, job.attempt or None, told, job.id))
 
 
 # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────

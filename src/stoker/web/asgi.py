@@ -33,7 +33,9 @@ class AsgiCall(Call):
     __slots__ = ("_held", "_request", "_uploads", "_watch")
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request.method, request.url.path, request.scope["query_string"], request.path_params)
+        super().__init__(
+            request.method, request.url.path, request.scope["query_string"].decode("latin-1"), request.path_params
+        )
         self._request = request
         self._uploads: Uploads | None = None
         self._held = 0

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from stoker.catalog import Catalog
+from stoker.catalog import Catalog, Way
 from stoker.catalog.endpoints import no_endpoint
 from stoker.endpoint import Endpoint
 from stoker.errors import Forbidden, Unauthenticated
@@ -109,5 +109,15 @@ async def endpoint_for(catalog: Catalog, key: ApiKey, word: str) -> Endpoint:
 
 async def endpoint_of(catalog: Catalog, call: Call, scope: Scope) -> Endpoint:
     """The endpoint in the path, as the caller's team knows it. Raises as `require`, and `NotFound`."""
+    authorization, word = call.header("authorization"), call.parameters["endpoint"]
+    way: Way = (authorization, scope, word)
+    known = None if authorization is None else catalog.entrances.known(way)
+    if known is not None:
+        return known
+    forgotten = catalog.entrances.forgotten
     key = await require(catalog, call, scope)
-    return await endpoint_for(catalog, key, call.parameters["endpoint"])
+    endpoint = await endpoint_for(catalog, key, word)
+    secret = credential(authorization)
+    if secret:  # what a session opens is looked at each time
+        catalog.entrances.keep(way, key, secret, endpoint, forgotten=forgotten)
+    return endpoint

@@ -8,8 +8,9 @@ parsed before a handler asks for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -24,23 +25,23 @@ JSON: Final[Headers] = (("content-type", "application/json"),)
 class Call(ABC):
     """One request, as its handler sees it."""
 
-    __slots__ = ("_parsed", "_query", "method", "parameters", "path")
+    __slots__ = ("_query", "method", "parameters", "path")
 
-    def __init__(self, method: str, path: str, query: bytes, parameters: Mapping[str, str]) -> None:
+    def __init__(self, method: str, path: str, query: str, parameters: Mapping[str, str]) -> None:
         self.method = method
         self.path = path
         """Decoded, without the query."""
         self.parameters = parameters
         """What the path says, by the names in the route."""
         self._query = query
-        self._parsed: Mapping[str, str] | None = None
 
     @property
     def query(self) -> Mapping[str, str]:
         """The parameters of the query. The last of a name counts; one without a value is empty."""
-        if self._parsed is None:
-            self._parsed = parse_query(self._query.decode("latin-1"))
-        return self._parsed
+        query = self._query
+        if not query:
+            return _NONE
+        return _seen(query) if len(query) <= SEEN_MOST else parse_query(query)
 
     @abstractmethod
     def header(self, name: str) -> str | None:
@@ -76,7 +77,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return self.status == 408
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Coroutine[Any, Any, Answer]]
 
 
 def answer(content: object, *, status: int = 200, headers: Headers = ()) -> Answer:
@@ -84,10 +85,16 @@ def answer(content: object, *, status: int = 200, headers: Headers = ()) -> Answ
     return Answer(status, msgspec.json.encode(content), JSON + headers)
 
 
-def parse_query(query: str) -> dict[str, str]:
+def parse_query(query: str) -> Mapping[str, str]:
     """A query by name, as `urllib.parse.parse_qsl` reads it, but decoding only what is encoded."""
     parts = (part.partition("=") for part in query.split("&") if part)
     return {_plain(name): _plain(value) for name, _, value in parts}
+
+
+_NONE: Final[Mapping[str, str]] = {}
+_seen: Final = lru_cache(maxsize=2_048)(parse_query)
+SEEN_MOST: Final = 256
+"""Characters of a query that is kept, for whoever asks with the same one all day: a worker that takes."""
 
 
 def _plain(text: str) -> str:

@@ -1,8 +1,11 @@
-"""uvicorn's HTTP protocol with a short way for the raw routes.
+"""uvicorn's HTTP protocol with a short way for the raw routes, and a shorter one for requests that were seen before.
 
-A request for a raw route is answered from here: no scope, no ASGI messages, no framework. Everything else takes uvicorn's way
-to the application, untouched: as soon as a request's head is complete it is one or the other. What both share is uvicorn's:
-parsing, keep-alive and its timeout, the order of pipelined answers, flow control, the lists that a graceful stop waits for.
+- A request that came in one piece, under a head that this server has parsed before (`heads.py`), is not parsed at all.
+- Any other for a raw route is parsed by uvicorn's parser and answered from here: no scope, no ASGI messages, no framework.
+- Everything else takes uvicorn's way to the application, untouched.
+
+As soon as a request's head is complete it is one or the other. What they share is uvicorn's: keep-alive, the order of pipelined
+answers, flow control, the lists that a graceful stop waits for.
 
 It leans on insides of uvicorn, so that package is pinned to one minor version, and `tests/web/test_uvicorn.py` fails when
 an upgrade changes one of them.
@@ -10,13 +13,17 @@ an upgrade changes one of them.
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stoker.web.call import Answer
+from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
+from stoker.web.heads import Heads, target_of, whole
 from stoker.web.hot import HotRoutes, head
 
 JOINED_BYTES_MAX: Final = 64 * 1024
@@ -30,15 +37,55 @@ class Connection(HttpToolsProtocol):
     """One client's connection. `connections_to` makes the class for a server."""
 
     hot: ClassVar[HotRoutes]
+    heads: ClassVar[Heads]
     dated: ClassVar[tuple[object, bytes]] = (None, b"")
     """uvicorn's list of headers that each answer gets, which it replaces once a second, and the same as lines."""
 
     _running: Exchange | None = None
+    _mid_request = False
+    """Whether the parser has a part of a request."""
+    _unknown_head: bytes | None = None
+    """Of a request that came in one piece, until the parser has said what it means."""
+    _quiet_since_s = 0.0
+    _watch: asyncio.TimerHandle | None = None
+
+    # ── bytes come ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        """Most often one whole request, while nothing is under way."""
+        cycle: Any = self.cycle
+        idle = not self._mid_request and (cycle is None or cycle.response_complete) and not self.flow.write_paused
+        if not (idle and self._know(data)):
+            super().data_received(data)
+            self._unknown_head = None
+
+    def _know(self, data: bytes) -> bool:
+        """Answer what is known by its head."""
+        came = whole(data)
+        if came is None:
+            return False
+        headers = self.heads.find(came.head)
+        if headers is None:
+            self._unknown_head = came.head
+            return False
+        target = target_of(came.line)
+        if target is None:
+            return False
+        method, path, query = target
+        found = self.hot.find(method, path)
+        if found is None:
+            return False
+        exchange = Exchange(method, path, query, found[1], found[0], self.flow)
+        exchange.came_whole(headers, data[came.start :])
+        self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
+        self._start(exchange)
+        return True
 
     # ── the parser says ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
         """A request begins. uvicorn would make its scope here; most requests never need one."""
+        self._mid_request = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -50,7 +97,7 @@ class Connection(HttpToolsProtocol):
             self._take_the_long_way()
             return
         before: Any = self.cycle
-        self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
+        self.cycle = exchange  # type: ignore[assignment]  # as above
         if before is None or before.response_complete:
             self._start(exchange)
         else:
@@ -67,18 +114,17 @@ class Connection(HttpToolsProtocol):
         found = self.hot.find(method, path)
         if found is None:
             return None
-        return Exchange(
-            method,
-            path,
-            query,
-            found[1],
-            handler=found[0],
-            headers=self.headers,
-            keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        if self._unknown_head is not None and keep_alive:
+            self.heads.keep(self._unknown_head, self.headers)
+        exchange = Exchange(method, path, query, found[1], found[0], self.flow)
+        exchange.came_in_part(
+            self.headers,
+            keep_alive=keep_alive,
             waits_for_continue=self.expect_100_continue,
-            flow=self.flow,
             write=self.transport.write,
         )
+        return exchange
 
     def _take_the_long_way(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -98,6 +144,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has ended."""
+        self._mid_request = False
         cycle: object = self.cycle
         if isinstance(cycle, Exchange):
             cycle.finish()
@@ -109,6 +156,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and so is who waits for it."""
         super().connection_lost(exc)
+        if self._watch is not None:
+            self._watch.cancel()
         running, self._running = self._running, None
         if running is not None:
             running.hang_up()
@@ -123,32 +172,40 @@ class Connection(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _start(self, exchange: Exchange) -> None:
+        """Ask the handler. What it cannot answer at once is an errand that a graceful stop waits for."""
         self._running = exchange
-        exchange.task = task = self.loop.create_task(self._serve(exchange))
-        self.tasks.add(task)
+        errand = Errand(exchange.handler(exchange), partial(self._answered, exchange), self.loop)
+        exchange.errand = errand
+        errand.begin()
+        if not errand.done:
+            self.tasks.add(errand)  # type: ignore[arg-type]  # looks like a task
 
-    async def _serve(self, exchange: Exchange) -> None:
-        try:
-            answer = await self._ask(exchange)
-        except BaseException:
-            self.transport.close()  # the server has waited for this request long enough, and stops
-            raise
-        finally:
-            exchange.release()
-            self.tasks.discard(exchange.task)  # a callback of the task would cost a turn of the loop
+    def _answered(self, exchange: Exchange, answer: Answer | None, error: BaseException | None) -> None:
+        """The handler is done."""
+        exchange.release()
+        self.tasks.discard(exchange.errand)
+        if error is not None:
+            if not isinstance(error, Exception):
+                self.transport.close()  # the server has waited for this request long enough, and stops
+                return
+            answer = self.hot.on_error(exchange, error)
+        assert answer is not None
         if self.flow.write_paused and not exchange.disconnected:
-            await self.flow.drain()
-        self._running = None
-        if not self.transport.is_closing():
+            task = self.loop.create_task(self._send_later(exchange, answer))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        else:
             self._send(exchange, answer)
 
-    async def _ask(self, exchange: Exchange) -> Answer:
-        try:
-            return await exchange.handler(exchange)
-        except Exception as error:
-            return self.hot.on_error(exchange, error)
+    async def _send_later(self, exchange: Exchange, answer: Answer) -> None:
+        """Once the client has read what it asked for before."""
+        await self.flow.drain()
+        self._send(exchange, answer)
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
+        self._running = None
+        if self.transport.is_closing():
+            return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
             exchange.keep_alive = False  # a body that was not asked for may come or not: nobody can tell what follows
         content = answer.content
@@ -172,12 +229,38 @@ class Connection(HttpToolsProtocol):
             type(self).dated = (headers, lines)
         return self.dated[1]
 
+    # ── keep-alive ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but with one timer that looks now and then instead of one for each answer."""
+        if self.pipeline or self.flow.read_paused:
+            super().on_response_complete()
+            self._unset_keepalive_if_required()
+        else:
+            self.server_state.total_requests += 1
+        self._quiet_since_s = self.loop.time()
+        if self._watch is None and not self.transport.is_closing():
+            self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        """Close a connection on which nothing was asked for too long."""
+        self._watch = None
+        cycle: Any = self.cycle
+        if self.transport.is_closing() or not cycle.response_complete:
+            return  # the next answer sets the next timer
+        left_s = self._quiet_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._watch = self.loop.call_later(left_s, self._look)
+        else:
+            self.transport.close()
+
 
 def connections_to(hot_routes: HotRoutes) -> type[Connection]:
     """The protocol for uvicorn that knows these routes."""
 
     class Bound(Connection):
         hot = hot_routes
+        heads = Heads()
 
     return Bound
 

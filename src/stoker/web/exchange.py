@@ -6,17 +6,16 @@ To uvicorn's protocol it looks like one of its own request cycles, as far as tha
 
 from __future__ import annotations
 
-from asyncio import Task
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
-from stoker.web.call import Call, Handler
-from stoker.web.uploads import Body, Flow, Upload, Uploads
+from stoker.web.call import Answer, Call, Handler
+from stoker.web.errand import Errand
+from stoker.web.heads import RawHeaders, by_name
+from stoker.web.uploads import Body, Flow, Upload, Uploads, check_size
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-RawHeaders = list[tuple[bytes, bytes]]
 
 
 class _NoEvent:
@@ -35,59 +34,71 @@ class Exchange(Call):
         "_headers",
         "_tell",
         "_upload",
+        "_whole",
         "_write",
         "disconnected",
+        "errand",
         "handler",
         "keep_alive",
         "received",
         "response_complete",
-        "task",
         "waits_for_continue",
     )
 
     message_event: ClassVar = _NoEvent()
-    task: Task[None]
+    errand: Errand[Answer]
     """What asks the handler, once it has begun."""
 
     def __init__(
-        self,
-        method: str,
-        path: str,
-        query: bytes,
-        parameters: Mapping[str, str],
-        *,
-        handler: Handler,
-        headers: RawHeaders,
-        keep_alive: bool,
-        waits_for_continue: bool,
-        flow: Flow,
-        write: Callable[[bytes], None],
+        self, method: str, path: str, query: str, parameters: Mapping[str, str], handler: Handler, flow: Flow
     ) -> None:
-        super().__init__(method, path, query, parameters)
+        """What the first line says; `came_whole` or `came_in_part` says the rest."""
+        self.method = method  # without a call of `Call`'s: one is made for each request
+        self.path = path
+        self.parameters = parameters
+        self._query = query
         self.handler = handler
-        self.keep_alive = keep_alive
-        self.waits_for_continue = waits_for_continue
+        self.keep_alive = True
+        self.waits_for_continue = False
         """Whether the client sends no body before it is told to."""
         self.received = False
         """Whether the request has arrived to its end."""
         self.response_complete = False
         self.disconnected = False
-        self._headers = headers
-        self._by_name: dict[bytes, bytes] | None = None
         self._flow = flow
-        self._write = write
+        self._headers: RawHeaders = ()
+        self._by_name: Mapping[str, str] | None = None
+        self._whole: bytes | None = None
         self._upload: Upload | None = None
+        self._write: Callable[[bytes], None] | None = None
         self._tell: Callable[[], None] | None = None
+
+    def came_whole(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Everything is there."""
+        self._by_name = headers
+        self._whole = body
+        self.received = True
+
+    def came_in_part(
+        self, headers: RawHeaders, *, keep_alive: bool, waits_for_continue: bool, write: Callable[[bytes], None]
+    ) -> None:
+        """The head is there; `feed` and `finish` follow."""
+        self._headers = headers
+        self.keep_alive = keep_alive
+        self.waits_for_continue = waits_for_continue
+        self._write = write
 
     def header(self, name: str) -> str | None:
         """The first header of this name."""
         if self._by_name is None:
-            self._by_name = dict(reversed(self._headers))
-        value = self._by_name.get(name.encode("latin-1"))
-        return None if value is None else value.decode("latin-1")
+            self._by_name = by_name(self._headers)
+        return self._by_name.get(name)
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body."""
+        if self._whole is not None:
+            check_size(what, len(self._whole), limit)
+            return self._whole
         upload = self._upload
         if upload is None:
             if self.received:
@@ -101,7 +112,7 @@ class Exchange(Call):
         return None if declared is None else int(declared)
 
     def _begin(self) -> None:
-        if self.waits_for_continue and not self.received:
+        if self.waits_for_continue and not self.received and self._write is not None:
             self._write(CONTINUE)
         self.waits_for_continue = False
 
@@ -139,13 +150,12 @@ class Exchange(Call):
             self._tell()
 
 
-def split(target: bytes) -> tuple[str, bytes] | None:
+def split(target: bytes) -> tuple[str, str] | None:
     """The decoded path and the raw query of `/path?query`. None for other forms, which are left to the application."""
     if target[:1] != b"/" or b"#" in target or not target.isascii():
         return None
-    path, _, query = target.partition(b"?")
-    text = path.decode("ascii")
-    return (unquote(text) if "%" in text else text), query
+    path, _, query = target.decode("ascii").partition("?")
+    return (unquote(path) if "%" in path else path), query
 
 
-__all__ = ["Exchange", "RawHeaders", "split"]
+__all__ = ["Exchange", "split"]

@@ -33,42 +33,38 @@ class HotRoutes:
                     self._root.add(words, method, endpoint.handler, ())
 
     def find(self, method: str, path: str) -> Found | None:
-        """Who answers, and the parameters of the path by name."""
-        return self._root.find(path.split("/"), method)
+        """Who answers, and the parameters of the path by name. A word goes before a parameter; no parameter is empty."""
+        place = self._root
+        values = []
+        for word in path.split("/"):
+            following = place.words.get(word)
+            if following is None:
+                following = place.parameter
+                if following is None or not word:
+                    return None
+                values.append(word)
+            place = following
+        found = place.handlers.get(method)
+        return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
 
 
 class _Place:
     """A place in the tree of paths: what may follow, by word or as a parameter, and who answers when nothing follows."""
 
     def __init__(self) -> None:
-        self._words: dict[str, _Place] = {}
-        self._parameter: _Place | None = None
-        self._handlers: dict[str, tuple[Handler, tuple[str, ...]]] = {}
+        self.words: dict[str, _Place] = {}
+        self.parameter: _Place | None = None
+        self.handlers: dict[str, tuple[Handler, tuple[str, ...]]] = {}
 
     def add(self, words: Sequence[str], method: str, handler: Handler, names: tuple[str, ...]) -> None:
         """Register what answers to `words` from here; `names` are those of the parameters before."""
         if not words:
-            self._handlers[method] = (handler, names)
+            self.handlers[method] = (handler, names)
         elif words[0].startswith("{"):
-            self._parameter = self._parameter or _Place()
-            self._parameter.add(words[1:], method, handler, (*names, words[0][1:-1]))
+            self.parameter = self.parameter or _Place()
+            self.parameter.add(words[1:], method, handler, (*names, words[0][1:-1]))
         else:
-            self._words.setdefault(words[0], _Place()).add(words[1:], method, handler, names)
-
-    def find(self, words: Sequence[str], method: str) -> Found | None:
-        """A word goes before a parameter; no parameter is empty."""
-        place = self
-        values = []
-        for word in words:
-            following = place._words.get(word)
-            if following is None and word:
-                following = place._parameter
-                values.append(word)
-            if following is None:
-                return None
-            place = following
-        found = place._handlers.get(method)
-        return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
+            self.words.setdefault(words[0], _Place()).add(words[1:], method, handler, names)
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,6 @@ import msgspec
 from fastapi import APIRouter
 
 from stoker.catalog import Catalog
-from stoker.endpoint import Endpoint
 from stoker.fleet import Fleet
 from stoker.ids import JobId
 from stoker.job import Job, JobState
@@ -156,7 +155,7 @@ class JobRoutes:
         return await self._render(call, result)
 
     async def _submit(self, call: Call, *, sync: bool) -> Job:
-        endpoint = await self._endpoint(call, Scope.RUN)
+        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
         wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync)
         job = await self._queue.submit(endpoint, wish)
         call.release()  # it is stored; `runsync` goes on to wait
@@ -164,19 +163,19 @@ class JobRoutes:
 
     async def status(self, call: Call) -> Answer:
         """GET or POST /status/{job}."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
         return await self._render(call, await self._queue.status(endpoint.team, endpoint.id, _job(call)))
 
     async def status_sync(self, call: Call) -> Answer:
         """GET or POST /status-sync/{job}?wait=ms."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
         wait_s = _wait_ms(call, RUNSYNC_WAIT_MS) / 1000
         result = await self._queue.wait(endpoint.team, endpoint.id, _job(call), wait_s=wait_s)
         return await self._render(call, result)
 
     async def stream(self, call: Call) -> Answer:
         """GET or POST /stream/{job}?wait=ms."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
         wait_s = _wait_ms(call, STREAM_HOLD_MS) / 1000
         parts = await self._queue.stream(
             endpoint.team, endpoint.id, _job(call), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
@@ -190,24 +189,24 @@ class JobRoutes:
 
     async def cancel(self, call: Call) -> Answer:
         """GET or POST /cancel/{job}."""
-        endpoint = await self._endpoint(call, Scope.RUN)
+        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
         job = await self._queue.cancel(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
     async def retry(self, call: Call) -> Answer:
         """POST /retry/{job}."""
-        endpoint = await self._endpoint(call, Scope.RUN)
+        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
         job = await self._queue.retry(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
     async def purge_queue(self, call: Call) -> Answer:
         """POST /purge-queue."""
-        endpoint = await self._endpoint(call, Scope.RUN)
+        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
         return answer({"removed": await self._queue.purge(endpoint.id), "status": "completed"})
 
     async def health(self, call: Call) -> Answer:
         """GET /health."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(
@@ -222,9 +221,6 @@ class JobRoutes:
                 "workers": _health_of(workers),
             }
         )
-
-    async def _endpoint(self, call: Call, scope: Scope) -> Endpoint:
-        return await endpoint_of(self._catalog, call, scope)
 
     async def _render(self, call: Call, result: Result) -> Answer:
         job = result.job

@@ -15,6 +15,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -117,7 +118,9 @@ class WorkerRoutes:
             self._leases.hang_up(caller)
 
         call.on_hang_up(hang_up)
-        claims = await self._leases.take(caller, limit=limit, holds_none=holds_none, sdk=_sdk(call), hung_up=hung_up)
+        claims = await self._leases.take(
+            caller, limit=limit, holds_none=holds_none, sdk=_sdk(call.header("user-agent") or ""), hung_up=hung_up
+        )
         if claims and hung_up.is_set():
             await self._leases.give_back(caller, claims)
             return ()
@@ -189,8 +192,8 @@ class WorkerRoutes:
         return Answer(200)
 
     async def _caller(self, call: Call) -> Caller:
-        worker = WorkerId(call.parameters["worker"])
-        return await self._leases.caller(worker, call.query.get("t") or credential(call.header("authorization")))
+        worker, token = WorkerId(call.parameters["worker"]), call.query.get("t")
+        return await self._leases.caller(worker, token or credential(call.header("authorization")))
 
 
 def read_done(body: Body) -> _Done:
@@ -231,8 +234,9 @@ def _render(claim: Claim) -> _Job:
     return _Job(id=claim.job.id, input=msgspec.Raw(claim.input), s3Config=s3_config)
 
 
-def _sdk(call: Call) -> str:
-    found = _SDK_VERSION.search(call.header("user-agent") or "")
+@lru_cache(maxsize=64)
+def _sdk(user_agent: str) -> str:
+    found = _SDK_VERSION.search(user_agent)
     return found[1] if found else ""
 
 

@@ -10,14 +10,14 @@ import asyncpg
 import pytest
 
 from stoker.store import audit, credentials, sealed, teams, templates
-from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, save, workers
+from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
 from tests.store.records import ENDPOINT, WORKER, hire, submit
 
 pytestmark = pytest.mark.postgres
 
-MODULES = (audit, credentials, endpoints, jobs, leases, load, parts, sealed, teams, templates, workers)
+MODULES = (audit, credentials, endpoints, jobs, leases, load, parts, results, sealed, teams, templates, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
@@ -114,7 +114,7 @@ STEADY = {
     "oldest": (jobs.OLDEST_QUEUED, ("'endpointone'",)),
     "due": (jobs.DUE, ("5", "10")),
     "list": (jobs.LIST_ALL, ("'endpointone'", "'team-one'", "4611686018427387904", "5")),
-    "result": (jobs.RESULT, ("'e200-7'", "'team-one'")),
+    "results": (results.RESULTS, ("array['e200-7', 'q200-7']",)),
 }
 
 

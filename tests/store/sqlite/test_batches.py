@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.errors import Defect, NotFound, Unavailable
+from stoker.errors import Defect, DiskFull, NotFound, Unavailable
 from stoker.ids import JobId
 from stoker.job import Cancelled, Job
 from stoker.store import Counts, NewJob
@@ -122,7 +122,7 @@ def test_full_disk_is_told_to_all(connection: sqlite3.Connection) -> None:
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 10}")
     outcomes = write(connection, [add(1), fill, add(2)])
-    assert [type(outcome.error) for outcome in outcomes] == [Unavailable] * 3
+    assert [type(outcome.error) for outcome in outcomes] == [DiskFull] * 3
     assert len({id(outcome.error) for outcome in outcomes}) == 3
     assert connection.execute(COUNT).fetchone() == (0,)
     connection.execute(f"PRAGMA max_page_count = {pages + 10_000}")

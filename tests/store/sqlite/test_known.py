@@ -47,7 +47,7 @@ def done(session: Session, *works: Work) -> list[object]:
 
 def check(session: Session) -> int:
     """Compare all that is known with the database; how many rows that were."""
-    known, tx = session._known, Tx(session.connection)
+    known, tx = session.known, Tx(session.connection)
     rows = {row[1]: stored_job(row) for row in tx.gather(JOBS, set(known._jobs))}
     assert known._jobs == rows
     held = {row[0]: StoredWorker(worker(row), *row[WORKER_WIDTH:]) for row in tx.gather(WORKERS, set(known._workers))}
@@ -57,6 +57,9 @@ def check(session: Session) -> int:
         assert [head.job for head in queue] == [row[0] for row in tx.all(waiting, (endpoint,))]
     for job, result in known.recent._results.items():
         assert FindResult(TEAM, ENDPOINT, job)(tx) == result
+    known.settle()
+    for endpoint in known._empty:
+        assert tx.all(waiting, (endpoint,)) == []
     if known.last_seq is not None:
         assert known.last_seq == tx.all("SELECT max(seq) FROM jobs")[0][0]
     return len(rows) + len(held)
@@ -169,7 +172,7 @@ def test_job_that_left_a_known_queue(session: Session) -> None:
     done(session, AddWorker(a_worker(), 1))
     job, next_one = a_job(), a_job()
     done(session, take(), Submit(NewJob(job=job, input=b"1")), Submit(NewJob(job=next_one, input=b"1")))
-    assert [head.job for head in session._known._queues[ENDPOINT]] == [job.id, next_one.id]
+    assert [head.job for head in session.known._queues[ENDPOINT]] == [job.id, next_one.id]
     done(session, AdvanceJob(job.id, Cancelled(at_ms=NOW + 1)))
     check(session)
     (taken,) = done(session, take())

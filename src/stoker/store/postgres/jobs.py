@@ -12,7 +12,8 @@ from stoker.store.image import COUNTERS, Queued
 from stoker.store.postgres import parts
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Lane, Pool
-from stoker.store.rows import JOB, JOB_WIDTH, STOP, STORY, Row, stop, stored_job, story_line
+from stoker.store.postgres.results import Results
+from stoker.store.rows import JOB, STOP, STORY, Row, stop, stored_job, story_line
 from stoker.store.transitions import PurgeQueue
 from stoker.store.writes import JobWrites
 
@@ -20,9 +21,6 @@ AHEAD_MOST: Final = 10_000
 PURGE_STEP: Final = 500
 """Jobs that one transaction purges: a long queue must not hold up everybody else."""
 
-RESULT: Final = f"""
-    SELECT {JOB}, outputs.output, outputs.error
-    FROM all_jobs AS jobs LEFT JOIN outputs ON outputs.job = jobs.seq WHERE jobs.id = $1 AND jobs.team = $2"""
 INPUT: Final = """
     SELECT inputs.input FROM all_jobs AS jobs JOIN inputs ON inputs.job = jobs.seq
     WHERE jobs.id = $1 AND jobs.team = $2"""
@@ -104,20 +102,16 @@ class PostgresJobs(JobWrites):
         super().__init__(lane)
         self._lane = lane
         self._pool = pool
+        self._results = Results(pool)
 
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-        """One row: job, output, error."""
-        row = await self._pool.read(lambda tx: tx.fetchrow(RESULT, job, team))
-        if row is None:
+        """See `results`."""
+        found = await self._results.find(job)
+        if found is None or found.job.team != team or endpoint not in (None, found.job.endpoint):
             return None
-        found = stored_job(row).job
-        if endpoint is not None and found.endpoint != endpoint:
-            return None
-        output, error = row[JOB_WIDTH:]
-        text = None if error is None else error.decode("utf-8", "surrogatepass")
-        return Result(job=found, output=output, error=text)
+        return found
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""
@@ -167,6 +161,10 @@ class PostgresJobs(JobWrites):
         return [story_line(row, job=job) for row in rows]
 
     # ── for workers and loops ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
+        """Other servers may have queued a job."""
+        return False
 
     async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
         """Of those that wait by index; those that workers have are few, and all looked at."""

@@ -1,7 +1,8 @@
 """Who carries work to the database: one lane for writes, which takes all that waits at once, and a pool for everything else.
 
 Called by the tables of contents (`jobs.py` and its neighbours). While the lane commits one transaction the next operations
-gather; the flush and the round trips are shared by all of them (D2). There is no timer: a lone one never waits for company.
+gather; the flush and the round trips are shared by all of them (D2). There is no timer: a lone one waits for company only while
+the event loop goes round twice, so that the held take which a submit wakes can come along.
 One lane, because batches on two connections would wait for each other's rows.
 """
 
@@ -92,6 +93,8 @@ class Lane:
 
     async def _drain(self) -> None:
         try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             while self._waiting:
                 batch = self._gather()
                 outcomes = await self._outcomes(batch)

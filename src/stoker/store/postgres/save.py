@@ -247,7 +247,7 @@ def _place(changes: Changes, seq: int, job: Job) -> None:
 
 def _moving(job: Job) -> tuple[Any, ...]:
     """For `_MOVING`."""
-    words = (job.state.value, job.reason.value, job.worker)
+    words = (job.state.word, job.reason.word, job.worker)
     times = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.finished_ms)
     return (*words, job.queued_ms, job.expires_ms, job.attempt, job.losses, *times)
 
@@ -259,12 +259,12 @@ def _job(changes: Changes, change: JobChange) -> None:
     match change.move:
         case Move.CLAIMED:
             times = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
-            changes.add(CLAIM_JOBS, job.id, job.state.value, job.reason.value, job.worker, job.attempt, *times)
+            changes.add(CLAIM_JOBS, job.id, job.state.word, job.reason.word, job.worker, job.attempt, *times)
         case Move.RENEWED:
             lease = (job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
-            changes.add(RENEW_JOBS, job.id, job.reason.value, *lease)
+            changes.add(RENEW_JOBS, job.id, job.reason.word, *lease)
         case Move.ENDED:
-            changes.add(END_JOBS, job.id, job.state.value, job.reason.value, job.finished_ms, job.purge_ms)
+            changes.add(END_JOBS, job.id, job.state.word, job.reason.word, job.finished_ms, job.purge_ms)
         case Move.OTHER:
             _move(changes, change.seq, before, job)
 

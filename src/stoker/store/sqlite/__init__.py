@@ -22,9 +22,9 @@ from stoker.store.sessions import SessionRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
+from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
 from stoker.store.sqlite.ledger import SqliteLedger
-from stoker.store.sqlite.results import Recent
 from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
 from stoker.store.sqlite.workers import SqliteWorkers
@@ -43,9 +43,9 @@ JOBS: Final = Place(
 class SqliteStore:
     """`Store` on SQLite. It belongs to the event loop in which it was opened."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane, recent: Recent) -> None:
+    def __init__(self, writer: Lane, reader: Lane, results: Lane, known: Known) -> None:
         self._lanes = (results, reader, writer)
-        self.jobs = SqliteJobs(writer, reader, results, recent)
+        self.jobs = SqliteJobs(writer, reader, results, known)
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
         tables = SqliteTables(writer, reader)
@@ -70,10 +70,10 @@ class SqliteStore:
         session = Session(await asyncio.to_thread(connect, path))
         if inline:
             looking = Inline(session.connection, partial(read, session.connection))
-            return cls(Inline(session.connection, session.write), looking, looking, session.recent)
+            return cls(Inline(session.connection, session.write), looking, looking, session.known)
         if path == MEMORY:  # nobody else can open a database in memory
             writer = Writer(session, name="stoker-store-writer")
-            return cls(writer, writer, writer, session.recent)
+            return cls(writer, writer, writer, session.known)
         try:
             reader, quick = [await asyncio.to_thread(connect_reader, path) for _ in range(2)]
             beside = await asyncio.to_thread(connect_beside, path)
@@ -84,7 +84,7 @@ class SqliteStore:
             Writer(session, name="stoker-store-writer", beside=beside),
             Reader(reader, name="stoker-store-reader"),
             Inline(quick, partial(read, quick)),
-            session.recent,
+            session.known,
         )
 
     async def skew_ms(self, now_ms: int) -> int:

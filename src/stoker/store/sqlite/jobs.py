@@ -11,8 +11,9 @@ from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, 
 from stoker.store.image import Queued
 from stoker.store.rows import JOB, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
+from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.ledger import keep_place, newest
-from stoker.store.sqlite.results import FindResult, Recent
+from stoker.store.sqlite.results import FindResult
 from stoker.store.sqlite.transaction import Unsettling
 from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.writer import Lane
@@ -69,9 +70,10 @@ FORGET_KEYS: Final = """
 class SqliteJobs(JobWrites):
     """`JobRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane, recent: Recent) -> None:
+    def __init__(self, writer: Lane, reader: Lane, results: Lane, known: Known) -> None:
         super().__init__(writer)
-        self._recent = recent
+        self._known = known
+        self._recent = known.recent
         self._writer = writer
         self._reader = reader
         self._results = results
@@ -130,6 +132,10 @@ class SqliteJobs(JobWrites):
         return [story_line(row, job=job) for row in rows]
 
     # ── for workers and loops ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
+        """See `known`."""
+        return self._known.nothing_for(worker, at_ms)
 
     async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
         """The index of deadlines, from its beginning."""

@@ -15,6 +15,7 @@ from stoker.job import JobState
 from stoker.store import Result
 from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
 from stoker.store.sqlite.results import Recent
+from stoker.worker import WorkerState, took_lately
 
 ROWS_MOST: Final = 20_000
 """Jobs and workers known at once."""
@@ -33,6 +34,10 @@ class Known:
         self._jobs: dict[JobId, StoredJob] = {}
         self._workers: dict[WorkerId, StoredWorker] = {}
         self._queues: dict[EndpointId, list[Head]] = {}
+        self._empty: set[EndpointId] = set()
+        """Endpoints with nothing in their queue, as everybody was told."""
+        self._news: dict[EndpointId, bool] = {}
+        """Whether queues became empty, for `settle` to believe."""
         self.last_seq: int | None = None
         """The number of the newest job."""
 
@@ -42,7 +47,29 @@ class Known:
         self._jobs.clear()
         self._workers.clear()
         self._queues.clear()
+        self._empty.clear()
+        self._news.clear()
         self.last_seq = None
+
+    def settle(self) -> None:
+        """Everybody has been told what the last transaction did."""
+        for endpoint, empty in self._news.items():
+            (self._empty.add if empty else self._empty.discard)(endpoint)
+        self._news.clear()
+
+    def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
+        """Whether a take of this worker, which has nothing, would find nothing and change nothing.
+
+        Said of the last transaction that everybody was told of: who waits hears of whatever came since.
+        """
+        stored = self._workers.get(worker)
+        return (
+            stored is not None
+            and stored.worker.endpoint in self._empty
+            and stored.worker.state is WorkerState.READY
+            and took_lately(stored.worker, at_ms)
+            and not (stored.running or stored.stopping or stored.ahead)
+        )
 
     def lend(self, image: Image, needs: Needs) -> None:
         """Put into the image what is needed by its id and known."""
@@ -87,6 +114,7 @@ class Known:
         for endpoint in image.whole_heads:
             self._keep_queue(image, endpoint)
         for endpoint in _unsettled(image):
+            self._news[endpoint] = False
             for head in self._queues.pop(endpoint, ()):
                 self._jobs.pop(head.job, None)
 
@@ -100,6 +128,7 @@ class Known:
 
     def _keep_queue(self, image: Image, endpoint: EndpointId) -> None:
         heads = [head for head in image.heads[endpoint] if image.jobs[head.job].job.state is JobState.QUEUED]
+        self._news[endpoint] = not heads
         if len(heads) <= HEAD_MOST and sum(len(head.input) for head in heads) <= HEAD_BYTES:
             self._queues[endpoint] = heads
             self._jobs.update((head.job, image.jobs[head.job]) for head in heads)

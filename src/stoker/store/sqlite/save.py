@@ -112,7 +112,7 @@ MOVES: Final[dict[Move, Statement]] = {
 def _moved(change: JobChange) -> Sequence[object]:
     """The row for the statement of the change's move."""
     job, seq = change.after, change.seq
-    state, reason = job.state.value, job.reason.value
+    state, reason = job.state.word, job.reason.word
     match change.move:
         case Move.CLAIMED:
             lease = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)

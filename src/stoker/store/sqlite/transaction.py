@@ -27,7 +27,7 @@ Function = Callable[[Tx], T]
 Work = Operation[Any] | Function[Any]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a piece of work: its answer, or why there is none."""
 
     value: Any = None
@@ -50,8 +50,7 @@ class Session:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._known = Known()
-        self.recent = self._known.recent
+        self.known = Known()
         self._image: Image | None = None
         """Of the open transaction."""
         self._version = -1
@@ -87,7 +86,7 @@ class Session:
         except Exception as error:
             return self._failed(works, error)
         if self._image is not None:
-            self._known.keep(self._image)
+            self.known.keep(self._image)
         return outcomes
 
     def _failed(self, works: Sequence[Work], error: Exception) -> list[Outcome]:
@@ -98,44 +97,48 @@ class Session:
 
     def _undo(self) -> None:
         rollback(self.connection)
-        self._known.forget()
+        self.known.forget()
 
     def _carry_out(self, works: Sequence[Work]) -> list[Outcome]:
         """Operations first, together; then the functions, which see what the operations wrote."""
         tx = Tx(self.connection)
         tx.execute("BEGIN IMMEDIATE")
         self._image = None
-        outcomes: dict[int, Outcome] = {}
-        operations = {place: work for place, work in enumerate(works) if not callable(work)}
-        if operations:
-            self._operate(tx, operations, outcomes)
-        for place, work in enumerate(works):
-            if callable(work):
-                outcomes[place] = _apart(tx, work)
-                if isinstance(work, Unsettling):
-                    self._image = None
-                    self._known.forget()
-        return [outcomes[place] for place in range(len(works))]
+        operations = [work for work in works if not callable(work)]
+        outcomes = self._operate(tx, operations) if operations else []
+        if len(operations) == len(works):
+            return outcomes
+        decided = iter(outcomes)
+        return [self._call(tx, work) if callable(work) else next(decided) for work in works]
 
-    def _operate(self, tx: Tx, operations: dict[int, Operation[Any]], outcomes: dict[int, Outcome]) -> None:
+    def _call(self, tx: Tx, work: Function[Any]) -> Outcome:
+        outcome = _apart(tx, work)
+        if isinstance(work, Unsettling):
+            self._image = None
+            self.known.forget()
+        return outcome
+
+    def _operate(self, tx: Tx, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         needs = Needs()
-        for operation in operations.values():
+        for operation in operations:
             operation.need(needs)
         self._look_for_others(tx)
-        image = self._image = load(tx, needs, self._known)
-        for place, operation in operations.items():
+        image = self._image = load(tx, needs, self.known)
+        outcomes = []
+        for operation in operations:
             try:
-                outcomes[place] = Outcome(operation.decide(image))
+                outcomes.append(Outcome(operation.decide(image)))
             except StokerError as error:
-                outcomes[place] = Outcome(error=error)
+                outcomes.append(Outcome(error=error))
         save(tx, image)
+        return outcomes
 
     def _look_for_others(self, tx: Tx) -> None:
         """Nobody else should write to the file. If somebody did, nothing is known any more."""
         version = tx.all("PRAGMA data_version")[0][0]
         if version != self._version:
             self._version = version
-            self._known.forget()
+            self.known.forget()
 
 
 def _apart(tx: Tx, function: Function[Any]) -> Outcome:

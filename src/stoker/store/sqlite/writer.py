@@ -93,6 +93,8 @@ class _Waiting(msgspec.Struct, frozen=True):
     work: Work
     future: asyncio.Future[Any]
     size: int
+    light: bool
+    """Whether it is an operation, and therefore short."""
 
 
 class _Shared(ABC):
@@ -104,6 +106,7 @@ class _Shared(ABC):
         self._loop = asyncio.get_running_loop()
         self._room = Room()
         self._waiting: deque[_Waiting] = deque()
+        self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._open = True
@@ -112,11 +115,12 @@ class _Shared(ABC):
         """The answer. Work whose caller was cancelled is carried out all the same."""
         if not self._open:
             raise _closed()
+        size = size_of(work)
+        self._room.enter(size)
         future: asyncio.Future[T] = self._loop.create_future()
-        waiting = _Waiting(work, future, size_of(work))
-        self._room.enter(waiting.size)
-        self._waiting.append(waiting)
-        if self._idle.is_set():
+        self._waiting.append(_Waiting(work, future, size, not callable(work)))
+        if not self._busy:
+            self._busy = True
             self._idle.clear()
             self._loop.call_soon(self._loop.call_soon, self._next)
         return future
@@ -138,17 +142,19 @@ class _Shared(ABC):
         if self._waiting:
             self._carry_out([self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MOST))])
         else:
+            self._busy = False
             self._idle.set()
 
     def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._room.leave(waiting.size)
-            if waiting.future.done():
+            future = waiting.future
+            if future.done():
                 continue
             if outcome.error is not None:
-                waiting.future.set_exception(outcome.error)
+                future.set_exception(outcome.error)
             else:
-                waiting.future.set_result(outcome.value)
+                future.set_result(outcome.value)
         self._next()
 
 
@@ -191,6 +197,10 @@ class Writer(_Shared):
         else:
             self._hand.do(partial(self._session.flush, works, outcomes), answer)
 
+    def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        self._session.known.settle()
+        super()._answer(batch, outcomes)
+
     def _next(self) -> None:
         task = None if self._checkpoints is None else self._checkpoints.due()
         if task is None:
@@ -209,6 +219,6 @@ def _is_heavy(batch: Sequence[_Waiting]) -> bool:
     size = 0
     for waiting in batch:
         size += waiting.size
-        if size >= HEAVY_BYTES or callable(waiting.work):
+        if size >= HEAVY_BYTES or not waiting.light:
             return True
     return False

@@ -1,0 +1,69 @@
+"""A handler at work: a coroutine that goes on whenever what it waits for is there, without a task.
+
+Called by `connection.py`, once per request. Most handlers wait for one thing, the store, and many for nothing. A task would
+begin them a turn of the event loop later, and costs more than what they do themselves. An errand begins at once. To who waits
+for it or gives it up (uvicorn, when it stops) it looks like a task.
+
+Code that asks for its task (`asyncio.timeout`, `asyncio.TaskGroup`) cannot run in an errand: it gets a task of its own.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, CancelledError, Future
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Errand(Generic[T]):
+    """`then` is told the answer, or the error, before `begin` returns if nothing had to be waited for."""
+
+    __slots__ = ("_coroutine", "_given_up", "_loop", "_then", "_waits_for", "done")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        then: Callable[[T | None, BaseException | None], None],
+        loop: AbstractEventLoop,
+    ) -> None:
+        self._coroutine = coroutine
+        self._then = then
+        self._loop = loop
+        self._waits_for: Future[Any] | None = None
+        self._given_up = False
+        self.done = False
+
+    def begin(self, _came: Future[Any] | None = None) -> None:
+        """Begin, or go on: the coroutine takes what came out of the future itself."""
+        try:
+            if self._given_up:
+                self._given_up = False
+                waits_for = self._coroutine.throw(CancelledError())
+            else:
+                waits_for = self._coroutine.send(None)
+        except StopIteration as end:
+            self.done = True
+            self._then(end.value, None)
+            return
+        except BaseException as error:
+            self.done = True
+            self._then(None, error)
+            return
+        self._waits_for = waits_for
+        if waits_for is None:  # it only lets others go first
+            self._loop.call_soon(self.begin)
+        else:
+            waits_for._asyncio_future_blocking = False  # as a task does: the future was given to who can wait
+            waits_for.add_done_callback(self.begin)
+
+    def cancel(self, msg: object = None) -> bool:
+        """End what it waits for; the coroutine hears of it as a `CancelledError`. Whether it was under way."""
+        if self.done:
+            return False
+        if self._waits_for is None or not self._waits_for.cancel(msg):
+            self._given_up = True
+        return True
+
+
+__all__ = ["Errand"]
