@@ -1,7 +1,7 @@
 """What a customer configures: an endpoint, and the releases that its workers run.
 
 An endpoint is a named group of identical workers with a queue. What its workers execute (image, command, environment,
-GPUs) is a *release*: changing any of it makes a new one, which new workers use while the old ones drain. Everything
+GPUs) is a *release*: changing any of it makes a new one, which new workers use and old ones are replaced by. Everything
 else changes in place.
 
 Every range is here once, in `LIMITS`; it is served at `/api/limits`, documented, and enforced by `check`.
@@ -111,6 +111,8 @@ class Endpoint:
     min_workers: int = 0
     max_workers: int = 3
     idle_timeout_s: int = 60
+    max_surge: int = 1
+    """Workers beyond those that are wanted while a new release replaces an old one; 0 drains old ones first."""
     slots: int = 1
     """Jobs that one worker may hold at once."""
     policy: Policy = field(default_factory=Policy)
@@ -154,6 +156,7 @@ class Range:
 LIMITS: Final[Mapping[str, Range]] = {
     "min_workers": Range(0, 100, "workers", "0 lets the endpoint scale to zero"),
     "max_workers": Range(1, 100, "workers", "one server starts at most this many workers of an endpoint"),
+    "max_surge": Range(0, 100, "workers", "0 drains old workers before new ones start"),
     "idle_timeout_s": Range(1, 3_600, "seconds", "an idle worker costs what a busy one costs"),
     "slots": Range(1, 100, "jobs", "what the SDK's concurrency can use"),
     "gpus_per_worker": Range(0, 8, "GPUs", "0 runs on the CPU; 8 is the largest common box"),
@@ -203,6 +206,7 @@ OF_ENDPOINT: Final = (
     "min_workers",
     "max_workers",
     "idle_timeout_s",
+    "max_surge",
     "slots",
     "policy",
     "execution_timeout_ms",
@@ -239,7 +243,16 @@ def check_range(name: str, value: int) -> None:
 def check(endpoint: Endpoint, release: Release) -> None:
     """Raise `InvalidInput` for the first value that is not allowed."""
     _check_names(endpoint)
-    for name in ("min_workers", "max_workers", "idle_timeout_s", "slots", "execution_timeout_ms", "ttl_ms", "retries"):
+    for name in (
+        "min_workers",
+        "max_workers",
+        "max_surge",
+        "idle_timeout_s",
+        "slots",
+        "execution_timeout_ms",
+        "ttl_ms",
+        "retries",
+    ):
         check_range(name, getattr(endpoint, name))
     check_range("retention_s", endpoint.retention_s)
     if endpoint.deliver_ahead is not None:

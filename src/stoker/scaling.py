@@ -56,6 +56,7 @@ class Reason(StrEnum):
     RUNTIME_UNAVAILABLE = "runtime_unavailable"
     LOW_PRIORITY = "low_priority"
     DELAY_ALLOWED = "delay_allowed"
+    REPLACING = "replacing"
     BELOW_MIN = "below_min"
     PAUSED = "paused"
     DELETED = "deleted"
@@ -97,6 +98,8 @@ class Snapshot:
     idle_timeout_s: int
     slots: int
     policy: Policy
+    max_surge: int = 0
+    """Workers beyond those that are wanted while ready workers of an old release are replaced; 0: old ones are drained first."""
     deleted: bool = False
     paused: bool = False
     queued: int = 0
@@ -134,6 +137,8 @@ class Launch:
     """Start `count` workers."""
 
     count: int
+    alive_max: int
+    """How many of the endpoint may exist then, those included that finish or stop."""
     reason: Reason
     text: str
 
@@ -167,26 +172,39 @@ _Why = tuple[Reason, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fleet:
-    """The workers to count on: those of the present release that take jobs now (ready) or will (starting)."""
+    """The workers to count on: those of the present release that take jobs now (ready) or will (starting), and while they are
+    replaced those of an old one that are ready."""
 
-    serving: tuple[WorkerView, ...]
+    new: tuple[WorkerView, ...]
+    old: tuple[WorkerView, ...]
     starting: int
     busy: int
-    """How many of them hold a job."""
+    """How many hold a job; old ones that finish are counted as long as they are there, so that draining them changes nothing."""
     held: int
-    """Jobs that they hold."""
+    """Jobs that these hold."""
+    size: int
+    """How many there are when of an old worker and its successor one is counted."""
     free_slots: int
-    """Jobs that they could take besides; a starting worker brings all of its slots."""
+    """Jobs that new ones could take besides; a starting worker brings all of its slots."""
+
+    @property
+    def serving(self) -> tuple[WorkerView, ...]:
+        """All of them."""
+        return self.new + self.old
 
 
 def _fleet(snapshot: Snapshot) -> _Fleet:
-    serving = tuple(worker for worker in snapshot.workers if worker.current and _serves(worker))
+    new = tuple(worker for worker in snapshot.workers if worker.current and _serves(worker))
+    finishing = (WorkerState.READY, WorkerState.DRAINING)
+    outdated = [one for one in snapshot.workers if not one.current and one.state in finishing and snapshot.max_surge]
     return _Fleet(
-        serving=serving,
-        starting=sum(not _ready(worker) for worker in serving),
-        busy=sum(worker.held > 0 for worker in serving),
-        held=sum(worker.held for worker in serving),
-        free_slots=sum(_free_slots(snapshot, worker) for worker in serving),
+        new=new,
+        old=tuple(worker for worker in outdated if _ready(worker)),
+        starting=sum(not _ready(worker) for worker in new),
+        busy=sum(worker.held > 0 for worker in (*new, *outdated)),
+        held=sum(worker.held for worker in (*new, *outdated)),
+        size=max(len(new), len(outdated)),
+        free_slots=sum(_free_slots(snapshot, worker) for worker in new),
     )
 
 
@@ -200,9 +218,12 @@ def decide(snapshot: Snapshot) -> Plan:
     fleet = _fleet(snapshot)
     asked = wanted_by_load(snapshot)
     wanted = min(max(asked, snapshot.min_workers), snapshot.max_workers)
-    if wanted > len(fleet.serving):
-        return _grow(snapshot, fleet, asked, wanted, leaving)
-    return _shrink(snapshot, fleet, asked, wanted, leaving)
+    replaced = _drain_replaced(fleet, wanted)
+    going = {line.worker for line in replaced}
+    fleet = replace(fleet, old=tuple(worker for worker in fleet.old if worker.id not in going))
+    if wanted > len(fleet.new):
+        return _grow(snapshot, fleet, asked, wanted, leaving + replaced)
+    return _shrink(snapshot, fleet, asked, wanted, leaving + replaced)
 
 
 # ── what the load asks for ────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,7 +245,7 @@ def _wanted_by_requests(snapshot: Snapshot, fleet: _Fleet) -> int:
 
 def _wanted_by_delay(snapshot: Snapshot, fleet: _Fleet) -> int:
     """One worker for the first job at once; once the oldest has waited too long, a slot for every waiting job."""
-    present = len(fleet.serving)
+    present = max(fleet.size, fleet.busy)
     if snapshot.queued == 0:
         return fleet.busy
     if _delay_left_ms(snapshot) > 0:
@@ -244,13 +265,13 @@ def _delay_left_ms(snapshot: Snapshot) -> int:
 
 
 def _grow(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: tuple[Drain, ...]) -> Plan:
-    missing = wanted - len(fleet.serving)
-    launch, why = None, _obstacle(snapshot, fleet)
+    missing = wanted - len(fleet.new)
+    launch, why = None, _obstacle(snapshot, fleet, wanted)
     if why is None:
         cause, text = _cause(snapshot, fleet, asked, wanted)
-        count = _possible(snapshot, missing)
+        count = _possible(snapshot, min(missing, _beyond(snapshot, fleet, wanted)))
         where = _where(snapshot, count)
-        launch = Launch(count=count, reason=cause, text=text + where)
+        launch = Launch(count=count, alive_max=_alive_max(snapshot), reason=cause, text=text + where)
         reason, words = _starting(snapshot, fleet.starting + launch.count)
         why = (reason, words + where)
     return Plan(
@@ -258,7 +279,7 @@ def _grow(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: t
         reason=why[0],
         text=why[1],
         launch=launch,
-        drain=leaving,
+        drain=leaving + _make_room(snapshot, fleet, leaving, why[0]),
         look_again_ms=_first_after_now(
             snapshot,
             snapshot.now_ms + _delay_left_ms(snapshot),
@@ -274,7 +295,7 @@ def _recheck_ms(snapshot: Snapshot, missing: int) -> int | None:
     return snapshot.now_ms + RECHECK_MS if full or not snapshot.available else None
 
 
-def _obstacle(snapshot: Snapshot, fleet: _Fleet) -> _Why | None:
+def _obstacle(snapshot: Snapshot, fleet: _Fleet, wanted: int) -> _Why | None:
     """Why nothing can be launched now; None when something can."""
     if not snapshot.available:
         return Reason.RUNTIME_UNAVAILABLE, "the runtime that starts workers does not answer"
@@ -282,11 +303,14 @@ def _obstacle(snapshot: Snapshot, fleet: _Fleet) -> _Why | None:
         return _given_up(snapshot)
     if snapshot.failures and (fleet.starting or _backoff_left_ms(snapshot)):
         return _trouble(snapshot, trying=fleet.starting > 0)
-    if len(snapshot.workers) >= snapshot.max_workers:
+    if _beyond(snapshot, fleet, wanted) <= 0:
+        begun = f"{_workers(len(fleet.new))} of {wanted} of the new release, {fleet.starting} still starting"
+        return Reason.REPLACING, f"{begun}; {_workers(len(fleet.old))} of an old one until they are ready"
+    if len(snapshot.workers) >= _alive_max(snapshot):
         leaving = len(snapshot.workers) - len(fleet.serving)
         return (
             Reason.AT_MAX_WORKERS,
-            f"{_workers(leaving)} still finishing or stopping, and at most {snapshot.max_workers} may exist at once",
+            f"{_workers(leaving)} still finishing or stopping, and at most {_alive_max(snapshot)} may exist at once",
         )
     if snapshot.capacity is not None and snapshot.capacity <= 0:
         return Reason.NO_CAPACITY, snapshot.full_text or "the machine has no room for another worker"
@@ -297,7 +321,7 @@ def _possible(snapshot: Snapshot, missing: int) -> int:
     """How many of the missing workers may start now; after a failure one at a time, to see whether it lives."""
     if snapshot.failures:
         return 1
-    room = snapshot.max_workers - len(snapshot.workers)
+    room = _alive_max(snapshot) - len(snapshot.workers)
     return min(missing, room, missing if snapshot.capacity is None else snapshot.capacity)
 
 
@@ -332,6 +356,39 @@ def _starting(snapshot: Snapshot, count: int) -> _Why:
     return Reason.WORKER_STARTING, f"{_workers(count)} starting"
 
 
+# ── replacing workers of an old release ───────────────────────────────────────────────────────────────────────────────
+
+
+def _beyond(snapshot: Snapshot, fleet: _Fleet, wanted: int) -> int:
+    """How many more may serve at once: those that are wanted, and the surge beside old ones."""
+    return wanted + (snapshot.max_surge if fleet.old else 0) - len(fleet.serving)
+
+
+def _alive_max(snapshot: Snapshot) -> int:
+    """How many may exist at once: while workers of an old release are still there, the surge comes on top."""
+    return snapshot.max_workers + (0 if all(worker.current for worker in snapshot.workers) else snapshot.max_surge)
+
+
+def _drain_replaced(fleet: _Fleet, wanted: int) -> tuple[Drain, ...]:
+    """Old workers whose successors are ready, and those that nobody needs; idle ones first."""
+    kept = max(0, wanted - sum(_ready(worker) for worker in fleet.new))
+    first = sorted(_first_to_go(fleet.old), key=lambda worker: worker.held > 0)
+    return tuple(
+        Drain(worker=worker.id, reason=WorkerReason.NEW_RELEASE, text="workers of a newer release took its place")
+        for worker in first[: max(0, len(fleet.old) - kept)]
+    )
+
+
+def _make_room(snapshot: Snapshot, fleet: _Fleet, leaving: tuple[Drain, ...], reason: Reason) -> tuple[Drain, ...]:
+    """On a full machine there is no room for a successor beside an old worker: then one at a time goes before it."""
+    others = leaving or fleet.starting or not all(_serves(worker) for worker in snapshot.workers)
+    if reason is not Reason.NO_CAPACITY or others or not fleet.old:
+        return ()
+    first = min(_first_to_go(fleet.old), key=lambda worker: worker.held > 0)
+    text = "the endpoint has a newer release, and no room for its workers beside this one"
+    return (Drain(worker=first.id, reason=WorkerReason.NEW_RELEASE, text=text),)
+
+
 # ── when launches fail ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -364,8 +421,9 @@ def _trouble(snapshot: Snapshot, *, trying: bool) -> _Why:
 def _shrink(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: tuple[Drain, ...]) -> Plan:
     beyond = _drain_beyond_max(snapshot, fleet)
     going = {line.worker for line in beyond}
-    rest = _fleet(replace(snapshot, workers=tuple(worker for worker in fleet.serving if worker.id not in going)))
-    ready = [worker for worker in rest.serving if _ready(worker)]
+    staying = tuple(worker for worker in fleet.new if worker.id not in going)
+    rest = replace(fleet, new=staying, starting=sum(not _ready(worker) for worker in staying))
+    ready = [worker for worker in staying if _ready(worker)]
     surplus = _surplus(snapshot, len(ready), wanted)
     idle = _drain_idle(snapshot, ready, surplus)
     idle_ends_ms = [_idle_end_ms(snapshot, worker) for worker in ready if len(idle) < surplus]
@@ -400,14 +458,19 @@ def _drain_outdated(snapshot: Snapshot) -> tuple[Drain, ...]:
     return tuple(
         Drain(worker=worker.id, reason=reason, text=text)
         for worker in _first_to_go(snapshot.workers)
-        if _serves(worker) and (snapshot.deleted or snapshot.paused or not worker.current)
+        if _serves(worker) and (snapshot.deleted or snapshot.paused or _outdated(snapshot, worker))
     )
+
+
+def _outdated(snapshot: Snapshot, worker: WorkerView) -> bool:
+    """Whether it goes for its release at once: if it takes jobs it may stay until its successor does."""
+    return not worker.current and not (snapshot.max_surge and _ready(worker))
 
 
 def _drain_beyond_max(snapshot: Snapshot, fleet: _Fleet) -> tuple[Drain, ...]:
     """After max was lowered: whoever holds nothing goes at once. A bound does not wait for an idle timeout."""
-    excess = max(0, len(fleet.serving) - snapshot.max_workers)
-    free = [worker for worker in _first_to_go(fleet.serving) if worker.held == 0]
+    excess = max(0, len(fleet.new) - snapshot.max_workers)
+    free = [worker for worker in _first_to_go(fleet.new) if worker.held == 0]
     text = f"the endpoint may have at most {_workers(snapshot.max_workers)}"
     return tuple(Drain(worker=worker.id, reason=WorkerReason.SCALED_DOWN, text=text) for worker in free[:excess])
 

@@ -150,6 +150,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         failures=failures,
         failed_ms=draw(PAST_MS) if failures else None,
         rooms=draw(st.sampled_from(ROOMS)),
+        max_surge=draw(st.sampled_from([0, 0, 1, 2])),
         available=draw(st.integers(0, 9)) < 9,
     )
 
@@ -157,6 +158,11 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 def serving(snapshot: Snapshot) -> list[WorkerView]:
     """Workers of the present release that take jobs now or will."""
     return [worker for worker in snapshot.workers if worker.current and worker.state in SERVING]
+
+
+def rolling(snapshot: Snapshot) -> bool:
+    """Whether ready workers of an old release may stay until their successors are ready."""
+    return snapshot.max_surge > 0 and not all(worker.current for worker in snapshot.workers)
 
 
 def launched(plan: Plan) -> int:
@@ -219,10 +225,14 @@ def moved(snapshot: Snapshot, by_ms: int) -> Snapshot:
 
 @given(snapshots())
 def test_within_max(snapshot: Snapshot) -> None:
-    """A launch never leads beyond max, whether one counts serving workers or all that use the machine."""
-    count = launched(decide(snapshot))
+    """A launch never leads beyond max, whether one counts serving workers or all that use the machine; while old workers are
+    replaced, the surge comes on top of all, and is what the store is told."""
+    plan = decide(snapshot)
+    count = launched(plan)
+    most = snapshot.max_workers + (snapshot.max_surge if rolling(snapshot) else 0)
     assert count == 0 or len(serving(snapshot)) + count <= snapshot.max_workers
-    assert count == 0 or len(snapshot.workers) + count <= snapshot.max_workers
+    assert count == 0 or len(snapshot.workers) + count <= most
+    assert plan.launch is None or plan.launch.alive_max == most
     assert snapshot.capacity is None or count <= snapshot.capacity
 
 
@@ -259,9 +269,59 @@ def test_only_serving_workers_are_drained_and_each_once(snapshot: Snapshot) -> N
 
 @given(snapshots())
 def test_all_outdated_workers_leave(snapshot: Snapshot) -> None:
-    """Every worker of an old release is drained at once, holding jobs or not."""
-    outdated = {worker.id for worker in snapshot.workers if worker.state in SERVING and not worker.current}
+    """Without a surge every worker of an old release is drained at once, holding jobs or not; with one, those that do not take
+    jobs yet."""
+    at_once = SERVING if snapshot.max_surge == 0 else (WorkerState.DECIDED, WorkerState.STARTING)
+    outdated = {worker.id for worker in snapshot.workers if worker.state in at_once and not worker.current}
     assert outdated <= {line.worker for line in decide(snapshot).drain}
+
+
+@given(snapshots())
+def test_old_workers_go_on_until_their_successors_are_ready(snapshot: Snapshot) -> None:
+    """With a surge, replacing leaves as many ready workers as are wanted, or takes nobody away; only on a full machine where
+    nothing starts or leaves, one old worker makes room. There are never more at once than are wanted and the surge."""
+    surge = replace(snapshot, max_surge=max(1, snapshot.max_surge), deleted=False, paused=False)
+    plan = decide(surge)
+    views = {worker.id: worker for worker in surge.workers}
+    new = [worker for worker in serving(surge) if worker.state is WorkerState.READY]
+    old = [worker for worker in surge.workers if not worker.current and worker.state is WorkerState.READY]
+    gone = [line.worker for line in plan.drain if line.worker in {worker.id for worker in old}]
+    if plan.reason is Reason.NO_CAPACITY and len(gone) == 1 and len(plan.drain) == 1:
+        assert all(views[worker].state is WorkerState.READY for worker in views)
+    else:
+        assert not gone or len(new) + len(old) - len(gone) >= min(plan.wanted, len(new) + len(old))
+    assert (
+        not plan.launch
+        or len(serving(surge)) + len(old) - len(gone) + plan.launch.count <= plan.wanted + surge.max_surge
+    )
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 8), st.integers(0, 3), st.booleans())
+def test_a_release_is_replaced_worker_by_worker(workers: int, surge: int, busy: int, room: int, full: bool) -> None:
+    """Step by step, as starts succeed and drained workers end, every worker is replaced; ready are always as many as are wanted,
+    or one less where the machine has no room beside them."""
+    old = tuple(
+        WorkerView(id=WorkerId(f"old{n}"), state=WorkerState.READY, current=False, held=int(n < busy), decided_ms=n)
+        for n in range(workers)
+    )
+    rooms = (RoomView(name="A", workers=0 if full else room),)
+    step = replace(EMPTY, min_workers=workers, max_workers=workers, max_surge=surge, workers=old, rooms=rooms)
+    for _ in range(6 * workers):
+        plan = decide(step)
+        after = carried_out(step, plan)
+        ready = [worker for worker in after.workers if worker.state is WorkerState.READY]
+        assert len(ready) >= workers - (1 if full or room == 0 else 0)
+        ended = [worker for worker in after.workers if worker.state is WorkerState.DRAINING]
+        moved_on = tuple(
+            replace(worker, id=WorkerId(f"{worker.id}{number}"), state=WorkerState.READY)
+            for number, worker in enumerate(after.workers)
+            if worker not in ended
+        )
+        left = (after.rooms[0].workers or 0) + len(ended)
+        step = replace(after, workers=moved_on, rooms=(RoomView(name="A", workers=left),))
+        if [worker.current for worker in step.workers] == [True] * workers:
+            break
+    assert [worker.current for worker in step.workers] == [True] * workers
 
 
 @given(snapshots())
@@ -288,6 +348,7 @@ def test_more_queue_is_never_fewer_workers(snapshot: Snapshot, more: int, since_
         queued=snapshot.queued + more,
         oldest_queued_ms=since_ms if snapshot.queued == 0 else snapshot.oldest_queued_ms,
     )
+    assume(not rolling(snapshot) or snapshot.capacity is None)  # on a full machine one goes for its successor
     few, many = decide(snapshot), decide(longer)
     assert wanted_by_load(snapshot) <= wanted_by_load(longer)
     assert few.wanted <= many.wanted
@@ -341,7 +402,9 @@ def test_time_that_the_plan_names_matters(snapshot: Snapshot) -> None:
 
 @given(snapshots())
 def test_low_priority_alone_starts_nothing(snapshot: Snapshot) -> None:
-    """Without other jobs waiting, low-priority jobs never lead to more workers than min, running or not."""
+    """Without other jobs waiting, low-priority jobs never lead to more workers than min, running or not; but those that work
+    get successors."""
+    assume(not rolling(snapshot))
     plan = decide(replace(snapshot, queued=0, oldest_queued_ms=None))
     assert plan.launch is None or plan.launch.reason is Reason.BELOW_MIN
     assert launched(plan) <= max(0, snapshot.min_workers - len(serving(snapshot)))
@@ -463,6 +526,7 @@ def test_the_first_job_starts_a_worker_at_once(
 @given(snapshots())
 def test_a_wait_beyond_the_delay_adds_workers(snapshot: Snapshot) -> None:
     """Under queue delay, jobs without a slot add workers once the oldest has waited too long, and not before."""
+    assume(not rolling(snapshot))
     value_s = 10
     busy = tuple(replace(worker, held=snapshot.slots, idle_ms=None) for worker in snapshot.workers)
     policy = Policy(type=PolicyType.QUEUE_DELAY, value=value_s)
@@ -482,6 +546,7 @@ def test_a_queue_whose_age_is_unknown_has_just_begun(snapshot: Snapshot) -> None
 @given(snapshots())
 def test_a_failure_without_a_moment_delays_nothing(snapshot: Snapshot) -> None:
     """Without the moment of the last failure there is no back-off to wait for, only one start at a time."""
+    assume(not rolling(snapshot))
     plan = decide(replace(snapshot, failures=3, failed_ms=None, available=True, rooms=(RoomView(),), deleted=False))
     starting = [worker for worker in serving(snapshot) if worker.state is not WorkerState.READY]
     room = len(snapshot.workers) < snapshot.max_workers

@@ -228,6 +228,31 @@ def test_the_fallback_order() -> None:
     play(replace(CALM, gpus=1, more_devices=(Device(id="rare", name="Rare", memory_bytes=8 * 1024**3),)), story)
 
 
+def test_a_new_release_interrupts_nobody() -> None:
+    """While a release is replaced, jobs go on being taken as if nothing happened, and no more than one worker is there besides."""
+
+    async def story(world: World) -> None:
+        endpoint = await world.create(min_workers=2, max_workers=2, start_s=5.0)
+        await world.until(lambda: _all_ready(world, endpoint, 2), within_s=60, what="two workers")
+        before = {one.worker.id for one in await alive(world, endpoint)}
+        await world.release(endpoint)
+        for _ in range(20):
+            job = await world.submit(endpoint)
+            await done(world, job, within_s=4)  # less than a start takes
+            assert len(await alive(world, endpoint)) <= 3
+        await world.until(lambda: _all_ready(world, endpoint, 2), within_s=60, what="two workers")
+        assert not before & {one.worker.id for one in await alive(world, endpoint)}
+
+    play(CALM, story)
+
+
+async def _all_ready(world: World, endpoint: Endpoint, count: int) -> bool:
+    present = await world.view.endpoints.get(endpoint.id)
+    assert present is not None
+    held = await alive(world, endpoint)
+    return [one.worker.takes_jobs and one.worker.release == present.release for one in held] == [True] * count
+
+
 class TroubledFleet(Fleet):
     """Cannot look at one endpoint."""
 
@@ -521,7 +546,7 @@ def test_new_release_costs_no_attempt() -> None:
         await runs(world, job)
         await world.release(endpoint)
         after = (await done(world, await world.submit(endpoint), within_s=100)).job
-        before = (await result(world, job)).job
+        before = (await done(world, job, within_s=60)).job
         assert (before.state, before.attempt, after.attempt) == (JobState.COMPLETED, 1, 1)
         assert before.worker != after.worker
 

@@ -147,6 +147,11 @@ _SETTINGS: Final = (
         type=int,
         help=f"How long a worker may be idle before it goes, {_range('idle_timeout_s')}.",
     ),
+    click.option(
+        "--max-surge",
+        type=int,
+        help=f"Workers beyond those wanted while a new release replaces an old one, {_range('max_surge')}; 0 drains old ones first.",
+    ),
     click.option("--slots", type=int, help=f"Jobs that one worker may hold at once, {_range('slots')}."),
     click.option(
         "--policy",
@@ -359,6 +364,7 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "CUDA": each["cuda"],
             "HTTP port": each["http_port"] or None,
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
+            "max surge": each["max_surge"],
             "slots": each["slots"],
             "policy": f"{policy['type']}, {policy['value']}",
             "execution timeout": output.span(each["execution_timeout_ms"]),

@@ -145,6 +145,7 @@ class EndpointJson(TypedDict):
     min_workers: int
     max_workers: int
     idle_timeout_s: int
+    max_surge: int
     slots: int
     policy: PolicyJson
     execution_timeout_ms: int

@@ -62,8 +62,8 @@ class Launches:
         self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
 
-    async def launch(self, endpoint: Endpoint, release: Release, text: str) -> None:
-        """Write the worker down, then start it in the background: a start may take long."""
+    async def launch(self, endpoint: Endpoint, release: Release, text: str, *, alive_max: int) -> None:
+        """Write the worker down unless so many exist, then start it in the background: a start may take long."""
         inventory = await self._machine.inventory(gpus=release.gpus_per_worker > 0)
         place = inventory.place(release)
         if place is None:
@@ -88,7 +88,7 @@ class Launches:
         self._tasks[worker.id] = task
         self._moves.launching.add(worker.id)
         task.add_done_callback(lambda _done: self._over(worker.id))
-        if not await self._store.workers.add(worker, alive_max=endpoint.max_workers, bounds=inventory.bounds(one)):
+        if not await self._store.workers.add(worker, alive_max=alive_max, bounds=inventory.bounds(one)):
             task.cancel()
             return
         log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, where=one.id, why=text)

@@ -57,6 +57,7 @@ class Plans:
             idle_timeout_s=endpoint.idle_timeout_s,
             slots=endpoint.slots,
             policy=endpoint.policy,
+            max_surge=endpoint.max_surge,
             deleted=endpoint.deleted_ms is not None,
             paused=endpoint.paused_ms is not None,
             queued=counts.queued,
@@ -83,7 +84,7 @@ class Plans:
         if plan.launch is not None:
             release = await self._release(endpoint)
             for _ in range(plan.launch.count):
-                await self._launches.launch(endpoint, release, plan.launch.text)
+                await self._launches.launch(endpoint, release, plan.launch.text, alive_max=plan.launch.alive_max)
 
     def welcome_back(self) -> None:
         """After another server decided: what was said last may be another's."""

@@ -265,7 +265,7 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
 ENDPOINT: Final = _columns(
     "endpoints",
     "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
-    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms",
+    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms max_surge",
 )
 
 
@@ -292,6 +292,7 @@ def endpoint(row: Row) -> Endpoint:
         deleted_ms=row[18],
         webhook=row[19],
         paused_ms=row[20],
+        max_surge=row[21],
     )
 
 
@@ -319,6 +320,7 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
         endpoint.deleted_ms,
         endpoint.webhook,
         endpoint.paused_ms,
+        endpoint.max_surge,
     )
 
 

@@ -106,6 +106,11 @@ class FieldsBody(BaseModel):
     )
     min_workers: StrictInt | None = Field(None, description="Workers that are kept even without jobs.")
     max_workers: StrictInt | None = Field(None, description="Most workers at once; at least `min_workers`.")
+    max_surge: StrictInt | None = Field(
+        None,
+        description="Workers beyond those that are wanted while a new release replaces an old one, whose workers go on until their "
+        "successors are ready; 0 drains old ones first.",
+    )
     idle_timeout_s: StrictInt | None = Field(None, description="How long a worker may be idle before it goes.")
     slots: StrictInt | None = Field(None, description="Jobs that one worker may hold at once.")
     policy: PolicyBody | None = Field(

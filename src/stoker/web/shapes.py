@@ -159,6 +159,7 @@ class Document(OfRelease):
     min_workers: int
     max_workers: int
     idle_timeout_s: int
+    max_surge: int
     slots: int
     policy: PolicyShown
     execution_timeout_ms: int
