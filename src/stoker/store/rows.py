@@ -240,6 +240,11 @@ def place_of(row: Row) -> Place:
     return Place(gpus=tuple(json.loads(row[0])), specification=row[1], memory_bytes=row[2])
 
 
+def told(worker: Worker) -> tuple[str, str, str]:
+    """What everybody is told of a worker: while it stays the same, a sign of life changes a few columns only."""
+    return worker.state, worker.reason, worker.detail
+
+
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
     """What transitions change: see `save.SAVE_WORKER`."""
     return (

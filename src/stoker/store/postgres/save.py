@@ -19,7 +19,7 @@ from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
 from stoker.store.postgres.connection import Connection
-from stoker.store.rows import moving_worker_values, plain_error, worker_values
+from stoker.store.rows import moving_worker_values, plain_error, told, worker_values
 
 Columns = dict[str, str]
 """Names of columns, with their types."""
@@ -313,7 +313,7 @@ def _workers(changes: Changes, image: Image) -> None:
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
         if after.id in image.new_workers:
             continue
-        if after.state is before.state:
+        if told(after) == told(before):
             changes.add(TOUCH_WORKERS, after.id, after.sdk, after.idle_ms, after.seen_ms, after.pinged_ms, *held)
         else:
             changes.add(MOVE_WORKERS, after.id, *moving_worker_values(after), *held)

@@ -21,6 +21,7 @@ from stoker.store.rows import (
     moving_worker_values,
     new_job_values,
     plain_error,
+    told,
     worker_values,
 )
 from stoker.store.sqlite.tx import LARGE_BYTES, Statement, Tx, places
@@ -201,7 +202,7 @@ def _save_workers(tx: Tx, image: Image) -> None:
     touched = []
     for before, stored in image.worker_changes():
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
-        if after.state is before.state:
+        if told(after) == told(before):
             touched.append((after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *held))
         else:
             tx.execute(SAVE_WORKER, (*moving_worker_values(after), *held, after.id))
