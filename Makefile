@@ -92,7 +92,7 @@ test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
 .PHONY: test-slow
 test-slow: .venv/.ready sdks console ## run the rest: real SDKs, kill -9, simulated days, the README's commands
 	$(BIN)/python -m tests.docker
-	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow $(ARGS)
 
 .PHONY: check
 check: .venv/.ready ## lint, format, types, who imports whom

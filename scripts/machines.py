@@ -239,7 +239,8 @@ WORKER = Machine(
     effects=get_args(worker.WorkerEffect),
     samples=_workers(),
     happenings=[
-        worker.Pulling(at_ms=9_000, text="pulling"),
+        worker.Waits(at_ms=9_000, text="pulling"),
+        worker.Waits(at_ms=9_000, text="no node has room", reason=worker.WorkerReason.NO_ROOM_YET),
         worker.Launched(at_ms=9_000),
         worker.LaunchFailed(at_ms=9_000, text=""),
         worker.Took(at_ms=9_000),

@@ -11,11 +11,13 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from tests.blocking import allow
+from tests.cluster import cluster
 from tests.docker import docker_engine, lonely_engine, registry, small_engine
 from tests.elsewhere import rootless_engine, tcp_engine
 from tests.postgres import postgres, postgres_url
 
 __all__ = [  # fixtures for everybody
+    "cluster",
     "docker_engine",
     "lonely_engine",
     "postgres",
@@ -58,6 +60,13 @@ def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
     with blockbuster_ctx("stoker") as guard:
         allow(guard)
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a cluster stop parts of it: one process runs them all."""
+    for item in items:
+        if item.get_closest_marker("kubernetes") is not None:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,11 +57,11 @@ def missing() -> str:
     )
 
 
-def until(look: Callable[[], object], what: str) -> None:
+def until(look: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
     """Wait until `look` answers with something true."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not look():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {patience_s:g} s for {what}"
         time.sleep(0.02)
 
 
@@ -130,7 +130,7 @@ class Engine:
         """End it, and not its containers."""
         pid = self.pid
         os.kill(pid, how)
-        until(lambda: not _exists(pid), "the engine to end")
+        until(lambda: not exists(pid), "the engine to end")
         if (
             how is signal.SIGKILL
         ):  # its containerd dies with it, and where nobody buries the dead its number seems to live
@@ -157,7 +157,8 @@ class Engine:
         remove(self.folder)
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Whether the process runs."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -296,24 +297,23 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _shared(folder: Path) -> Iterator[Engine]:
-    """The engine of this test run: the first process starts it, the last one ends it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    users, engine = folder / "users", Engine(folder / "engine")
-    with _locked(folder / "lock"):
+def shared(users: Path, start: Callable[[], None], close: Callable[[], None]) -> Iterator[None]:
+    """What all processes of this test run use: the first one starts it, the last one ends it. `users` counts them."""
+    users.parent.mkdir(parents=True, exist_ok=True)
+    lock = users.with_suffix(".lock")
+    with _locked(lock):
         if not users.exists():
-            engine.start()
-            load_base(engine)
+            start()
         users.write_text((users.read_text() if users.exists() else "") + "x")
     try:
-        yield engine
+        yield
     finally:
-        with _locked(folder / "lock"):
+        with _locked(lock):
             left = len(users.read_text()) - 1
             users.write_text("x" * left)
             if not left:
                 users.unlink()
-                engine.close()
+                close()
 
 
 def check_machine() -> None:
@@ -327,7 +327,14 @@ def docker_engine() -> Iterator[Engine]:
     """An engine with the base image."""
     check_machine()
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[:8]
-    with _shared(Path(tempfile.gettempdir(), f"stoker-docker-{run}")) as engine:
+    folder = Path(tempfile.gettempdir(), f"stoker-docker-{run}")
+    engine = Engine(folder / "engine")
+
+    def start() -> None:
+        engine.start()
+        load_base(engine)
+
+    with shared(folder / "users", start, engine.close):
         yield engine
 
 

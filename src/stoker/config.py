@@ -132,9 +132,9 @@ class Settings(BaseModel):
     public_url: str = Field(
         "", description="URL that answers show to clients, as seen through a proxy; empty: derived from host and port."
     )
-    runtime: Literal["auto", "docker", "process", "none"] = Field(
+    runtime: Literal["auto", "docker", "kubernetes", "process", "none"] = Field(
         "auto",
-        description="What runs workers. `docker` runs containers; `process` runs commands as the server's user. `auto` is `docker` "
+        description="What runs workers. `docker` runs containers, `kubernetes` pods of a cluster; `process` runs commands as the server's user. `auto` is `docker` "
         "when an engine answers, else `process` if the server listens on a loopback address; `none` starts no workers.",
     )
     docker_host: str = Field(
@@ -144,14 +144,82 @@ class Settings(BaseModel):
     )
     installation: Annotated[str, Field(pattern="^[a-z0-9-]{0,32}$")] = Field(
         "",
-        description="The label by which containers are known as this server's, small letters and digits. Servers that share an "
-        "engine and a database share it. Empty: made at the first start and kept in the data directory.",
+        description="The label by which containers and pods are known as this server's, small letters and digits. Servers that "
+        "share an engine or a cluster, and a database, share it. Empty: made at the first start and kept in the data directory.",
     )
-    worker_shm_gb: float = Field(1.0, gt=0, description="Shared memory of a container, in GiB.")
+    kubernetes_config: str = Field(
+        "",
+        description="The kubeconfig file of the cluster; empty: the account of the pod that the server runs in, else `KUBECONFIG`, "
+        "else `~/.kube/config`.",
+    )
+    kubernetes_context: str = Field("", description="The context of that file; empty: its current one.")
+    kubernetes_namespace: Annotated[str, Field(pattern="^[a-z0-9-]{0,40}$")] = Field(
+        "",
+        description="Where workers' pods live; empty: the namespace of the pod that the server runs in, or of the context.",
+    )
+    kubernetes_namespace_per_team: bool = Field(
+        False,
+        description="Whether each team's workers have a namespace of their own, `NAMESPACE-TEAM`, made when it is needed.",
+    )
+    kubernetes_gpu_resource: str = Field("nvidia.com/gpu", description="The cluster's resource that is a GPU.")
+    kubernetes_cuda_label: str = Field(
+        "nvidia.com/cuda.runtime",
+        description="The labels of nodes that hold the newest CUDA version of their driver, without `.major` and `.minor`.",
+    )
+    kubernetes_node_labels: str = Field(
+        "", description="Labels of the nodes that workers run on, as `KEY=VALUE, KEY=VALUE`; empty: any node."
+    )
+    kubernetes_tolerations: str = Field(
+        "",
+        description="Taints of nodes that workers do not mind, as `KEY[=VALUE][:EFFECT]` with commas between them.",
+    )
+    kubernetes_priority_class: str = Field("", description="The priority class of workers' pods; empty: the cluster's.")
+    kubernetes_runtime_class: str = Field(
+        "", description="The runtime class of pods with GPUs, such as `nvidia`; empty: the cluster's."
+    )
+    kubernetes_service_account: str = Field(
+        "", description="The service account of workers' pods, which get no token of it; empty: `default`."
+    )
+    kubernetes_pull_secrets: str = Field(
+        "", description="Secrets of the namespace with which images are pulled, with commas between them."
+    )
+    kubernetes_always_pull: bool = Field(
+        True,
+        description="Whether the registry is asked at each start of an image without a digest; `false` for images that were "
+        "brought onto the nodes by hand.",
+    )
+    kubernetes_security: Literal["baseline", "restricted"] = Field(
+        "baseline",
+        description="The pod security standard that workers keep. `restricted` demands images that do not run as root.",
+    )
+    kubernetes_network_policy: bool = Field(
+        True, description="Whether a network policy keeps workers from each other and from metadata addresses."
+    )
+    kubernetes_grace_s: float = Field(
+        30.0, ge=1, description="How long a worker may go on that the cluster ends, as when its node is emptied."
+    )
+    kubernetes_prepare_s: float = Field(
+        1_800.0,
+        gt=0,
+        description="How long a node may fetch the image and create the container before the start counts as failed. Waiting for a "
+        "node has no limit.",
+    )
+    kubernetes_storage_class: str = Field("", description="The storage class of volumes; empty: the cluster's.")
+    kubernetes_access_mode: Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"] = Field(
+        "ReadWriteMany",
+        description="How volumes can be mounted; with `ReadWriteOnce` all workers that share one run on one node.",
+    )
+    worker_shm_gb: float = Field(1.0, gt=0, description="Shared memory of a container or pod, in GiB.")
     worker_memory_gb: float = Field(
-        0.0, ge=0, description="The most memory that a container may use, in GiB; 0: no limit."
+        0.0,
+        ge=0,
+        description="The most memory that a container may use, in GiB; in a cluster it is also promised. 0: no limit.",
     )
-    worker_cpus: float = Field(0.0, ge=0, description="The most CPU cores that a container may use; 0: no limit.")
+    worker_cpus: float = Field(
+        0.0,
+        ge=0,
+        description="The most CPU cores that a container may use; in a cluster they are also promised. 0: no limit.",
+    )
     worker_disk_gb: float = Field(
         0.0, ge=0, description="The most that a container may write to its own disk, in GiB; 0: no limit."
     )

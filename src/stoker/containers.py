@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import secrets
 import socket
 import ssl
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from stoker.clock import Clock
 from stoker.config import Settings
 from stoker.errors import Unavailable
+from stoker.installation import installation_of
 from stoker.runtimes import Nudge
 from stoker.runtimes.docker import DockerRuntime, Engine, Terms
 from stoker.runtimes.docker.container import HOST
@@ -35,7 +35,7 @@ class Reached:
 def runtime(settings: Settings, clock: Clock, nudge: Nudge) -> DockerRuntime:
     """The runtime that the settings describe. Blocks, for a line in a file. Raises `Unavailable` as `engine_of`."""
     terms = Terms(
-        installation=settings.installation or _installation(settings.data_dir),
+        installation=installation_of(settings),
         log_bytes_max=settings.worker_log_bytes_max,
         pids_max=settings.worker_pids_max,
         shm_bytes=int(settings.worker_shm_gb * GIB),
@@ -106,15 +106,6 @@ def _is_ours(address: str) -> bool:
     except (ValueError, OSError):
         return False
     return True
-
-
-def _installation(data_dir: Path) -> str:
-    """The name of this installation, made at its first start. Blocks, for a line in a file."""
-    file = data_dir / "installation"
-    if not file.exists():
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4))
-    return file.read_text().strip()
 
 
 __all__ = ["Reached", "engine_of", "reach", "runtime"]

@@ -22,7 +22,7 @@ from stoker.errors import Unavailable
 from stoker.loops.duty import SKEW_MOST_MS
 from stoker.runtimes import Capacity, gpus
 from stoker.runtimes.docker import Engine, firewall
-from stoker.runtimes.docker.output import moment_ms
+from stoker.runtimes.output import moment_ms
 
 ENGINE_LEAST: Final = (20, 10)
 """The first with `host-gateway`, by which containers reach the machine."""

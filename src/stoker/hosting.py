@@ -1,7 +1,7 @@
 """Which runtime serves, and how its workers reach the server.
 
 `auto` asks the Docker engine first; where none answers, workers are child processes if only this machine can reach the server, else
-there are none. Containers do not reach a server that listens on loopback, so it opens a second door for them: the same port, on the
+there are none. Pods are only run where the settings say so. Containers do not reach a server that listens on loopback, so it opens a second door for them: the same port, on the
 address that this machine has in the engine's first network, and behind it the worker protocol and nothing else.
 """
 
@@ -49,7 +49,8 @@ class Hosting:
 
 
 async def choose(settings: Settings, clock: Clock, nudge: Nudge) -> Hosting:
-    """The hosting that the settings ask for. Raises `Unavailable` when that is Docker and no engine answers."""
+    """The hosting that the settings ask for. Raises `Unavailable` when that is Docker and no engine answers, `InvalidInput` when
+    it is Kubernetes and no cluster is configured; a cluster that does not answer may come back."""
     if settings.runtime in ("docker", "auto"):
         await asyncio.to_thread(importlib.import_module, "stoker.containers")  # it reads from the disk
         from stoker import containers  # 12 MiB of memory that a server without containers can do without
@@ -66,6 +67,13 @@ async def choose(settings: Settings, clock: Clock, nudge: Nudge) -> Hosting:
             if settings.runtime == "docker":
                 raise
             log.info("no_docker", why=error.message)
+    if settings.runtime == "kubernetes":
+        await asyncio.to_thread(importlib.import_module, "stoker.clusters")
+        from stoker import clusters
+
+        kubernetes = await asyncio.to_thread(clusters.runtime, settings, clock, nudge)
+        kubernetes.open()
+        return Hosting(runtime=kubernetes)
     if settings.runtime == "process" or (settings.runtime == "auto" and settings.on_loopback):
         root = settings.data_dir / "workers"
         return Hosting(runtime=ProcessRuntime(root, nudge=nudge, log_bytes_max=settings.worker_log_bytes_max))

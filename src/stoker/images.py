@@ -16,7 +16,7 @@ import structlog
 from stoker.clock import Clock
 from stoker.endpoint import Release
 from stoker.errors import Conflict, InvalidInput, NotFound, StokerError
-from stoker.ids import TeamId
+from stoker.ids import ReleaseId, TeamId
 from stoker.runtimes import Image, Login, PullsImages, Runtime
 from stoker.store import Store
 
@@ -66,16 +66,22 @@ class Images:
 
         The first worker of a release decides which bytes a tag means. Raises `InvalidInput` or `Unavailable`.
         """
-        if not isinstance(self._runtime, PullsImages):
-            return release.image
         if release.digest:
             return release.digest
+        if not isinstance(self._runtime, PullsImages):
+            return release.image
         digest = await self._runtime.pull(release.image, login=await self._find_login(release))
         return await self._store.endpoints.pin(release.id, digest)
 
+    async def found(self, release: ReleaseId, digest: str) -> None:
+        """Pin a release to the bytes that a worker of it was seen to run, by a runtime that pulls where nobody looks."""
+        stored = await self._store.endpoints.release(release) if digest else None
+        if stored is not None and not stored.digest:
+            await self._store.endpoints.pin(release, digest)
+
     async def login(self, release: Release) -> Login | None:
-        """For a runtime that finds the image gone and fetches it again."""
-        return await self._find_login(release) if isinstance(self._runtime, PullsImages) else None
+        """For runtimes that fetch images, or find one gone and fetch it again."""
+        return await self._find_login(release)
 
     def progress(self, release: Release) -> str:
         """How far the pull of its image is, in words; empty when none goes on."""

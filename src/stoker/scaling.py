@@ -77,6 +77,8 @@ class WorkerView:
     """Since when it holds nothing."""
     pulling: str = ""
     """How far the pull of its image is, while that goes on."""
+    no_room: str = ""
+    """Why no place has been found for it yet, by a runtime that looks for one itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -350,6 +352,9 @@ def _where(snapshot: Snapshot, count: int) -> str:
 def _starting(snapshot: Snapshot, count: int) -> _Why:
     if snapshot.failures:
         return _trouble(snapshot, trying=True)
+    unplaced = next((worker.no_room for worker in snapshot.workers if worker.current and worker.no_room), "")
+    if unplaced:
+        return Reason.NO_CAPACITY, f"{_workers(count)} starting: {unplaced}"
     pulling = next((worker.pulling for worker in snapshot.workers if worker.current and worker.pulling), "")
     if pulling:
         return Reason.IMAGE_PULLING, f"{_workers(count)} starting: {pulling}"
@@ -420,6 +425,7 @@ def _trouble(snapshot: Snapshot, *, trying: bool) -> _Why:
 
 def _shrink(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: tuple[Drain, ...]) -> Plan:
     beyond = _drain_beyond_max(snapshot, fleet)
+    beyond += _drain_unplaced(snapshot, fleet, beyond, wanted)
     going = {line.worker for line in beyond}
     staying = tuple(worker for worker in fleet.new if worker.id not in going)
     rest = replace(fleet, new=staying, starting=sum(not _ready(worker) for worker in staying))
@@ -473,6 +479,18 @@ def _drain_beyond_max(snapshot: Snapshot, fleet: _Fleet) -> tuple[Drain, ...]:
     free = [worker for worker in _first_to_go(fleet.new) if worker.held == 0]
     text = f"the endpoint may have at most {_workers(snapshot.max_workers)}"
     return tuple(Drain(worker=worker.id, reason=WorkerReason.SCALED_DOWN, text=text) for worker in free[:excess])
+
+
+def _drain_unplaced(snapshot: Snapshot, fleet: _Fleet, beyond: tuple[Drain, ...], wanted: int) -> tuple[Drain, ...]:
+    """Workers that nobody has found a place for are given up as soon as they are too many: they cost nothing to have again, and
+    whoever adds machines for them can stop."""
+    if snapshot.queued + snapshot.queued_low > 0:
+        return ()
+    going = {line.worker for line in beyond}
+    unplaced = [worker for worker in _first_to_go(fleet.new) if worker.no_room and worker.id not in going]
+    text = "nobody needs it any more, and no place was found for it"
+    excess = max(0, len(fleet.new) - len(going) - wanted)
+    return tuple(Drain(worker=worker.id, reason=WorkerReason.SCALED_DOWN, text=text) for worker in unplaced[:excess])
 
 
 def _drain_idle(snapshot: Snapshot, ready: Iterable[WorkerView], surplus: int) -> tuple[Drain, ...]:

@@ -136,6 +136,8 @@ def specifications_of(capacity: Capacity, declared: Sequence[Specification]) -> 
     for device in capacity.devices:
         one = specification_of(device, declared)
         found.setdefault(one.id, one)
+    if not capacity.known and not declared:
+        found["gpu"] = Specification(id="gpu", name="GPU", gpu="GPU")  # whichever whoever places workers has
     if not any(not one.has_gpus for one in found.values()):
         found.setdefault("cpu", Specification(id="cpu", name="CPU", slots=cpu_slots(capacity)))
     return tuple(found.values())

@@ -43,6 +43,7 @@ class WorkerReason(StrEnum):
 
     SCALED_UP = "scaled_up"
     IMAGE_PULLING = "image_pulling"
+    NO_ROOM_YET = "no_room_yet"
     LAUNCHED = "launched"
     FIRST_TAKE = "first_take"
     SCALED_DOWN = "scaled_down"
@@ -51,6 +52,7 @@ class WorkerReason(StrEnum):
     ENDPOINT_PAUSED = "endpoint_paused"
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
+    PREEMPTED = "preempted"
     REFRESH_ASKED = "refresh_asked"
     FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"
@@ -71,6 +73,8 @@ START_FAILURES: Final = (
     WorkerReason.VANISHED,
 )
 """Ends before the first take that speak against the release. Those that we wanted do not."""
+WAITS_FOR: Final = (WorkerReason.IMAGE_PULLING, WorkerReason.NO_ROOM_YET)
+"""What a worker may wait for before it starts."""
 CRASHES: Final = (WorkerReason.CRASHED_WHILE_STARTING, WorkerReason.START_TIMEOUT, WorkerReason.UNHEALTHY)
 """Those of them that the machine has no part in: the worker began, and did not get far."""
 
@@ -141,11 +145,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Pulling(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Its image is on the way; `text` says how far."""
+class Waits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """It cannot start yet; `text` says why, or how far its image is."""
 
     at_ms: int
     text: str
+    reason: WorkerReason = WorkerReason.IMAGE_PULLING
 
 
 class Launched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -219,7 +224,7 @@ class Vanished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 WorkerEvent = (
-    Pulling
+    Waits
     | Launched
     | LaunchFailed
     | Took
@@ -266,14 +271,14 @@ def _unchanged(worker: Worker, _event: WorkerEvent) -> WorkerStep:
     return WorkerStep(worker=worker, changed=False)
 
 
-def _pulling(worker: Worker, event: WorkerEvent) -> WorkerStep:
-    assert isinstance(event, Pulling)
-    moved = replace(worker, reason=WorkerReason.IMAGE_PULLING, detail=event.text)
+def _waits(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, Waits)
+    moved = replace(worker, reason=event.reason, detail=event.text)
     return WorkerStep(worker=moved, changed=moved != worker)
 
 
 def _launched(worker: Worker, event: WorkerEvent) -> WorkerStep:
-    detail = "" if worker.reason is WorkerReason.IMAGE_PULLING else worker.detail
+    detail = "" if worker.reason in WAITS_FOR else worker.detail
     moved = replace(
         worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, detail=detail, launched_ms=event.at_ms
     )
@@ -386,7 +391,7 @@ _Rule = Callable[[Worker, WorkerEvent], WorkerStep]
 
 TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
     WorkerState.DECIDED: {
-        Pulling: _pulling,
+        Waits: _waits,
         Launched: _launched,
         LaunchFailed: _launch_failed,
         Took: _first_take,
@@ -398,7 +403,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.STARTING: {
-        Pulling: _unchanged,
+        Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _first_take,
@@ -410,7 +415,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.READY: {
-        Pulling: _unchanged,
+        Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -422,7 +427,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished,
     },
     WorkerState.DRAINING: {
-        Pulling: _unchanged,
+        Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
         Took: _took,
@@ -435,7 +440,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.STOPPING: {
-        Pulling: _unchanged,
+        Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _launch_failed,
         Took: _took,
@@ -448,7 +453,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.GONE: dict.fromkeys(
-        (Pulling, Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
+        (Waits, Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
         _unchanged,
     ),
 }

@@ -44,6 +44,8 @@ AT_START: Final = {
     "invalid_secrets_key",
     "engine_unavailable",
     "no_gateway",
+    "no_cluster",
+    "no_worker_url",
     "data_dir_in_use",
     "address_in_use",
     "sqlite_too_old",
@@ -61,6 +63,8 @@ LAUNCHED_ONLY: Final = {
     ("no_gpu_toolkit", "Unavailable"),
     ("no_network", "Unavailable"),
     ("metadata_open", "Unavailable"),
+    ("not_admitted", "InvalidInput"),
+    ("quota_exceeded", "Unavailable"),
     ("pull_failed", "Unavailable"),
     ("wrong_architecture", "InvalidInput"),
 }
@@ -231,7 +235,7 @@ def test_environment_of_a_worker() -> None:
         start_timeout_s=1,
         gone_workers_kept_s=1,
     )
-    said = fleet.worker_environment(worker, "TOKEN", terms, {})
+    said = fleet.worker_environment(worker, "TOKEN", terms, {}, gpus=0)
     told = dict(row[:2] for row in pages.table_after("docs/reference/worker-protocol.md", "<!-- environment -->"))
     named = {name for name in told if name.startswith(("RUNPOD_", "NOVITA_"))}
     short = told.keys() - named

@@ -16,6 +16,7 @@ BROUGHT_ALONG = {
     WorkerReason.ENDPOINT_DELETED,
     WorkerReason.ENDPOINT_PAUSED,
     WorkerReason.SERVER_STOPPING,
+    WorkerReason.PREEMPTED,
     WorkerReason.REFRESH_ASKED,
     WorkerReason.JOB_NOT_STOPPED,
     WorkerReason.START_TIMEOUT,

@@ -62,6 +62,11 @@ def test_declared_before_discovered() -> None:
     assert found[-1].slots == 32
 
 
+def test_where_nobody_says_what_there_is_any_gpu_will_do() -> None:
+    """A cluster does not say what it has: without declarations there are places with GPUs and without, as many as like."""
+    assert [one.id for one in specifications_of(Capacity(known=False), ())] == ["gpu", "cpu"]
+
+
 def test_a_declared_place_without_gpus_replaces_the_discovered_one() -> None:
     """Who declares places without GPUs says all there is about them, but for how many when they leave that out."""
     small = Specification(id="small", name="small", cpus=2, memory_gb=4)

@@ -25,12 +25,12 @@ from stoker.worker import (
     LaunchFailed,
     LoseJobs,
     Pinged,
-    Pulling,
     ReportedUnhealthy,
     StopInRuntime,
     Stopped,
     Took,
     Vanished,
+    Waits,
     Worker,
     WorkerEffect,
     WorkerEvent,
@@ -91,7 +91,7 @@ WORKERS = {
 
 TABLE_AS_STATED = """
                    decided   starting  ready     draining  stopping  gone
-Pulling            kept      same      same      same      same      same
+Waits              kept      same      same      same      same      same
 Launched           starting  same      same      same      same      same
 LaunchFailed       gone      same      same      same      gone      same
 Took               ready     ready     kept      kept      kept      same
@@ -106,7 +106,7 @@ Vanished           gone      gone      gone      gone      gone      same
 """What each event does in each state: the next state, `kept` (a change within it), `same` (no change), or ILLEGAL."""
 
 EVENTS: dict[str, WorkerEvent] = {
-    "Pulling": Pulling(at_ms=LATER, text="pulling x: 1 of 2 layers"),
+    "Waits": Waits(at_ms=LATER, text="pulling x: 1 of 2 layers"),
     "Launched": Launched(at_ms=LATER),
     "LaunchFailed": LaunchFailed(at_ms=LATER, text="no such image"),
     "Took": Took(at_ms=LATER, sdk="1.12.0"),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker import Engine
-from tests.runtimes.stages import ACTOR, DockerStage, FakeStage, ProcessStage, Stage
+from tests.cluster import PATHS, Cluster, layer_of
+from tests.docker import Engine, base_tar
+from tests.runtimes.stages import ACTOR, DockerStage, FakeStage, KubernetesStage, ProcessStage, Stage
 
 
 @pytest.fixture
@@ -32,7 +33,29 @@ async def docker(docker_engine: Engine, actor_image: str, tmp_path: Path) -> Asy
     await stage.close()
 
 
-@pytest.fixture(params=["fake", "process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])])
+@pytest.fixture(scope="session")
+def actor_pod_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of the acts, on the node."""
+    layer = layer_of(tmp_path_factory.mktemp("actor"), {"worker/actor.py": (ACTOR / "actor.py").read_bytes()})
+    return cluster.load_image("stoker.test/actor:1", [base_tar(), layer], ["python3"], env=PATHS, folder="/worker")
+
+
+@pytest.fixture
+async def kubernetes(cluster: Cluster, actor_pod_image: str) -> AsyncIterator[KubernetesStage]:
+    """The stage of the Kubernetes runtime alone."""
+    stage = await KubernetesStage(cluster, actor_pod_image).open()
+    yield stage
+    await stage.close()
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        "process",
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
+        pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.slow]),
+    ]
+)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     """Each runtime in turn."""
     one: Stage
@@ -41,6 +64,9 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             one = FakeStage()
         case "process":
             one = ProcessStage(tmp_path / "data" / "workers")
+        case "kubernetes":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            one = await KubernetesStage(cluster, request.getfixturevalue("actor_pod_image")).open()
         case _:
             engine: Engine = request.getfixturevalue("docker_engine")
             image: str = request.getfixturevalue("actor_image")

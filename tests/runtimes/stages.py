@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from stoker.clock import SystemClock
 from stoker.ids import WorkerId, new_worker_id
@@ -21,8 +21,11 @@ from stoker.runtimes import Runtime, TrimsLogs, WorkerSpec
 from stoker.runtimes.docker import DockerRuntime, Terms
 from stoker.runtimes.docker.engine import Engine as EngineClient
 from stoker.runtimes.fake import FakeRuntime, FakeWorker
+from stoker.runtimes.kubernetes import Access, Api, KubernetesRuntime
+from stoker.runtimes.kubernetes import Terms as PodTerms
 from stoker.runtimes.process import ProcessRuntime
 from stoker.worker import Exit
+from tests.cluster import Cluster
 from tests.docker import Engine
 
 ACTOR = Path(__file__).parent / "actor"
@@ -45,6 +48,8 @@ class Stage(Protocol):
 
     runtime: Runtime
     nudged: asyncio.Event
+    asks_all: bool
+    """Whether a worker is asked to end, and given a second, even where no grace is given."""
 
     def spec(self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = ()) -> WorkerSpec:
         """A new worker that will perform `act`."""
@@ -133,6 +138,8 @@ async def play(self: FakeWorker) -> int:
 class FakeStage:
     """Acts as tasks of the event loop."""
 
+    asks_all = False
+
     def __init__(self) -> None:
         self.nudged = asyncio.Event()
         self._fake = FakeRuntime(play, nudge=self.nudged.set)
@@ -154,6 +161,8 @@ class FakeStage:
 
 class ProcessStage:
     """Acts as real processes."""
+
+    asks_all = False
 
     def __init__(self, root: Path, *, log_bytes_max: int = 1024 * 1024) -> None:
         self.root = root
@@ -199,6 +208,8 @@ class ProcessStage:
 class DockerStage:
     """Acts as containers of a real engine."""
 
+    asks_all = False
+
     def __init__(self, engine: Engine, image: str, root: Path, **terms: Any) -> None:
         self.engine = engine
         self.image = image
@@ -243,3 +254,58 @@ class DockerStage:
     def _open(self) -> DockerRuntime:
         client = EngineClient(self.engine.host)
         return DockerRuntime(client, self.root, SystemClock(), nudge=self.nudged.set, terms=self.terms)
+
+
+# ── kubernetes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class KubernetesStage:
+    """Acts as pods of a real cluster, in a namespace of their own."""
+
+    asks_all = True
+
+    def __init__(self, cluster: Cluster, image: str, **terms: Any) -> None:
+        self.cluster = cluster
+        self.image = image
+        self.nudged = asyncio.Event()
+        name = secrets.token_hex(4)
+        self.terms = PodTerms(installation=name, namespace=f"test-{name}", always_pull=False, **terms)
+        cluster.kubectl("create", "namespace", self.terms.namespace)
+        self.kubernetes: KubernetesRuntime
+        self.runtime: Runtime
+
+    async def open(self) -> Self:
+        """Begin."""
+        self.kubernetes = self.runtime = await self.another()
+        return self
+
+    def spec(
+        self, act: str, *, env: Mapping[str, str] | None = None, gpus: Sequence[str] = (), **more: Any
+    ) -> WorkerSpec:
+        command = f"python3 -S actor.py {act}"
+        return WorkerSpec(worker=new_worker_id(), image=self.image, command=command, env=env or {}, gpus=gpus, **more)
+
+    def add_stranger(self) -> Callable[[], bool]:
+        words = ("run", "stranger", "-n", self.terms.namespace, f"--image={self.image}", "--restart=Never")
+        self.cluster.kubectl(*words, "--labels=stoker.installation=of-somebody-else", "--", "sleep", "1000")
+        return lambda: (
+            "deletionTimestamp" not in self.cluster.get("pod", "stranger", "-n", self.terms.namespace)["metadata"]
+        )
+
+    async def restart(self) -> None:
+        """Forget everything, as a new server has."""
+        await self.kubernetes.close()
+        await self.open()
+
+    async def close(self) -> None:
+        await self.kubernetes.close()
+        words = ("delete", "pods", "--all", "-n", self.terms.namespace, "--grace-period=0", "--force", "--wait=false")
+        self.cluster.kubectl(*words)
+        self.cluster.kubectl("delete", "namespace", self.terms.namespace, "--wait=false")
+
+    async def another(self) -> KubernetesRuntime:
+        """Another server of the same installation."""
+        api = await asyncio.to_thread(Api.open, Access(file=str(self.cluster.config)))
+        runtime = KubernetesRuntime(api, SystemClock(), nudge=self.nudged.set, terms=self.terms)
+        runtime.open()
+        return runtime

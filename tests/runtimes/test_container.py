@@ -13,9 +13,9 @@ from stoker.runtimes.docker.container import Terms, container_config
 from stoker.runtimes.docker.death import exit_of
 from stoker.runtimes.docker.disk import too_full
 from stoker.runtimes.docker.networks import first_address, network_config
-from stoker.runtimes.docker.output import LINE_CHARACTERS_MAX, lines_of, moment_ms
 from stoker.runtimes.docker.record import Records
-from stoker.runtimes.docker.reference import Progress, check_name, full_name, is_pinned, pull_error, repository
+from stoker.runtimes.output import LINE_CHARACTERS_MAX, lines_of, moment_ms
+from stoker.runtimes.reference import Progress, check_name, full_name, is_pinned, pull_error, repository
 from stoker.worker import Exit
 
 TERMS = Terms(installation="here")

@@ -24,6 +24,7 @@ from stoker.worker import (
     ReportedUnhealthy,
     Stopped,
     Vanished,
+    Waits,
     WorkerEvent,
     WorkerReason,
     WorkerState,
@@ -208,6 +209,18 @@ async def test_gone_workers_are_shown_last(store: Store) -> None:
     assert shown == ["d", "b", "c"]
     assert [one.worker.id for one in await store.workers.of_endpoint(ENDPOINT)] == ["d"]
     assert [one.worker.id for one in await store.workers.alive()] == ["d"]
+
+
+async def test_a_worker_that_waits_for_room(store: Store) -> None:
+    """What it waits for is kept up to date on its record, and its story says once that it waits."""
+    await store.workers.add(a_worker(), alive_max=1)
+    for at_ms, text in ((NOW + 1, "3 looked at"), (NOW + 2, "4 looked at"), (NOW + 3, "4 looked at")):
+        event = Waits(at_ms=at_ms, text=text, reason=WorkerReason.NO_ROOM_YET)
+        assert (await store.workers.advance(WORKER, event)).changed is (at_ms < NOW + 3)
+    found = await store.workers.get(WORKER)
+    assert found is not None
+    assert (found.state, found.reason, found.detail) == (WorkerState.DECIDED, WorkerReason.NO_ROOM_YET, "4 looked at")
+    assert [line.reason for line in await store.workers.story(WORKER)] == ["scaled_up", "no_room_yet"]
 
 
 async def test_story_of_a_worker(store: Store) -> None:

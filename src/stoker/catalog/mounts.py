@@ -13,7 +13,7 @@ from stoker.storage import Storage
 from stoker.store import Store
 from stoker.store.tables import Step
 from stoker.store.volumes import mounted, no_volume, stays
-from stoker.volume import Mount, MountTerms, check_mounts, check_of_machine
+from stoker.volume import Mount, MountTerms, Volume, check_mounts, check_of_machine
 
 FindPlaces = Callable[[TeamId, Sequence[Mount]], Awaitable[tuple[runtimes.Volume, ...]]]
 """Where what the team mounts is on the machine."""
@@ -43,8 +43,8 @@ def needs(team: TeamId, release: Release) -> tuple[Step, ...]:
 
 async def places(store: Store, storage: Storage, team: TeamId, mounts: Sequence[Mount]) -> tuple[runtimes.Volume, ...]:
     """What a runtime is told to mount. Raises `NotFound` when a volume is gone."""
-    known = {one.name: storage.source(one.id) for one in await store.volumes.of_team(team)} if mounts else {}
-    return tuple(_place(mount, known) for mount in mounts)
+    known = {one.name: one for one in await store.volumes.of_team(team)} if mounts else {}
+    return tuple(_place(mount, known, storage) for mount in mounts)
 
 
 async def no_places(_team: TeamId, _mounts: Sequence[Mount]) -> tuple[runtimes.Volume, ...]:
@@ -52,12 +52,19 @@ async def no_places(_team: TeamId, _mounts: Sequence[Mount]) -> tuple[runtimes.V
     return ()
 
 
-def _place(mount: Mount, known: dict[str, str]) -> runtimes.Volume:
+def _place(mount: Mount, known: dict[str, Volume], storage: Storage) -> runtimes.Volume:
     if mount.of_machine:
         return runtimes.Volume(source=mount.source, target=mount.path, read_only=mount.read_only)
     if mount.source not in known:
         raise _no_volume(mount)
-    return runtimes.Volume(source=known[mount.source], target=mount.path, read_only=mount.read_only, name=mount.source)
+    volume = known[mount.source]
+    return runtimes.Volume(
+        source=storage.source(volume.id),
+        target=mount.path,
+        read_only=mount.read_only,
+        name=volume.name,
+        size_bytes=volume.size_bytes,
+    )
 
 
 def _no_volume(mount: Mount) -> NotFound:

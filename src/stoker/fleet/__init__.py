@@ -61,7 +61,7 @@ class Fleet:
         self._launches = Launches(
             store, clock, signals, runtime, terms, vault, images, machine, self._moves, find_places
         )
-        self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches)
+        self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches, images, signals)
         self.roster = Roster(store, runtime)
         self.job_logs = JobLogs(store, runtime, signals)
         self._plans = Plans(store, clock, machine, self._moves, self._launches, self.watch)

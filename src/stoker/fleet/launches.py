@@ -28,7 +28,7 @@ from stoker.signals import Signals
 from stoker.specification import Specification
 from stoker.store import Store
 from stoker.vault import Vault
-from stoker.worker import Launched, LaunchFailed, Pulling, Worker, WorkerState
+from stoker.worker import Launched, LaunchFailed, Waits, Worker, WorkerState
 
 log = structlog.get_logger()
 
@@ -114,6 +114,12 @@ class Launches:
             await self._moves.advance(worker, LaunchFailed(at_ms=self._clock.now_ms(), text=error.message))
         else:
             self._over(worker.id)
+            if steps is None:  # it starts later: who looks at workers sees it
+                stopped = await self._store.workers.get(worker.id)
+                if stopped is None or stopped.state in (WorkerState.STOPPING, WorkerState.GONE):
+                    await self._moves.stop_in_runtime(worker.id, grace_s=0)
+                self._signals.look_at_workers()
+                return
             stages = (("pulled", pulled_ms), *((one.name, one.at_ms) for one in steps)) if steps else ()
             step = await self._moves.advance(worker, Launched(at_ms=self._clock.now_ms(), stages=stages))
             if step.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
@@ -146,7 +152,7 @@ class Launches:
         """Let everybody who waits for a worker see how far its image is."""
         for worker, release in list(self._pulling.values()):
             text = self._images.progress(release)
-            if text and (await self._moves.advance(worker, Pulling(at_ms=self._clock.now_ms(), text=text))).changed:
+            if text and (await self._moves.advance(worker, Waits(at_ms=self._clock.now_ms(), text=text))).changed:
                 self._signals.scale(worker.endpoint)
 
     async def cancel(self) -> None:

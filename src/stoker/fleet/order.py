@@ -35,6 +35,7 @@ def worker_spec(
         node_selector={} if place is None else place.node_selector,
         cpus=0.0 if place is None else place.cpus_of(release.gpus_per_worker),
         memory_bytes=worker.memory_bytes,
+        cuda=release.cuda,
         volumes=volumes,
         http_port=release.http_port,
         disk_bytes=release.disk_gb * 1024**3,

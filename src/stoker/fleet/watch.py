@@ -17,9 +17,23 @@ from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
 from stoker.fleet.terms import FleetTerms
 from stoker.health import Check
 from stoker.ids import WorkerId
+from stoker.images import Images
 from stoker.runtimes import Forgets, Observation, Runtime, TrimsLogs
+from stoker.signals import Signals
 from stoker.store import Held, Store
-from stoker.worker import Emptied, Exited, Stopped, Vanished, Worker, WorkerReason, WorkerState
+from stoker.worker import (
+    Emptied,
+    Exited,
+    Launched,
+    LaunchFailed,
+    Stopped,
+    Vanished,
+    Waits,
+    Worker,
+    WorkerEvent,
+    WorkerReason,
+    WorkerState,
+)
 
 log = structlog.get_logger()
 
@@ -35,6 +49,8 @@ class Watch:
         terms: FleetTerms,
         moves: Moves,
         launches: Launches,
+        images: Images,
+        signals: Signals,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -42,6 +58,8 @@ class Watch:
         self._terms = terms
         self._moves = moves
         self._launches = launches
+        self._images = images
+        self._signals = signals
         self._since_ms = clock.now_ms()  # what workers could not say or hear before is not held against them
         self.available = True
         """Whether the runtime answered when it was last asked."""
@@ -68,14 +86,31 @@ class Watch:
         worker, now_ms = held.worker, self._clock.now_ms()
         if seen is not None and seen.exit is not None:
             await self._moves.advance(worker, Exited(at_ms=now_ms, exit=seen.exit))
+        elif seen is not None and seen.refused:
+            await self._moves.advance(worker, LaunchFailed(at_ms=now_ms, text=seen.refused))
         elif seen is None:
             await self._moves.advance(worker, Vanished(at_ms=now_ms))
         elif worker.state is WorkerState.DRAINING and held.running + held.ahead == 0:
             await self._moves.advance(worker, Emptied(at_ms=now_ms))
         elif worker.state is WorkerState.STOPPING:
             await self._insist(worker, now_ms)
+        elif seen.leaving and worker.state is not WorkerState.DRAINING:
+            await self._moves.drain(worker.id, WorkerReason.PREEMPTED, seen.leaving)
+        elif worker.state is WorkerState.DECIDED and (seen.waiting is not None or seen.steps):
+            await self._look_at_start(worker, seen, now_ms)
         else:
             await self._look_at_time(worker, now_ms)
+
+    async def _look_at_start(self, worker: Worker, seen: Observation, now_ms: int) -> None:
+        """A worker whose start others decide: what it waits for, or that it runs."""
+        event: WorkerEvent
+        if seen.waiting is not None:
+            event = Waits(at_ms=now_ms, text=seen.waiting.text, reason=seen.waiting.reason)
+        else:
+            event = Launched(at_ms=now_ms, stages=tuple((one.name, one.at_ms) for one in seen.steps))
+            await self._images.found(worker.release, seen.image)
+        if (await self._moves.advance(worker, event)).changed:
+            self._signals.scale(worker.endpoint)
 
     async def _insist(self, worker: Worker, now_ms: int) -> None:
         patience_s = self._moves.grace_s(worker) + RETELL_STOP_AFTER_S
@@ -83,7 +118,7 @@ class Watch:
             await self._moves.stop_in_runtime(worker.id, grace_s=0)
 
     async def _look_at_time(self, worker: Worker, now_ms: int) -> None:
-        waited_s = (now_ms - max(worker.decided_ms, self._since_ms)) / 1000
+        waited_s = (now_ms - max(worker.launched_ms or worker.decided_ms, self._since_ms)) / 1000
         silent_s = (now_ms - max(worker.seen_ms or 0, self._since_ms)) / 1000
         if worker.never_ready and waited_s > self._terms.start_timeout_s:
             text = f"it did not ask for work within {self._terms.start_timeout_s:g} s"

@@ -3,9 +3,12 @@
 Five calls that report levels (D9). What each must keep, proven by `tests/runtimes/` over every adapter:
 
 - `launch` twice with the same worker id is one worker; launching one that has ended starts nothing. It returns once the worker's
-  main process exists, or raises; `observe` lists the worker from the beginning of its launch.
+  main process exists, or raises; `observe` lists the worker from the beginning of its launch. A runtime that leaves it to others
+  where and when a worker starts returns None as soon as they have the order; then `observe` tells what it waits for, that it
+  runs, or that it never will.
 - `stop` of what is gone succeeds. It returns once the worker has been told (SIGTERM to its main process); it is killed,
-  as a whole tree, when `grace_s` has passed or at once when that is 0; of several calls the shortest grace counts. `observe` shows when it is over.
+  as a whole tree, when `grace_s` has passed or at once when that is 0 (a cluster asks all the same, and gives it a second); of
+  several calls the shortest grace counts. `observe` shows when it is over.
 - `observe` answers with every worker of this installation that the runtime knows of, ended ones included until they are
   forgotten. It survives a restart of the server. What it does not list does not exist. Strangers are left alone.
 - A worker that ends is data (`Observation`); a runtime that does not answer raises `Unavailable`.
@@ -25,7 +28,7 @@ from typing import Protocol, runtime_checkable
 from stoker.ids import WorkerId
 from stoker.registry import Login
 from stoker.specification import Capacity, Device
-from stoker.worker import Exit
+from stoker.worker import Exit, WorkerReason
 
 Nudge = Callable[[], None]
 
@@ -40,6 +43,8 @@ class Volume:
     read_only: bool = False
     name: str = ""
     """Of a team's volume; empty for a directory of the machine, which a runtime mounts only if its settings allow it."""
+    size_bytes: int = 0
+    """Of a team's volume."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +65,7 @@ class WorkerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     """The whole environment of the protocol and the user's own; secret values included, so never log it."""
     gpus: Sequence[str] = ()
-    """Ids of the devices reserved for it."""
+    """Ids of the devices reserved for it; empty where the runtime chooses them."""
     gpu_count: int = 0
     """How many it needs, for runtimes that choose the devices themselves (`Capacity.known`)."""
     specification: str = ""
@@ -71,6 +76,8 @@ class WorkerSpec:
     """The most CPU cores that it may use; 0 for what the runtime gives to everybody."""
     memory_bytes: int = 0
     """The most memory that it may use; 0 for what the runtime gives to everybody."""
+    cuda: str = ""
+    """Which CUDA versions the driver must offer, as the release says it."""
     volumes: Sequence[Volume] = ()
     """A runtime that mounts nothing tells the worker where a named one is (`volume.variable`)."""
     http_port: int = 0
@@ -101,12 +108,30 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """What a worker that was launched waits for before it can start."""
+
+    reason: WorkerReason
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What the runtime sees of one worker now."""
+    """What the runtime sees of one worker now. What follows `exit` is told by runtimes whose `launch` returned None."""
 
     worker: WorkerId
     exit: Exit | None = None
-    """None while it runs."""
+    """None while it runs, or will."""
+    waiting: Waiting | None = None
+    """What it waits for; None once it runs."""
+    steps: Sequence[Step] = ()
+    """The stages of its launch, once it runs."""
+    refused: str = ""
+    """Why it never ran and never will."""
+    leaving: str = ""
+    """Why it will soon be ended by somebody else."""
+    image: str = ""
+    """The name of the bytes that it runs, where the runtime found it out itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +145,8 @@ class LogLine:
 class Runtime(Protocol):
     """Runs workers."""
 
-    async def launch(self, spec: WorkerSpec) -> Sequence[Step]:
-        """Start a worker; its stages, for those runtimes that have some. Raises `InvalidInput` when it can never start,
+    async def launch(self, spec: WorkerSpec) -> Sequence[Step] | None:
+        """Start a worker; its stages, for those runtimes that have some; None when it will start later. Raises `InvalidInput` when it can never start,
         `Unavailable` when it may later."""
         ...
 
@@ -215,5 +240,6 @@ __all__ = [
     "Step",
     "TrimsLogs",
     "Volume",
+    "Waiting",
     "WorkerSpec",
 ]

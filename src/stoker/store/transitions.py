@@ -45,11 +45,12 @@ from stoker.worker import (
     Launched,
     LoseJobs,
     Pinged,
-    Pulling,
     StopInRuntime,
     Took,
+    Waits,
     Worker,
     WorkerEvent,
+    WorkerReason,
     WorkerState,
     WorkerStep,
 )
@@ -248,7 +249,7 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
     def need(self, needs: Needs) -> None:
         """The worker, and its jobs if the event may cost it them."""
         needs.workers.add(self.worker)
-        if not isinstance(self.event, Pulling | Launched | Took | Pinged):
+        if not isinstance(self.event, Waits | Launched | Took | Pinged):
             needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> WorkerStep:
@@ -310,7 +311,7 @@ def find_worker(image: Image, worker: WorkerId) -> StoredWorker:
 
 def save_worker(image: Image, before: Worker, after: Worker) -> None:
     """Note the record if it is another, and a line of the ledger if its state is."""
-    if after.state is not before.state:
+    if after.state is not before.state or (after.reason is WorkerReason.NO_ROOM_YET is not before.reason):
         tell_worker(image, after)
     if after != before:
         image.save_worker(after)

@@ -28,23 +28,16 @@ from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, Image, Login, LogLine, Nudge, Observation, Step, WorkerSpec, gpus
+from stoker.runtimes.container import INSTALLATION, WORKER, check_image, container_name
 from stoker.runtimes.docker import death, disk, places
-from stoker.runtimes.docker.container import (
-    DISK,
-    INSTALLATION,
-    WORKER,
-    Terms,
-    container_config,
-    container_name,
-    split_words,
-)
+from stoker.runtimes.docker.container import DISK, Terms, container_config
 from stoker.runtimes.docker.engine import Engine, Refusal
 from stoker.runtimes.docker.firewall import Firewall
 from stoker.runtimes.docker.images import Images
 from stoker.runtimes.docker.networks import Networks
-from stoker.runtimes.docker.output import lines_of
 from stoker.runtimes.docker.record import Records
-from stoker.runtimes.docker.reference import check_name
+from stoker.runtimes.output import lines_of
+from stoker.runtimes.reference import check_name
 from stoker.worker import Exit
 
 log = structlog.get_logger()
@@ -137,14 +130,7 @@ class DockerRuntime:
 
     async def check_image(self, image: str, command: str) -> None:
         """Whether the names can be understood. Whether the image exists is seen when it is pulled."""
-        if image.startswith("dir:"):
-            raise InvalidInput(
-                "this server runs workers as containers: a directory is no image",
-                field="image",
-                next_step="build an image from it, or start the server with --runtime process",
-            )
-        check_name(image)
-        split_words("command", command)
+        check_image(image, command)
 
     async def forget(self, worker: WorkerId) -> None:
         """Remove the record. Raises `Conflict` while the worker runs."""

@@ -6,36 +6,18 @@ a network of the endpoint alone, and nothing of the host but what the release mo
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from stoker.errors import InvalidInput
 from stoker.runtimes import Volume, WorkerSpec
+from stoker.runtimes.container import CAPABILITIES, ENDPOINT, INSTALLATION, WORKER, split_words
 from stoker.volume import MOUNT_PATH, MountTerms
 
-INSTALLATION: Final = "stoker.installation"
-WORKER: Final = "stoker.worker"
-ENDPOINT: Final = "stoker.endpoint"
 DISK: Final = "stoker.disk_bytes"
 """What a container may write, where the engine cannot keep it to that: `disk` looks."""
 HOST: Final = "host.docker.internal"
 """The name under which containers reach the machine that they run on."""
-
-CAPABILITIES: Final = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "SETGID",
-    "SETUID",
-    "SYS_CHROOT",
-)
-"""Enough to install packages, change users and run sshd, which images do at their start; the engine's usual set without raw
-sockets, device nodes, file capabilities and audit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,11 +35,6 @@ class Terms:
     """Whether workers are kept from the metadata of their machine; `auto`: where that can be done."""
     mounts: MountTerms = field(default_factory=MountTerms)
     """Which directories of the machine releases may mount."""
-
-
-def container_name(worker: str) -> str:
-    """How the engine calls the worker's container. Worker ids are unique, so a second launch finds the name taken."""
-    return f"stoker-{worker}"
 
 
 def container_config(spec: WorkerSpec, terms: Terms, *, network: str, enforce_disk: bool) -> dict[str, Any]:
@@ -82,18 +59,6 @@ def _labels(spec: WorkerSpec, terms: Terms, *, enforce_disk: bool) -> dict[str, 
     labels = {INSTALLATION: terms.installation, WORKER: spec.worker, ENDPOINT: spec.endpoint}
     watched = 0 if enforce_disk else spec.disk_bytes or terms.disk_bytes
     return labels | ({DISK: str(watched)} if watched else {})
-
-
-def split_words(field: str, text: str) -> list[str]:
-    """A command line as words. Raises `InvalidInput`."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"the {field} cannot be split into words: {error}",
-            field=field,
-            next_step=f"check the quotes of the {field}",
-        ) from None
 
 
 def _environment(spec: WorkerSpec) -> Mapping[str, str]:

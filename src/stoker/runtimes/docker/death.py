@@ -8,9 +8,9 @@ import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stoker.runtimes.container import code_text, with_last_line
 from stoker.worker import Exit
 
-LAST_LINE_MAX: Final = 300
 KERNEL_LOG: Final = "/dev/kmsg"
 _READ_BYTES: Final = 8192
 """One record of the kernel's log, which a read never splits, is at most this long."""
@@ -19,10 +19,6 @@ _KILLED_BY_KERNEL: Final = re.compile(
         "{container}", "(?P<container>[0-9a-f]{64})"
     )
 )
-_NOT_STARTED: Final = {
-    126: "the command cannot be executed (exit code 126)",
-    127: "the command was not found in the image (exit code 127)",
-}
 
 
 def exit_of(state: Mapping[str, Any], *, stopped: str, victim: str, last_line: str) -> Exit:
@@ -32,8 +28,7 @@ def exit_of(state: Mapping[str, Any], *, stopped: str, victim: str, last_line: s
     text = _cause(code, out_of_memory=bool(state.get("OOMKilled")), stopped=stopped, victim=victim)
     if state.get("Error"):
         text = f"{text}; the engine says: {state['Error']}"
-    last_line = last_line.strip()[:LAST_LINE_MAX]
-    return Exit(code=code, text=f"{text}; last output: {last_line}" if code and last_line else text)
+    return Exit(code=code, text=with_last_line(text, code, last_line))
 
 
 def _cause(code: int, *, out_of_memory: bool, stopped: str, victim: str) -> str:
@@ -41,17 +36,10 @@ def _cause(code: int, *, out_of_memory: bool, stopped: str, victim: str) -> str:
         who = f"the kernel killed {victim}" if victim else "the kernel killed one of its processes"
         return f"out of memory: {who} because the worker reached its memory limit (exit code {code})"
     if stopped and code:
-        return f"{_plain(code)} {stopped}"
+        return f"{code_text(code)} {stopped}"
     if code == 128 + signal.SIGKILL:
-        return f"{_plain(code)}, by somebody outside of Stoker or because the machine ran out of memory"
-    return _NOT_STARTED.get(code) or _plain(code)
-
-
-def _plain(code: int) -> str:
-    if code == 0:
-        return "exited normally (exit code 0)"
-    name = {128 + one: one.name for one in signal.Signals}.get(code)
-    return f"killed by {name} (exit code {code})" if name else f"exit code {code}"
+        return f"{code_text(code)}, by somebody outside of Stoker or because the machine ran out of memory"
+    return code_text(code)
 
 
 def read_victims() -> dict[str, str]:

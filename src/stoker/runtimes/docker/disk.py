@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from stoker.ids import WorkerId
-from stoker.runtimes.docker.container import DISK, WORKER
+from stoker.runtimes.container import WORKER
+from stoker.runtimes.docker.container import DISK
 
 LOOK_EVERY_S: Final = 10.0
 GIB: Final = 1024**3

@@ -18,7 +18,7 @@ from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, NotFound, StokerError, Unavailable
 from stoker.runtimes import Image, Login
 from stoker.runtimes.docker.engine import Engine, Refusal
-from stoker.runtimes.docker.reference import (
+from stoker.runtimes.reference import (
     Progress,
     architecture_error,
     check_name,

@@ -9,7 +9,7 @@ import ipaddress
 from typing import Any, Final
 
 from stoker.errors import Unavailable
-from stoker.runtimes.docker.container import ENDPOINT, INSTALLATION
+from stoker.runtimes.container import ENDPOINT, INSTALLATION
 from stoker.runtimes.docker.engine import Engine, Refusal
 from stoker.runtimes.docker.firewall import BRIDGE_PREFIX, Firewall
 

@@ -1,4 +1,4 @@
-"""A container's output as lines: the engine hands out pieces, each beginning with its time. Pure."""
+"""A container's output as lines: who runs it hands out pieces, each beginning with its time. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,557 @@
+"""Workers as pods: the runtime of a cluster, which decides where and when each of them starts.
+
+The cluster is the memory: pods of this installation are found by their labels after a restart, by every server of it; what bears
+another label is left alone. A pod lives once. When it has ended, its output and the words of its end are kept in a record beside it
+(`record`) and the pod is removed, so that no worker's file system stays on a node.
+
+    api         the API         pod         order → objects        watch      what the cluster said last
+    terms       house rules     condition   records → words        record     what stays
+
+Calls follow the contract of the port; `launch` returns as soon as the cluster has the pod, and `observe` tells the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, Pod
+
+from stoker.clock import Clock
+from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
+from stoker.ids import WorkerId
+from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, Waiting, WorkerSpec
+from stoker.runtimes.container import INSTALLATION, WORKER, check_image, container_name, with_last_line
+from stoker.runtimes.kubernetes.api import EVERYWHERE, Access, Api, Refusal
+from stoker.runtimes.kubernetes.condition import (
+    Condition,
+    Ended,
+    Refused,
+    Runs,
+    Waits,
+    condition_of,
+    image_of,
+    last_trouble,
+    leaving_of,
+    lost_exit,
+    pull_words,
+    steps_of,
+    waiting_with,
+)
+from stoker.runtimes.kubernetes.pod import MANAGER, claims_of, namespace_of, pod_of, secrets_of
+from stoker.runtimes.kubernetes.policy import policy_of
+from stoker.runtimes.kubernetes.record import End, end_in, output_in, record_of
+from stoker.runtimes.kubernetes.terms import Terms
+from stoker.runtimes.kubernetes.watch import Pods
+from stoker.runtimes.output import lines_of
+from stoker.worker import Exit
+
+log = structlog.get_logger()
+
+LISTEN_S: Final = 0.5
+"""How long a stop waits until the output is being followed: what a worker says at its end goes with its pod."""
+STRIKE_AFTER_S: Final = 5.0
+"""How long after its grace a pod may be there before it is struck out, because its node does not answer."""
+RECORD_WAIT_S: Final = 5.0
+"""How long to wait for the record of a pod that another server stopped."""
+BURY_S: Final = 1.0
+"""How long a look waits for records to be written; who is not done by then is shown by the next."""
+ASK_EVERY_S: Final = 5.0
+"""How often the cluster is asked what a worker waits for that does not start."""
+_NOT_FOUND: Final = 404
+_TAKEN: Final = 409
+_ASK_GRACE_S: Final = 1
+"""The least that a cluster gives: with 0 it would not wait until the container is dead."""
+
+
+@dataclass(slots=True)
+class _Listener:
+    """Hears the last words of a worker that is being stopped."""
+
+    lines: list[LogLine] = field(default_factory=list)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class KubernetesRuntime:
+    """Runs workers as pods. Call `open` in the event loop, and `close` before it ends; the workers go on."""
+
+    def __init__(self, api: Api, clock: Clock, *, nudge: Nudge | None, terms: Terms) -> None:
+        self._api = api
+        self._clock = clock
+        self._nudge = nudge or (lambda: None)
+        self._terms = terms
+        self._labels = {**MANAGER, INSTALLATION: terms.installation}
+        self._scope = EVERYWHERE if terms.by_team else terms.namespace
+        self._pods = Pods(api, self._scope, self._labels, changed=self._on_change, gone=self._on_gone)
+        self._watching: asyncio.Task[None] | None = None
+        self._ends: dict[WorkerId, End] | None = None
+        self._homes: dict[WorkerId, str] = {}
+        self._prepared: set[str] = set()
+        self._launching: dict[WorkerId, asyncio.Task[None]] = {}
+        self._listeners: dict[WorkerId, _Listener] = {}
+        self._burying: dict[WorkerId, asyncio.Task[None]] = {}
+        self._lost: dict[WorkerId, Pod] = {}
+        self._stopped: dict[WorkerId, str] = {}
+        self._struck: set[WorkerId] = set()
+        self._removing: set[WorkerId] = set()
+        self._steps: dict[WorkerId, tuple[Step, ...]] = {}
+        self._asked: dict[WorkerId, tuple[float, Waiting]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begin to watch."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._pods.run(), name="watch pods")
+
+    # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def launch(self, spec: WorkerSpec) -> None:
+        """Have the cluster take the pod. The order goes on if the caller stops waiting for it."""
+        task = self._launching.get(spec.worker)
+        if task is None:
+            task = asyncio.create_task(self._start(spec), name=f"start {spec.worker}")
+            self._launching[spec.worker] = task
+            task.add_done_callback(functools.partial(self._launched, spec.worker))
+        await asyncio.shield(task)
+
+    async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
+        """Let its node send SIGTERM, and SIGKILL to all that is in the container when the grace is over."""
+        if worker in self._launching:
+            return
+        pod = await self._find(worker)
+        if pod is None or isinstance(self._condition(pod), Ended):
+            return
+        self._stopped.setdefault(worker, _why_stopped(grace_s))
+        await self._listen(worker, pod)
+        await self._delete(pod, max(_ASK_GRACE_S, math.ceil(grace_s)))
+        if grace_s <= 0:
+            self._run_errand(self._strike_later(worker))
+
+    async def observe(self) -> Sequence[Observation]:
+        """What the watch knows, and the records of those that ended."""
+        ends = await self._recorded()
+        pods = await self._pods.all()
+        launching = set(self._launching)
+        for worker, pod in [*pods.items(), *self._lost.items()]:
+            if worker not in ends and worker not in self._removing and self._is_over(worker, pod):
+                self._bury(worker, pod)
+        if self._burying:
+            await asyncio.wait(list(self._burying.values()), timeout=BURY_S)
+        seen = {worker: Observation(worker=worker) for worker in (*launching, *self._launching, *self._burying)}
+        for worker, pod in list(pods.items()):
+            if worker not in ends and worker not in self._burying and worker not in self._removing:
+                seen[worker] = await self._look_at(worker, pod)
+        seen |= {worker: _observation(worker, end) for worker, end in ends.items()}
+        return [seen[worker] for worker in sorted(seen)]
+
+    async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncGenerator[LogLine]:
+        """From its node while the pod is there, else from the record."""
+        if worker not in await self._recorded() and (pod := await self._find(worker)) is not None:
+            if follow:
+                pod = await self._until_started(worker) or pod
+            try:
+                async with aclosing(self._output(pod, tail=tail, follow=follow)) as output:
+                    async for line in output:
+                        yield line
+                return
+            except Refusal:
+                pass  # it has not started, or has been buried meanwhile
+        for line in await self._kept_output(worker, tail):
+            yield line
+
+    async def capacity(self) -> Capacity:
+        """Nobody can tell: the cluster may even grow for a worker."""
+        return Capacity(known=False, text="the cluster finds the place of each worker")
+
+    # ── abilities ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def check_image(self, image: str, command: str) -> None:
+        """Whether the names can be understood. Whether the image exists is seen when a node pulls it."""
+        check_image(image, command)
+
+    async def forget(self, worker: WorkerId) -> None:
+        """Remove the record. Raises `Conflict` while the worker runs."""
+        ends = await self._recorded()
+        pod = self._pods.get(worker)
+        if worker in self._launching or (worker not in ends and worker not in self._removing and pod is not None):
+            raise Conflict(f"worker {worker} still runs", next_step="stop it first")
+        if ends.pop(worker, None) is not None:
+            await self._ignore_missing(self._api.delete_record(container_name(worker), self._home(worker)))
+        self._homes.pop(worker, None)
+
+    async def close(self) -> None:
+        """Stop watching. Workers go on; another `KubernetesRuntime` of the same installation finds them."""
+        listening = [one.task for one in self._listeners.values() if one.task is not None]
+        watching = [self._watching] if self._watching is not None else []
+        tasks = [*watching, *listening, *self._errands, *self._launching.values(), *self._burying.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.close()
+
+    # ── launching ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _start(self, spec: WorkerSpec) -> None:
+        """Secrets first, as a node may be quick; they belong to the pod from the moment that it is there."""
+        if spec.worker in await self._recorded():
+            return
+        check_image(spec.image, spec.command)
+        pod, namespace = pod_of(spec, self._terms), namespace_of(spec, self._terms)
+        self._homes[spec.worker] = namespace
+        try:
+            await self._prepare(namespace)
+            for claim in claims_of(spec, self._terms):
+                await self._add(claim, namespace)
+            secrets = secrets_of(spec, self._terms)
+            for secret in secrets:
+                await self._add(secret, namespace)
+            created = await self._add(pod, namespace)
+        except Refusal as refusal:
+            raise _launch_error(spec, refusal) from None
+        if created is not None:
+            self._pods.add(spec.worker, created)
+            for secret in secrets:
+                assert secret.metadata is not None
+                await self._ignore_missing(self._api.own(str(secret.metadata.name), created))
+
+    async def _prepare(self, namespace: str) -> None:
+        """Have the namespace there, and whom its workers may talk to; once for each."""
+        if namespace in self._prepared:
+            return
+        if self._terms.by_team:
+            labels = {**self._labels, "pod-security.kubernetes.io/enforce": self._terms.security}
+            await self._once(self._api.add_namespace(Namespace(metadata=ObjectMeta(name=namespace, labels=labels))))
+        if self._terms.network_policy:
+            await self._add(policy_of(self._terms.installation), namespace)
+        self._prepared.add(namespace)
+
+    async def _once(self, creating: Coroutine[Any, Any, None]) -> None:
+        """Create something that may be there already."""
+        try:
+            await creating
+        except Refusal as refusal:
+            if refusal.reason != "AlreadyExists":
+                raise
+
+    async def _add(self, thing: Any, namespace: str) -> Any:
+        """Create it; None when it is there already."""
+        try:
+            return await self._api.create(thing, namespace)
+        except Refusal as refusal:
+            if refusal.status == _TAKEN and refusal.reason == "AlreadyExists":
+                return None
+            raise
+
+    def _launched(self, worker: WorkerId, task: asyncio.Task[None]) -> None:
+        del self._launching[worker]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_at(self, worker: WorkerId, pod: Pod) -> Observation:
+        """A pod that is not over."""
+        leaving = "" if worker in self._stopped else leaving_of(pod)
+        condition = self._condition(pod)
+        match condition:
+            case Waits(waiting=waiting, asked=True):
+                return Observation(worker=worker, waiting=await self._ask_why(worker, pod, waiting), leaving=leaving)
+            case Waits(waiting=waiting):
+                return Observation(worker=worker, waiting=waiting, leaving=leaving)
+            case _:
+                steps = await self._stages(worker, pod)
+                return Observation(worker=worker, steps=steps, leaving=leaving, image=image_of(pod))
+
+    async def _ask_why(self, worker: WorkerId, pod: Pod, waiting: Waiting) -> Waiting:
+        """What the cluster noted about a pod that does not start; asked for every few seconds."""
+        now = asyncio.get_running_loop().time()
+        asked_at, known = self._asked.get(worker, (-ASK_EVERY_S, waiting))
+        if now - asked_at >= ASK_EVERY_S:
+            known = waiting_with(waiting, await self._events(pod))
+            self._asked[worker] = (now, known)
+        return known
+
+    async def _stages(self, worker: WorkerId, pod: Pod) -> tuple[Step, ...]:
+        """The stages of its start, asked for once."""
+        if worker not in self._steps:
+            self._asked.pop(worker, None)
+            self._steps[worker] = steps_of(pod, await self._events(pod))
+        return self._steps[worker]
+
+    async def _events(self, pod: Pod) -> list[Any]:
+        """What the cluster noted; nothing where we may not ask."""
+        try:
+            return await self._api.events(pod)
+        except Refusal as refusal:
+            log.warning("events_not_read", error=refusal.message)
+            return []
+
+    async def _find(self, worker: WorkerId) -> Pod | None:
+        """Its pod, also when another server has just made it."""
+        await self._pods.check()
+        if (pod := self._pods.get(worker)) is not None:
+            return pod
+        try:
+            return await self._api.pod(container_name(worker), self._home(worker))
+        except Refusal as refusal:
+            if refusal.status == _NOT_FOUND:
+                return None
+            raise Unavailable(f"the cluster does not show worker {worker}: {refusal.message}") from None
+
+    def _home(self, worker: WorkerId) -> str:
+        """The namespace of a worker."""
+        pod = self._pods.get(worker) or self._lost.get(worker)
+        if pod is not None and pod.metadata is not None and pod.metadata.namespace:
+            return pod.metadata.namespace
+        return self._homes.get(worker, self._terms.namespace)
+
+    # ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _delete(self, pod: Pod, grace_s: int) -> None:
+        assert pod.metadata is not None
+        name, namespace = str(pod.metadata.name), str(pod.metadata.namespace)
+        try:
+            await self._ignore_missing(self._api.delete_pod(name, namespace, grace_s=grace_s))
+        except Refusal as refusal:
+            raise Unavailable(f"the cluster does not stop {name}: {refusal.message}") from None
+
+    async def _strike_later(self, worker: WorkerId) -> None:
+        """A pod that is still there long after it was to be killed is on a node that does not answer, or does not hear."""
+        await asyncio.sleep(_ASK_GRACE_S + STRIKE_AFTER_S)
+        pod = self._pods.get(worker)
+        if pod is None:
+            return
+        self._struck.add(worker)
+        try:
+            await self._delete(pod, 0)
+        except Unavailable as error:  # the lifeline tells us again
+            log.warning("runtime_unavailable", worker=worker, error=error.message)
+
+    async def _listen(self, worker: WorkerId, pod: Pod) -> None:
+        """Follow its output from now on."""
+        if worker in self._listeners or not isinstance(self._condition(pod), Runs):
+            return
+        listener = _Listener()
+        self._listeners[worker] = listener
+        listener.task = asyncio.create_task(self._hear(pod, listener), name=f"listen to {worker}")
+        try:
+            async with asyncio.timeout(LISTEN_S):
+                await listener.heard.wait()
+        except TimeoutError:
+            pass  # it has said nothing yet
+
+    async def _hear(self, pod: Pod, listener: _Listener) -> None:
+        try:
+            async for line in self._output(pod, tail=None, follow=True):
+                listener.lines.append(line)
+                listener.heard.set()
+        except (Refusal, Unavailable) as error:
+            log.info("output_cut_short", pod=pod.metadata.name if pod.metadata else "", error=str(error))
+        finally:
+            listener.heard.set()
+
+    # ── what the watch tells ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_change(self, worker: WorkerId, pod: Pod) -> None:
+        if self._is_over(worker, pod):
+            if worker in self._listeners:
+                self._bury(worker, pod)
+            else:
+                self._nudge()
+
+    def _on_gone(self, worker: WorkerId, pod: Pod) -> None:
+        if worker in self._removing or (self._ends is not None and worker in self._ends):
+            self._removing.discard(worker)
+            return
+        self._lost[worker] = pod
+        if worker in self._stopped:
+            self._bury(worker, pod)
+        else:
+            self._nudge()
+
+    def _is_over(self, worker: WorkerId, pod: Pod) -> bool:
+        condition = self._condition(pod)
+        return worker in self._lost or isinstance(condition, Ended | Refused)
+
+    # ── burying ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bury(self, worker: WorkerId, pod: Pod) -> None:
+        """Keep what is to be kept of a worker that is over, then remove its pod."""
+        if worker not in self._burying and (self._ends is None or worker not in self._ends):
+            task = asyncio.create_task(self._keep_record(worker, pod), name=f"bury {worker}")
+            self._burying[worker] = task
+            task.add_done_callback(functools.partial(self._buried, worker))
+
+    def _buried(self, worker: WorkerId, task: asyncio.Task[None]) -> None:
+        self._burying.pop(worker, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, StokerError | Refusal):
+            log.warning("worker_not_buried", worker=worker, error=str(error))
+        elif error is not None:
+            log.error("worker_not_buried", worker=worker, exc_info=error)
+        else:
+            self._nudge()
+
+    async def _keep_record(self, worker: WorkerId, pod: Pod) -> None:
+        ends = await self._recorded()
+        end, lines = await self._written(worker), []
+        if end is None:
+            lines = await self._last_words(worker, pod)
+            end = await self._end(worker, self._lost.get(worker) or self._pods.get(worker) or pod, lines)
+            await self._write(worker, end, lines)
+        ends[worker] = end
+        for known in (self._listeners, self._lost, self._stopped, self._steps, self._asked):
+            known.pop(worker, None)
+        self._struck.discard(worker)
+        if self._pods.get(worker) is not None:
+            self._removing.add(worker)
+            self._run_errand(self._discard(pod))
+
+    async def _written(self, worker: WorkerId) -> End | None:
+        """What another server has recorded, or is about to, of a pod that is gone without us."""
+        if worker not in self._lost or worker in self._stopped:
+            return None
+        deleted = self._lost[worker].metadata
+        tries = math.ceil(RECORD_WAIT_S / LISTEN_S) if deleted is not None and deleted.deletionTimestamp else 1
+        for again in range(tries):
+            try:
+                found = end_in(await self._api.record(container_name(worker), self._home(worker)))
+                return found[1] if found is not None else None
+            except Refusal as refusal:
+                if refusal.status != _NOT_FOUND:
+                    raise
+            if again + 1 < tries:
+                await asyncio.sleep(LISTEN_S)
+        return None
+
+    async def _last_words(self, worker: WorkerId, pod: Pod) -> list[LogLine]:
+        listener = self._listeners.get(worker)
+        if listener is not None and listener.task is not None:
+            await asyncio.wait([listener.task], timeout=RECORD_WAIT_S)
+            return listener.lines
+        try:
+            return [line async for line in self._output(pod, tail=None, follow=False)]
+        except Refusal:
+            return []  # it never ran, or its node keeps no output of it
+
+    async def _end(self, worker: WorkerId, pod: Pod, lines: Sequence[LogLine]) -> End:
+        match self._condition(pod):
+            case Ended(exit=exit):
+                return End(exit=self._explained(worker, exit, lines))
+            case Refused(text=text, image=image):
+                told = last_trouble(await self._events(pod)) if image else ""
+                return End(exit=Exit(code=None, text=pull_words(image, told) if told else text), ran=False)
+            case _:
+                return End(exit=lost_exit(pod, forced=worker in self._struck))
+
+    def _explained(self, worker: WorkerId, exit: Exit, lines: Sequence[LogLine]) -> Exit:
+        stopped = self._stopped.get(worker, "") if exit.code else ""
+        last = next((line.text for line in reversed(lines) if line.text.strip()), "")
+        text = f"{exit.text} {stopped}".strip()
+        return Exit(code=exit.code, text=with_last_line(text, exit.code, last))
+
+    async def _write(self, worker: WorkerId, end: End, lines: Sequence[LogLine]) -> None:
+        labels = {**self._labels, WORKER: worker}
+        bytes_max = self._terms.log_bytes_max
+        record = await asyncio.to_thread(record_of, worker, end, lines, labels, bytes_max=bytes_max)
+        await self._add(record, self._home(worker))
+
+    async def _discard(self, pod: Pod) -> None:
+        """Remove a pod whose container is dead. The next look finds what could not be removed."""
+        try:
+            await self._delete(pod, 0)
+        except Unavailable as error:
+            log.warning("pod_not_removed", pod=pod.metadata.name if pod.metadata else "", error=error.message)
+
+    # ── output and records ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _output(self, pod: Pod, *, tail: int | None, follow: bool) -> AsyncGenerator[LogLine]:
+        assert pod.metadata is not None
+        name, namespace = str(pod.metadata.name), str(pod.metadata.namespace)
+        async with aclosing(self._api.output(name, namespace, tail=tail, follow=follow)) as pieces:
+            async for line in lines_of(pieces):
+                if line.at_ms:  # else it is a word of the node's, about a container that is gone
+                    yield line
+
+    async def _until_started(self, worker: WorkerId) -> Pod | None:
+        """Its pod once it has run; None when it is gone."""
+        while (pod := self._pods.get(worker)) is not None:
+            if not isinstance(self._condition(pod), Waits):
+                return pod
+            await self._pods.news()
+        return None
+
+    async def _kept_output(self, worker: WorkerId, tail: int) -> Sequence[LogLine]:
+        if (burying := self._burying.get(worker)) is not None:
+            await asyncio.wait([burying])
+        try:
+            record = await self._api.record(container_name(worker), self._home(worker))
+        except Refusal:
+            return []
+        return await asyncio.to_thread(output_in, record, tail)
+
+    async def _recorded(self) -> dict[WorkerId, End]:
+        if self._ends is None:
+            try:
+                records = await self._api.records(self._scope, self._labels)
+            except Refusal as refusal:
+                raise Unavailable(f"the cluster refuses to list records: {refusal.message}") from None
+            read = dict(found for one in records if (found := end_in(one)) is not None)
+            if self._ends is None:
+                self._ends = read
+        return self._ends
+
+    # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _condition(self, pod: Pod) -> Condition:
+        return condition_of(pod, now_ms=self._clock.now_ms(), prepare_s=self._terms.prepare_s)
+
+    async def _ignore_missing(self, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            await call
+        except Refusal as refusal:
+            if refusal.status != _NOT_FOUND:
+                raise
+
+    def _run_errand(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+
+def _observation(worker: WorkerId, end: End) -> Observation:
+    return Observation(worker=worker, exit=end.exit) if end.ran else Observation(worker=worker, refused=end.exit.text)
+
+
+def _why_stopped(grace_s: float) -> str:
+    return f"when its grace of {grace_s:g} s had passed" if grace_s > 0 else "because it was stopped at once"
+
+
+def _launch_error(spec: WorkerSpec, refusal: Refusal) -> StokerError:
+    """What the cluster's refusal to take a pod means: its own words name the rule."""
+    if "exceeded quota" in refusal.message:
+        return Unavailable(f"the quota of the namespace has no room: {refusal.message}", code="quota_exceeded")
+    if (
+        refusal.status in (400, 422)
+        or "denied the request" in refusal.message
+        or "violates PodSecurity" in refusal.message
+    ):
+        return InvalidInput(
+            f"the cluster does not admit {spec.image}: {refusal.message}",
+            code="not_admitted",
+            next_step="ask who runs the cluster, or change what the message names",
+        )
+    return Unavailable(f"the cluster does not take {spec.image}: {refusal.message}", code="launch_failed")
+
+
+__all__ = ["Access", "Api", "KubernetesRuntime", "Terms"]

@@ -1,0 +1,341 @@
+"""What only the Kubernetes runtime keeps, on a real cluster: restarts, reasons in words, losses, what workers may do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from stoker.errors import InvalidInput, Unavailable
+from stoker.ids import WorkerId
+from stoker.runtimes import Login, Observation, Volume
+from stoker.runtimes.kubernetes import KubernetesRuntime
+from stoker.worker import WorkerReason
+from tests.cluster import Cluster
+from tests.docker import Registry, basic_auth
+from tests.runtimes.stages import KubernetesStage, ended, eventually, first_line, lines, seen
+
+pytestmark = [pytest.mark.slow, pytest.mark.kubernetes]
+
+
+@pytest.fixture
+def runtime(kubernetes: KubernetesStage) -> KubernetesRuntime:
+    """The runtime under its own name."""
+    return kubernetes.kubernetes
+
+
+async def shown(stage: KubernetesStage, worker: WorkerId) -> Observation | None:
+    """What the runtime says of one worker."""
+    return next((one for one in await stage.kubernetes.observe() if one.worker == worker), None)
+
+
+async def waits(stage: KubernetesStage, worker: WorkerId, word: str) -> Observation:
+    """Wait until it says that it waits, with that word in the text."""
+
+    async def look() -> Observation | None:
+        one = await shown(stage, worker)
+        return one if one is not None and one.waiting is not None and word in one.waiting.text else None
+
+    found = await eventually(look)
+    assert found is not None
+    return found
+
+
+def pods(stage: KubernetesStage) -> dict[str, Any]:
+    """The pods of the namespace by name."""
+    listed = stage.cluster.get("pods", "-n", stage.terms.namespace)["items"]
+    return {one["metadata"]["name"]: one for one in listed}
+
+
+def inside(stage: KubernetesStage, worker: str, code: str) -> str:
+    """What a line of Python prints in the worker's container."""
+    words = ("exec", "-n", stage.terms.namespace, f"stoker-{worker}", "--", "python3", "-S", "-c", code)
+    return stage.cluster.kubectl(*words)
+
+
+# ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_stages_of_a_start(kubernetes: KubernetesStage) -> None:
+    """A worker that runs tells the stages of its start in their order, and which bytes it runs if they have a name."""
+    spec = kubernetes.spec("ignore")
+    await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, spec.worker)
+
+    async def look() -> list[str]:
+        one = await shown(kubernetes, spec.worker)
+        assert one is not None
+        return [step.name for step in one.steps]
+
+    assert await eventually(look) == ["scheduled", "pulled", "created", "started"]
+
+
+async def test_workers_survive_a_restart_of_the_server(kubernetes: KubernetesStage) -> None:
+    """A new server finds the pods of the one before, is nudged when they end, and still knows those that had ended."""
+    going, gone = kubernetes.spec("obey 5"), kubernetes.spec("exit 3")
+    for spec in (going, gone):
+        await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, going.worker)
+    await ended(kubernetes.runtime, gone.worker)
+    await kubernetes.restart()
+    assert await seen(kubernetes.runtime, going.worker) is None
+    kubernetes.nudged.clear()
+    await kubernetes.runtime.stop(going.worker, grace_s=30)
+    async with asyncio.timeout(30):
+        await kubernetes.nudged.wait()
+    assert (await ended(kubernetes.runtime, going.worker)).code == 5
+    assert (await ended(kubernetes.runtime, gone.worker)).code == 3
+
+
+async def test_another_server_reads_what_is_left(kubernetes: KubernetesStage) -> None:
+    """Two servers see the same pods; what one recorded of a worker that it stopped, the other one shows."""
+    other = await kubernetes.another()
+    try:
+        spec = kubernetes.spec("obey 5")
+        await kubernetes.runtime.launch(spec)
+        await first_line(kubernetes.runtime, spec.worker)
+        assert await eventually(lambda: seen(other, spec.worker), until=lambda one: one != "missing") is None
+        await other.stop(spec.worker, grace_s=30)
+        assert (await ended(kubernetes.runtime, spec.worker)).code == 5
+        assert await lines(kubernetes.runtime, spec.worker) == ["up", "told"]
+        assert await lines(other, spec.worker) == ["up", "told"]
+    finally:
+        await other.close()
+
+
+async def test_ended_workers_leave_no_pod(kubernetes: KubernetesStage) -> None:
+    """Its output and its end are kept; its pod, with file system and secrets, is not."""
+    spec = kubernetes.spec("print kept", env={"TOKEN": "s3cret"})
+    await kubernetes.runtime.launch(spec)
+    await ended(kubernetes.runtime, spec.worker)
+
+    async def left() -> str:
+        words = (
+            "get",
+            "pods,secrets",
+            "-n",
+            kubernetes.terms.namespace,
+            "-l",
+            f"stoker.worker={spec.worker}",
+            "-o",
+            "name",
+        )
+        return kubernetes.cluster.kubectl(*words)
+
+    await eventually(left, until=lambda names: not names)
+    assert await lines(kubernetes.runtime, spec.worker) == ["kept"]
+
+
+async def test_api_down_is_not_the_end_of_workers(kubernetes: KubernetesStage, cluster: Cluster) -> None:
+    """While the API server is away nobody is called gone; when it is back the watch goes on, and what happened is seen."""
+    spec, other = kubernetes.spec("obey 5"), kubernetes.spec("ignore")
+    await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, spec.worker)
+    await asyncio.to_thread(cluster.stop_part, "api")
+
+    async def away() -> bool:
+        try:
+            await kubernetes.runtime.observe()
+        except Unavailable:
+            return True
+        return False
+
+    try:
+        await eventually(away)
+        with pytest.raises(Unavailable):
+            await kubernetes.runtime.launch(other)
+        with pytest.raises(Unavailable):
+            await kubernetes.runtime.stop(spec.worker, grace_s=1)
+    finally:
+        await asyncio.to_thread(cluster.run_part, "api")
+    await eventually(away, until=lambda gone: not gone)
+    assert await seen(kubernetes.runtime, spec.worker) is None
+    await kubernetes.runtime.stop(spec.worker, grace_s=30)
+    assert (await ended(kubernetes.runtime, spec.worker)).code == 5
+
+
+async def test_a_lost_node(kubernetes: KubernetesStage, cluster: Cluster) -> None:
+    """A worker on a node that does not answer is struck out when it is stopped, and no exit code is invented."""
+    spec = kubernetes.spec("ignore")
+    await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, spec.worker)
+    await asyncio.to_thread(cluster.stop_part, "kubelet")
+    try:
+        await kubernetes.runtime.stop(spec.worker, grace_s=0)
+        end = await ended(kubernetes.runtime, spec.worker)
+    finally:
+        await asyncio.to_thread(cluster.run_part, "kubelet")
+        await asyncio.to_thread(cluster.until_ready)
+    assert end.code is None
+    assert "did not say that it ended" in end.text
+
+
+async def test_who_takes_a_pod_away_is_told(kubernetes: KubernetesStage) -> None:
+    """A pod that somebody else deletes is leaving before it is gone; then its end is known as far as anybody saw it."""
+    spec = kubernetes.spec("obey 5")
+    patient = kubernetes.spec("ignore")
+    for one in (spec, patient):
+        await kubernetes.runtime.launch(one)
+        await first_line(kubernetes.runtime, one.worker)
+    words = ("delete", "pod", "-n", kubernetes.terms.namespace, "--wait=false")
+    kubernetes.cluster.kubectl(*words, f"stoker-{patient.worker}", f"stoker-{spec.worker}")
+
+    async def leaving() -> str:
+        one = await shown(kubernetes, patient.worker)
+        return one.leaving if one is not None else ""
+
+    assert "deleted its pod" in await eventually(leaving)
+    assert (await ended(kubernetes.runtime, spec.worker)).code == 5
+    await kubernetes.runtime.stop(patient.worker, grace_s=0)
+    await ended(kubernetes.runtime, patient.worker)
+
+
+# ── reasons ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_full_node_is_waited_for(kubernetes: KubernetesStage, cluster: Cluster) -> None:
+    """A worker that finds no GPU says so, waits, gets it when it is free, and can be given up while it waits."""
+    await asyncio.to_thread(cluster.set_room, "nvidia.com/gpu", "2")
+    first, second, third = (kubernetes.spec("ignore", gpu_count=2) for _ in range(3))
+    await kubernetes.runtime.launch(first)
+    await first_line(kubernetes.runtime, first.worker)
+    await kubernetes.runtime.launch(second)
+    await kubernetes.runtime.launch(third)
+    found = await waits(kubernetes, second.worker, "nvidia.com/gpu")
+    assert found.waiting is not None
+    assert found.waiting.reason is WorkerReason.NO_ROOM_YET
+    assert found.waiting.text == "no node has room (1 looked at): 1 lacks nvidia.com/gpu"
+    await kubernetes.runtime.stop(third.worker, grace_s=1)
+    assert "before a node had taken it" in (await ended(kubernetes.runtime, third.worker)).text
+    await kubernetes.runtime.stop(first.worker, grace_s=0)
+    await first_line(kubernetes.runtime, second.worker)
+
+
+async def test_images_that_do_not_come(kubernetes: KubernetesStage, tmp_path: Any) -> None:
+    """A registry that has no such image, and one that wants a password: the worker is refused with the registry's text."""
+    registry = Registry(tmp_path / "registry", basic_auth(tmp_path / "registry", "ann", "secret"))
+    registry.start()
+    try:
+        spec = kubernetes.spec("exit 0")
+        login = Login(registry=registry.host, username="ann", password="secret")
+        absent, denied = (kubernetes.spec("exit 0") for _ in range(2))
+        orders = [
+            (type(spec)(worker=absent.worker, image=f"{registry.host}/never:1", login=login), "not found"),
+            (type(spec)(worker=denied.worker, image=f"{registry.host}/never:1"), "denies access"),
+        ]
+        for order, words in orders:
+            await kubernetes.runtime.launch(order)
+
+            async def refused(worker: WorkerId = order.worker) -> str:
+                one = await shown(kubernetes, worker)
+                return one.refused if one is not None else ""
+
+            text = await eventually(refused)
+            assert f"cannot pull {registry.host}/never:1" in text
+            assert words in text
+    finally:
+        registry.close()
+
+
+async def test_out_of_memory_is_named(cluster: Cluster, actor_pod_image: str) -> None:
+    """A worker over its memory limit is said to be out of memory."""
+    stage = await KubernetesStage(cluster, actor_pod_image, memory_bytes=64 * 1024**2).open()
+    spec = stage.spec("exit 0")
+    command = "python3 -S -c 'print(len(bytearray(1 << 30)))'"
+    await stage.runtime.launch(type(spec)(worker=spec.worker, image=spec.image, command=command))
+    end = await ended(stage.runtime, spec.worker)
+    await stage.close()
+    assert end.code == 137
+    assert "out of memory" in end.text
+
+
+async def test_a_missing_program_is_named(kubernetes: KubernetesStage) -> None:
+    """A command that the image does not have can never start, and the words name it."""
+    spec = kubernetes.spec("exit 0")
+    await kubernetes.runtime.launch(type(spec)(worker=spec.worker, image=spec.image, entrypoint="no-such-program"))
+    assert "no-such-program" in (await ended(kubernetes.runtime, spec.worker)).text
+
+
+async def test_a_volume_that_nobody_has(kubernetes: KubernetesStage) -> None:
+    """A worker whose volume finds no storage waits, and says that it is the volume."""
+    spec = kubernetes.spec(
+        "ignore", team="team-a", volumes=(Volume(source="/v/1", name="models", target="/models", size_bytes=1024**3),)
+    )
+    await kubernetes.runtime.launch(spec)
+    await waits(kubernetes, spec.worker, "unbound immediate PersistentVolumeClaims")
+
+
+async def test_quotas_are_named(kubernetes: KubernetesStage) -> None:
+    """A namespace without room refuses with its rule, and another try may succeed."""
+    space = kubernetes.terms.namespace
+    kubernetes.cluster.kubectl("create", "quota", "small", "--hard=pods=0", "-n", space)
+
+    async def counts() -> bool:
+        return "used" in kubernetes.cluster.get("quota", "small", "-n", space)["status"]
+
+    await eventually(counts)
+    with pytest.raises(Unavailable) as refused:
+        await kubernetes.runtime.launch(kubernetes.spec("exit 0"))
+    assert refused.value.code == "quota_exceeded"
+    assert "exceeded quota: small" in refused.value.message
+
+
+async def test_what_is_not_admitted(cluster: Cluster, actor_pod_image: str) -> None:
+    """An object that the cluster finds wrong can never start: the launch is refused in the cluster's words."""
+    stage = await KubernetesStage(cluster, actor_pod_image, priority_class="no-such-class").open()
+    with pytest.raises((InvalidInput, Unavailable), match="no-such-class"):
+        await stage.runtime.launch(stage.spec("exit 0"))
+    await stage.close()
+
+
+# ── safety ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_workers_get_no_more_than_they_need(kubernetes: KubernetesStage) -> None:
+    """No token of the cluster, no new privileges, shared memory as told, and no secret in the pod."""
+    spec = kubernetes.spec("ignore", env={"TOKEN": "s3cret"}, shm_bytes=8 * 1024**2)
+    await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, spec.worker)
+    assert "s3cret" not in json.dumps(pods(kubernetes))
+    assert (
+        inside(kubernetes, spec.worker, "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'))") == "False"
+    )
+    assert "NoNewPrivs:\t1" in inside(kubernetes, spec.worker, "print(open('/proc/self/status').read())")
+    room = "import os; one = os.statvfs('/dev/shm'); print(one.f_blocks * one.f_bsize)"
+    assert int(inside(kubernetes, spec.worker, room)) >= 8 * 1024**2
+    assert inside(kubernetes, spec.worker, "import os; print(os.environ['TOKEN'])") == "s3cret"
+
+
+async def test_namespaces_of_teams(cluster: Cluster, actor_pod_image: str) -> None:
+    """With a namespace for each team, workers of two teams run, are seen and end apart from each other."""
+    stage = await KubernetesStage(cluster, actor_pod_image, by_team=True).open()
+    specs = [stage.spec("exit 3", team=team) for team in ("team-a", "team-b")]
+    for spec in specs:
+        await stage.runtime.launch(spec)
+    assert [(await ended(stage.runtime, spec.worker)).code for spec in specs] == [3, 3]
+    for team in ("team-a", "team-b"):
+        policies = cluster.get("networkpolicies", "-n", f"{stage.terms.namespace}-{team}")["items"]
+        assert len(policies) == 1
+        cluster.kubectl("delete", "namespace", f"{stage.terms.namespace}-{team}", "--wait=false")
+    await stage.close()
+
+
+async def test_many_launches_while_the_api_is_slow_to_say_yes(kubernetes: KubernetesStage) -> None:
+    """Thirty workers at once: each pod exists once, and each ends as it was told."""
+    began = time.monotonic()
+    specs = [kubernetes.spec(f"exit {number % 5}") for number in range(30)]
+    await asyncio.gather(*(kubernetes.runtime.launch(spec) for spec in (*specs, *specs)))
+    print(f"30 launches: {time.monotonic() - began:.2f} s")
+
+    async def all_ended() -> list[int | None] | None:
+        shown = {one.worker: one.exit for one in await kubernetes.runtime.observe()}
+        exits = [shown.get(spec.worker) for spec in specs]
+        return [one.code for one in exits if one is not None] if all(exits) else None
+
+    async with asyncio.timeout(110):
+        while (codes := await all_ended()) is None:  # noqa: ASYNC110 (what is waited for lies outside of this process)
+            await asyncio.sleep(0.2)
+    assert codes == [number % 5 for number in range(30)]

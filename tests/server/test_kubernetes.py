@@ -1,0 +1,216 @@
+"""Servers whose workers are pods: a real cluster, the real SDK inside."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import GATEWAY, PATHS, Cluster, layer_of
+from tests.docker import base_tar
+from tests.live import LiveServer, until
+from tests.server.conftest import WORKERS
+from tests.server.test_rolling import CLIENTS, Client, _check, _done, restart
+
+pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+
+COMMAND = "python3 -u handler.py"
+
+
+@pytest.fixture(scope="session")
+def handler_pod_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image with the real SDK, on the node."""
+    files = {f"worker/{name}": (WORKERS / name).read_bytes() for name in ("handler.py", "light.py")}
+    layer = layer_of(tmp_path_factory.mktemp("handler"), files)
+    return cluster.load_image("stoker.test/handler:1", [base_tar(), layer], ["python3"], env=PATHS, folder="/worker")
+
+
+@pytest.fixture
+def settings(cluster: Cluster) -> Iterator[dict[str, object]]:
+    """What servers with a namespace of their own are told."""
+    name = f"served-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    yield {
+        "runtime": "kubernetes",
+        "host": "0.0.0.0",
+        "kubernetes_config": cluster.config,
+        "kubernetes_namespace": name,
+        "kubernetes_always_pull": "false",
+        "installation": name,
+    }
+    cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", "--wait=false")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def at_port(settings: dict[str, object]) -> dict[str, object]:
+    """The settings of one server: pods have to know its port."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    return {**settings, "port": port, "worker_url": f"http://{GATEWAY}:{port}"}
+
+
+@pytest.fixture
+def housed(settings: dict[str, object], tmp_path: Path) -> Iterator[LiveServer]:
+    """A server that runs pods."""
+    with LiveServer(tmp_path / "data", **at_port(settings)) as server:
+        yield server
+
+
+def create(live: LiveServer, name: str, image: str, **fields: Any) -> dict[str, Any]:
+    """An endpoint of pods."""
+    body = {"name": name, "image": image, "command": COMMAND, "idle_timeout_s": 60, **fields}
+    answer = live.api.post("/api/endpoints", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def logs(live: LiveServer, job: str) -> str:
+    """All that the job's worker printed."""
+    worker = live.job(job)["worker"]
+    return live.api.get(f"/api/workers/{worker}/logs").text if worker else ""
+
+
+def begins(live: LiveServer, job: str) -> None:
+    """Wait until the job runs."""
+    until(lambda: f"job {job} begins" in logs(live, job), what="the job to run")
+
+
+def gone(live: LiveServer, name: str, worker: str) -> dict[str, Any]:
+    """The worker once it is gone."""
+    found = until(
+        lambda: next(
+            (one for one in live.workers(name, gone=9) if one["id"] == worker and one["state"] == "gone"), None
+        ),
+        what="the worker to be gone",
+    )
+    return dict(found)
+
+
+def test_a_job_runs_in_a_pod(housed: LiveServer, handler_pod_image: str) -> None:
+    """The first job starts a pod with the real SDK, which reaches the server; the stages of its start are told in order, and its
+    output is there while it runs and after it is gone."""
+    create(housed, "a", handler_pod_image)
+    job = housed.run("a", {"echo": [1, "ü"]})
+    assert housed.finished(job)["output"] == [1, "ü"]
+    (worker,) = housed.workers("a")
+    story = housed.api.get(f"/api/workers/{worker['id']}").json()["story"]
+    kinds = [line["kind"] for line in story if line["reason"] != "no_room_yet"]
+    assert kinds[:7] == ["decided", "scheduled", "pulled", "created", "started", "launched", "ready"]
+    assert f"job {job} begins" in logs(housed, job)
+    housed.api.post(f"/api/workers/{worker['id']}/stop", params={"now": True})
+    assert gone(housed, "a", worker["id"])["reason"] == "stopped_by_user"
+    assert f"job {job} begins" in housed.api.get(f"/api/workers/{worker['id']}/logs").text
+
+
+def test_a_death_is_told(housed: LiveServer, handler_pod_image: str) -> None:
+    """A worker that dies in the middle of a job is gone with its exit code, and its log stays."""
+    create(housed, "a", handler_pod_image, retries=0)
+    job = housed.run("a", {"die": 41})
+    done = housed.finished(job)
+    assert done["state"] == "failed"
+    assert gone(housed, "a", done["worker"])["exit"]["code"] == 41
+    assert f"job {job} begins" in housed.api.get(f"/api/workers/{done['worker']}/logs").text
+
+
+def test_execution_limit_deletes_a_deaf_pod(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
+    """A worker that goes on with a job past its limit is replaced: its pod is deleted, and the next job runs in another."""
+    create(housed, "a", handler_pod_image, max_workers=1, execution_timeout_ms=5_000, retries=0)
+    late = housed.finished(housed.run("a", {"hold_s": 600}))
+    assert late["state"] == "timed_out"
+    assert gone(housed, "a", late["worker"])["reason"] == "job_not_stopped"
+    assert housed.finished(housed.run("a", {"echo": 2}))["output"] == 2
+    names = cluster.kubectl("get", "pods", "-n", str(housed.settings["kubernetes_namespace"]), "-o", "name")
+    assert late["worker"] not in names
+
+
+def test_no_room_is_why(housed: LiveServer, handler_pod_image: str) -> None:
+    """A job whose worker no node can take says what is lacking; when the job is cancelled the worker is given up."""
+    create(housed, "a", handler_pod_image, gpus_per_worker=8)
+    job = housed.run("a", {"echo": 1})
+    why = until(
+        lambda: (said := housed.api.get(f"/api/jobs/{job}").json()["why"])["reason"] == "no_capacity" and said,
+        what="the reason",
+    )
+    assert "nvidia.com/gpu" in why["text"]
+    (worker,) = housed.workers("a")
+    assert (worker["state"], worker["reason"]) == ("decided", "no_room_yet")
+    housed.api.post(f"/v2/a/cancel/{job}")
+    assert gone(housed, "a", worker["id"])["reason"] == "scaled_down"
+
+
+def test_an_image_that_does_not_come(housed: LiveServer) -> None:
+    """A job whose image cannot be pulled says so, with the registry's text, and tries go on with growing pauses."""
+    create(housed, "a", "127.0.0.1:9/never:1")
+    job = housed.run("a", {"echo": 1})
+    why = until(
+        lambda: "cannot pull" in (said := housed.api.get(f"/api/jobs/{job}").json()["why"])["text"] and said,
+        what="the reason",
+    )
+    assert why["reason"] in ("launch_backoff", "crash_loop")
+    assert "127.0.0.1:9/never:1" in why["text"]
+
+
+def test_pods_survive_servers_and_the_api(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
+    """After kill -9 of the server, and while the API server is away, the same worker goes on with its jobs."""
+    create(housed, "a", handler_pod_image, max_workers=1)
+    job = housed.run("a", {"hold_s": 3, "echo": "still here"})
+    begins(housed, job)
+    housed.kill()
+    housed.start()
+    done = housed.finished(job)
+    assert done["output"] == "still here"
+    cluster.stop_part("api")
+    until(lambda: "runtime_unavailable" in housed.log(), what="the server to notice")
+    during = housed.finished(housed.run("a", {"echo": 2}))
+    cluster.run_part("api")
+    assert (during["worker"], during["output"]) == (done["worker"], 2)
+    until(lambda: "cluster_answers" in housed.log(), what="the server to notice")
+    after = housed.finished(housed.run("a", {"echo": 3}))
+    assert (after["worker"], after["output"]) == (done["worker"], 3)
+
+
+def test_a_lost_node_gives_its_jobs_back(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
+    """When a node dies, its worker falls silent; after the lease the job goes back, and runs again when there is a node."""
+    create(housed, "a", handler_pod_image, max_workers=1)
+    job = housed.run("a", {"hold_s": 20, "echo": "again"})
+    begins(housed, job)
+    first = housed.job(job)["worker"]
+    cluster.stop_part("kubelet")
+    cluster.kill_pod(f"stoker-{first}")
+    assert gone(housed, "a", first)["reason"] == "silent"
+    cluster.run_part("kubelet")
+    done = housed.finished(job)
+    assert done["output"] == "again"
+    assert done["worker"] != first
+
+
+@pytest.mark.postgres
+def test_rolling_restart_of_two_servers(
+    settings: dict[str, object], handler_pod_image: str, tmp_path: Path, postgres_url: str
+) -> None:
+    """Two servers on PostgreSQL look after the same pods; each is restarted under load, and every job completes once."""
+    # Workers call the server that launched them: they have to wait for it as long as it takes to start.
+    shared = {**settings, "database": postgres_url, "lease_s": 60}
+    first, second = (LiveServer(tmp_path / "data", **at_port(shared)) for _ in range(2))
+    with first, second:
+        create(
+            second, "load", handler_pod_image, command="python3 -u light.py", min_workers=2, max_workers=2, retries=10
+        )
+        clients = [Client([first.url, second.url], number) for number in range(CLIENTS)]
+        with ExitStack() as stack:
+            for client in clients:
+                stack.enter_context(client)
+            until(partial(_done, clients, 20), what="jobs", patience_s=120)
+            before = {one["id"] for one in second.workers("load") if one["state"] == "ready"}
+            restart([first, second], 1)
+            until(partial(_done, clients, sum(len(one.outputs) for one in clients) + 20), what="jobs", patience_s=120)
+        after = {one["id"] for one in second.workers("load") if one["state"] == "ready"}
+        assert before & after, "the workers went on"
+        _check(first, clients)
