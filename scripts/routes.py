@@ -18,6 +18,7 @@ from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
 from stoker.web.specifications import SpecificationRoutes
+from stoker.web.volumes import VolumeRoutes
 from stoker.web.worker_protocol import WorkerRoutes
 
 _NOTHING: Final[Any] = None
@@ -34,6 +35,7 @@ TAGS: Final = {
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
+    "volumes": "Management: volumes",
     "images": "Management: images",
     "session": "Management: signing in to the console",
     "team": "Management: team",
@@ -58,6 +60,7 @@ def description() -> dict[str, Any]:
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
+        *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

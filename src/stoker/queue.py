@@ -227,6 +227,13 @@ class Queue:
         """What happened to a job that was read before."""
         return await self._store.jobs.story(job)
 
+    async def input(self, job: Job) -> bytes:
+        """What was submitted with a job that was read before, as it came. Raises `NotFound` when it is forgotten."""
+        found = await self._store.jobs.input(job.team, job.id)
+        if found is None:
+            raise no_such_job(job.id)
+        return found
+
     async def why(self, result: Result) -> Why:
         """Why the job is as it is, in one sentence; `explanations` says more."""
         decision = await self._store.workers.decision(result.job.endpoint)

@@ -56,6 +56,7 @@ def test_json_is_what_the_api_says(cli: Cli, live: LiveServer, hello: str) -> No
         ("job", "show", job): f"/api/jobs/{job}",
         ("job", "status", job): f"/api/jobs/{job}",
         ("job", "why", job): f"/api/jobs/{job}/why",
+        ("job", "input", job): f"/api/jobs/{job}/input",
         (
             "job",
             "ls",
@@ -229,7 +230,7 @@ def test_purge(cli: Cli, idle: str) -> None:
     assert cli.ok("queue", "purge", idle, "--yes", "--json").json == {"removed": 2}
 
 
-@pytest.mark.parametrize("verb", ["status", "show", "why", "logs", "cancel", "retry", "wait"])
+@pytest.mark.parametrize("verb", ["status", "show", "why", "input", "logs", "cancel", "retry", "wait"])
 def test_unknown_job_is_status_4(cli: Cli, verb: str) -> None:
     """Every command about a job says when there is none, with status 4; with --json as the API's error."""
     assert cli("job", verb, "nothing").status == 4

@@ -74,7 +74,7 @@ class Window:
         self.page.on("console", lambda said: self._hear(said.type, said.text))
 
     def _hear(self, kind: str, text: str) -> None:
-        expected = re.search(r"status of (401|403|404|409)|ERR_CONNECTION_REFUSED|ERR_EMPTY|ERR_CONNECTION_RESET", text)
+        expected = re.search(r"status of (400|401|403|404|409)|net::ERR_", text)
         if kind == "error" and not expected:
             self.wrong.append(text)
 

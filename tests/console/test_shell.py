@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from stoker.web.console import BUILT
-from tests.console.conftest import THEMES, Window, workers_of
+from tests.console.conftest import Window, workers_of
 from tests.live import KEY, LiveServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -72,17 +72,6 @@ def test_unknown_addresses(window: Window, live: LiveServer) -> None:
     expect(window.page.get_by_role("heading", level=1)).to_have_text("No such page")
     window.page.get_by_role("link", name="Go home").click()
     expect(window.page.get_by_role("heading", level=1)).to_have_text("Home")
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_no_barriers(window: Window, live: LiveServer, theme: str) -> None:
-    """Nothing on a page keeps people from using it, in either theme."""
-    for path in ("/", "/endpoints"):
-        window.go(path)
-        window.theme(theme)
-        window.page.wait_for_load_state("networkidle")
-        assert window.barriers() == [], path
-        window.shot(f"{path.strip('/') or 'home'}-{theme}")
 
 
 def test_script_is_small() -> None:

@@ -19,6 +19,7 @@ export type Template = Shapes['TemplateShown'];
 export type Credential = Shapes['CredentialShown'];
 export type AuditLine = Shapes['AuditLine'];
 export type Planned = Shapes['Planned'];
+export type Specification = Shapes['SpecificationShown'];
 export type Limit = Shapes['Limit'];
 
 /** A refusal, as the server puts it; status 0 when the server was not reached. */

@@ -33,6 +33,11 @@ export interface Navigation {
 /** Whatever a component asks for, it gets as texts: the parameters of the address. */
 type Loaded = Promise<{ default: unknown }>;
 
+/** The address of a page without the parameters that may be missing. */
+export function homeOf(page: Page): string {
+    return page.path.replace(/\/:\w+\?/g, '');
+}
+
 export function page(path: string, title: string, load: () => Loaded, nav?: Navigation): Page {
     return { path, title, load: load as Page['load'], nav };
 }

@@ -2,6 +2,9 @@
 
 import { api, ask, whenSignedOut, type Me, type Scope } from './api';
 
+/** Other tabs of this browser, which share the session. */
+const tabs = new BroadcastChannel('stoker-session');
+
 class Session {
     me = $state<Me | null>(null);
     /** Whether it is known yet if somebody is signed in. */
@@ -28,6 +31,7 @@ class Session {
 
     async signOut(): Promise<void> {
         await api.DELETE('/api/session').catch(() => undefined);
+        tabs.postMessage('signed out');
         this.me = null;
         this.ended = '';
     }
@@ -49,3 +53,7 @@ whenSignedOut(() => {
     if (session.me) session.ended = 'The session has ended.';
     session.me = null;
 });
+
+tabs.onmessage = () => {
+    session.me = null;
+};

@@ -169,6 +169,15 @@ def show(client: Client, job_id: str) -> None:
     output.answer(client.job(job_id), _show)
 
 
+@job.command(name="input")
+@click.argument("job_id", metavar="ID")
+@output.json_option
+@with_client
+def input_(client: Client, job_id: str) -> None:
+    """Print what was submitted, as JSON: to run it again, perhaps changed."""
+    output.answer(client.input(job_id), lambda given: click.echo(json.dumps(given, ensure_ascii=False)))
+
+
 @job.command()
 @click.argument("job_id", metavar="ID")
 @output.json_option

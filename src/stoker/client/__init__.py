@@ -168,6 +168,10 @@ class Client:
         """Why the worker is in its state."""
         return cast(WhyJson, self._ask("GET", f"/api/workers/{_segment(worker)}/why"))
 
+    def input(self, job: str) -> Any:
+        """What was submitted with the job."""
+        return self._ask("GET", f"/api/jobs/{_segment(job)}/input")
+
     def why(self, job: str) -> JobWhyJson:
         """Why the job is in its state."""
         return cast(JobWhyJson, self._ask("GET", f"/api/jobs/{_segment(job)}/why"))

@@ -27,7 +27,7 @@ from stoker.store import Held, Page, Result
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute, RawEndpoint, RawRoute, to_response
 from stoker.web.auth import Asks, endpoint_for, endpoint_of
-from stoker.web.call import Answer, Call, answer
+from stoker.web.call import JSON, Answer, Call, answer
 from stoker.web.credentials import CredentialRoutes
 from stoker.web.endpoints import EndpointRoutes
 from stoker.web.jobs import RUN_SCHEMA, read_submission
@@ -207,6 +207,12 @@ class ManageRoutes:
             result = await self._job(key, job)
             name = await self._catalog.name_of(result.job.endpoint)
             return to_response(answer(capsule_json(await self._capsules.of(key.team, result), name)))
+
+        @router.get("/jobs/{job}/input", response_model=None)
+        async def job_input(job: str, key: ApiKey = read) -> Response:
+            """What was submitted as `input`, as it came."""
+            result = await self._job(key, job)
+            return to_response(Answer(200, await self._queue.input(result.job), JSON))
 
         @router.get("/jobs/{job}/logs", response_class=StreamingResponse)
         async def job_logs(

@@ -1,0 +1,182 @@
+/** The fields of an endpoint as a form has them, and what of them is sent. Pure. */
+
+import type { Endpoint } from '../../lib/api';
+
+export interface Variable {
+    name: string;
+    value: string;
+    secret: boolean;
+    /** Whether a secret value is there already and stays, unless another is written. */
+    kept: boolean;
+}
+
+/** Texts where the form has texts: a number that is being written is not one yet. */
+export interface Form {
+    name: string;
+    template: string;
+    image: string;
+    credential: string;
+    entrypoint: string;
+    command: string;
+    env: Variable[];
+    /** Ids, the preferred one first; none for any. */
+    specifications: string[];
+    gpus_per_worker: string;
+    cuda: string;
+    http_port: string;
+    volumes: string;
+    disk_gb: string;
+    min_workers: string;
+    max_workers: string;
+    idle_timeout_s: string;
+    slots: string;
+    policy_type: string;
+    policy_value: string;
+    execution_timeout_s: string;
+    ttl_s: string;
+    retries: string;
+    retention_s: string;
+    webhook: string;
+}
+
+export const BLANK: Form = {
+    name: '',
+    template: '',
+    image: '',
+    credential: '',
+    entrypoint: '',
+    command: '',
+    env: [],
+    specifications: [],
+    gpus_per_worker: '0',
+    cuda: '',
+    http_port: '0',
+    volumes: '',
+    disk_gb: '0',
+    min_workers: '0',
+    max_workers: '3',
+    idle_timeout_s: '60',
+    slots: '1',
+    policy_type: 'queue_requests',
+    policy_value: '1',
+    execution_timeout_s: '600',
+    ttl_s: '86400',
+    retries: '1',
+    retention_s: '21600',
+    webhook: '',
+};
+
+export function formOf(endpoint: Endpoint): Form {
+    return {
+        ...BLANK,
+        name: endpoint.name,
+        image: endpoint.image,
+        credential: endpoint.credential ?? '',
+        entrypoint: endpoint.entrypoint,
+        command: endpoint.command,
+        env: Object.entries(endpoint.env).map(([name, value]) =>
+            typeof value === 'string'
+                ? { name, value, secret: false, kept: false }
+                : { name, value: '', secret: true, kept: true },
+        ),
+        specifications: endpoint.specifications,
+        gpus_per_worker: String(endpoint.gpus_per_worker),
+        cuda: endpoint.cuda,
+        http_port: String(endpoint.http_port),
+        volumes: endpoint.volumes.join('\n'),
+        disk_gb: String(endpoint.disk_gb),
+        min_workers: String(endpoint.min_workers),
+        max_workers: String(endpoint.max_workers),
+        idle_timeout_s: String(endpoint.idle_timeout_s),
+        slots: String(endpoint.slots),
+        policy_type: endpoint.policy.type,
+        policy_value: String(endpoint.policy.value),
+        execution_timeout_s: String(endpoint.execution_timeout_ms / 1000),
+        ttl_s: String(endpoint.ttl_ms / 1000),
+        retries: String(endpoint.retries),
+        retention_s: String(endpoint.retention_s),
+        webhook: endpoint.webhook,
+    };
+}
+
+type Value = string | { secret: string | true };
+export type Fields = Record<string, unknown> & { env?: Record<string, Value> };
+
+function number(text: string): number {
+    return text.trim() === '' ? NaN : Number(text);
+}
+
+/** Everything that the form says, as the API takes it. A number that is none is left to the API to refuse. */
+export function fieldsOf(form: Form): Fields {
+    return {
+        image: form.image.trim(),
+        credential: form.credential,
+        entrypoint: form.entrypoint.trim(),
+        command: form.command.trim(),
+        env: Object.fromEntries(form.env.filter((one) => one.name).map((one) => [one.name, valueOf(one)])),
+        specifications: form.specifications,
+        gpus_per_worker: number(form.gpus_per_worker),
+        cuda: form.cuda.trim(),
+        http_port: number(form.http_port),
+        volumes: form.volumes
+            .split('\n')
+            .map((line) => line.trim())
+            .filter(Boolean),
+        disk_gb: number(form.disk_gb),
+        min_workers: number(form.min_workers),
+        max_workers: number(form.max_workers),
+        idle_timeout_s: number(form.idle_timeout_s),
+        slots: number(form.slots),
+        policy: { type: form.policy_type, value: number(form.policy_value) },
+        execution_timeout_ms: number(form.execution_timeout_s) * 1000,
+        ttl_ms: number(form.ttl_s) * 1000,
+        retries: number(form.retries),
+        retention_s: number(form.retention_s),
+        webhook: form.webhook.trim(),
+    };
+}
+
+function valueOf(one: Variable): Value {
+    if (!one.secret) return one.value;
+    return { secret: one.kept && !one.value ? true : one.value };
+}
+
+/** Of the fields those that differ from what another form says. */
+export function changed(before: Form, after: Form): Fields {
+    const old = fieldsOf(before);
+    return Object.fromEntries(
+        Object.entries(fieldsOf(after)).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(old[name])),
+    );
+}
+
+/** Fields as words of the command line. Secrets stay out of it: their variables are named. */
+export function options(fields: Fields): string[] {
+    return Object.entries(fields).flatMap(([name, value]) => {
+        if (name === 'env') return variables(fields.env ?? {});
+        if (name === 'policy') {
+            const policy = value as { type: string; value: number };
+            return ['--policy', policy.type, '--policy-value', String(policy.value)];
+        }
+        if (Array.isArray(value)) {
+            const option = name === 'volumes' ? '--volume' : '--specification';
+            return (value.length ? value : ['']).flatMap((one) => [option, String(one)]);
+        }
+        const [option, divisor] = OPTIONS[name] ?? [name.replaceAll('_', '-'), 1];
+        return [`--${option}`, String(divisor === 1 ? value : (value as number) / divisor)];
+    });
+}
+
+function variables(env: Record<string, Value>): string[] {
+    return Object.entries(env).flatMap(([name, one]) =>
+        typeof one === 'string' ? ['--env', `${name}=${one}`] : ['--secret', name],
+    );
+}
+
+/** What an option is called, and by what the API's number is divided for it. */
+const OPTIONS: Record<string, [string, number]> = {
+    gpus_per_worker: ['gpus', 1],
+    idle_timeout_s: ['idle-timeout', 1],
+    retention_s: ['retention', 1],
+    execution_timeout_ms: ['execution-timeout', 1000],
+    ttl_ms: ['ttl', 1000],
+};
