@@ -13,6 +13,7 @@ from typing import Any, Final
 import uvicorn
 from fastapi import APIRouter
 
+from stoker import __version__
 from stoker.capsules import Capsules
 from stoker.catalog import Catalog, Defaults, release_login
 from stoker.catalog.mounts import places
@@ -31,9 +32,12 @@ from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
+from stoker.loops.webhooks import Bounds, Webhooks
 from stoker.machine import Machine
 from stoker.metrics import Metrics
+from stoker.notices import Notices
 from stoker.queue import Queue
+from stoker.receivers import HttpReceivers
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
 from stoker.signals import Signals
@@ -47,7 +51,7 @@ from stoker.web.console import Console
 from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
-from stoker.web.jobs import JobRoutes
+from stoker.web.jobs import JobRoutes, tell_end
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
@@ -55,6 +59,7 @@ from stoker.web.metrics import MetricRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.volumes import VolumeRoutes
+from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
 
 KEEP_ALIVE_S: Final = 75
@@ -113,6 +118,16 @@ class Assembly:
             machine=self.machine,
         )
 
+        self.notices = Notices(
+            store,
+            clock,
+            vault,
+            receivers=HttpReceivers(timeout_s=settings.webhook_timeout_s, allowed=settings.allowed_networks),
+            renders={dialect.name: partial(tell_end, dialect) for dialect in (NOVITA, RUNPOD)},
+            life_s=settings.webhook_give_up_s,
+            agent=f"Stoker/{__version__}",
+        )
+
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs while this server is on duty."""
         store, clock, signals, fleet = self._store, self._clock, self._signals, self.fleet
@@ -123,6 +138,7 @@ class Assembly:
             Pruner(store, clock, fleet, self.images, ended=ended).run(),
             Autoscaler(store, clock, signals, fleet, ended=ended).run(),
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
+            Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
         )
 
     def http(self, ready: Ready, *, on_duty: Callable[[], bool]) -> uvicorn.Config:
@@ -179,6 +195,7 @@ class Assembly:
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),
             self._console.router(),
+            *WebhookRoutes(self.notices, queue, self.catalog).routers(),
         ]
 
     def _worker_routes(self, uploads: Uploads) -> APIRouter:
@@ -225,6 +242,10 @@ def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:
         gone_logs_bytes_max=settings.gone_logs_bytes_max,
         skip_system_checks=not settings.worker_system_checks,
     )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(per_receiver=settings.webhooks_per_receiver, total=settings.webhooks_at_once)
 
 
 def _image_terms(settings: Settings) -> ImageTerms:

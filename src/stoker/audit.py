@@ -32,6 +32,8 @@ class Kind(StrEnum):
     TEMPLATE = "template"
     CREDENTIAL = "credential"
     VOLUME = "volume"
+    WEBHOOK = "webhook"
+    """What signs the team's webhooks, or a notice of one."""
 
 
 class Action(StrEnum):
@@ -50,6 +52,7 @@ class Action(StrEnum):
     """A file of a volume."""
     REMOVED = "removed"
     """A file or directory of a volume."""
+    REDELIVERED = "redelivered"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

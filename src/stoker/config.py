@@ -93,6 +93,12 @@ def _own_ids(declared: tuple[DeclaredSpecification, ...]) -> tuple[DeclaredSpeci
     return declared
 
 
+def _networks(text: str) -> str:
+    for one in filter(None, text.replace(",", " ").split()):
+        ipaddress.ip_network(one)  # its message names what is wrong
+    return text
+
+
 class Settings(BaseModel):
     """Everything the server can be told."""
 
@@ -295,6 +301,30 @@ class Settings(BaseModel):
         description="When the disk of the data directory has less room than this, in MiB, new jobs are refused with 507: what was "
         "accepted can still end. For a SQLite database; 0: never.",
     )
+    webhook_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="How long a receiver of a webhook may take to answer, in seconds."
+    )
+    webhook_give_up_s: int = Field(
+        86_400,
+        ge=60,
+        le=604_800,
+        description="How long a webhook that is not delivered is tried again, in seconds.",
+    )
+    webhooks_per_receiver: int = Field(
+        4, ge=1, le=64, description="The most webhooks that are under way to one receiver of one team at once."
+    )
+    webhooks_at_once: int = Field(
+        64,
+        ge=4,
+        le=1024,
+        description="The most webhooks that are under way at once; a quarter of them for any one team. Each takes the memory of a "
+        "job's input and output.",
+    )
+    webhook_networks: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="Networks that webhooks may go to although they are not public, such as `10.1.0.0/16, 127.0.0.0/8`; empty: "
+        "none. Whoever may submit jobs can reach them through the server.",
+    )
     retention_s: int = Field(
         21_600, ge=60, le=604_800, description="How long results are kept, for endpoints that do not say."
     )
@@ -372,6 +402,11 @@ class Settings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def allowed_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Those of `webhook_networks`."""
+        return tuple(ipaddress.ip_network(one) for one in self.webhook_networks.replace(",", " ").split())
 
 
 def load(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from stoker import webhook
 from stoker.errors import InvalidInput
 from stoker.ids import CredentialId, EndpointId, MemberId, ReleaseId, TeamId, TemplateId
 from stoker.volume import Mount, check_mounts
@@ -177,7 +178,7 @@ TEXT_MOST: Final[Mapping[str, int]] = {
     "entrypoint": 2_047,
     "command": 2_047,
     "cuda": 100,
-    "webhook": 2_048,
+    "webhook": webhook.URL_MOST,
     "env": 100,
     "env value": 32_768,
     "specifications": 16,
@@ -320,8 +321,8 @@ def _check_port(port: int) -> None:
 
 def _check_webhook(url: str) -> None:
     _check_text("webhook", url)
-    if url and not (url.startswith(("http://", "https://")) and url.isprintable()):
-        raise InvalidInput("webhook must be an http or https URL", field="webhook")
+    if url:
+        webhook.parse(url)
 
 
 def _check_specifications(ids: tuple[str, ...]) -> None:

@@ -134,6 +134,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lease_until_ms: int | None = None
     """Until when the worker holds it without a sign; None while the worker is not known to send heartbeats."""
     finished_ms: int | None = None
+    receiver: str | None = None
+    """Who is told of its end: the host of its webhook. None when nobody is."""
 
     @property
     def purge_ms(self) -> int | None:
@@ -283,7 +285,15 @@ class DropUnreadStream(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Forget stream parts that nobody read: the next attempt sends them again."""
 
 
-JobEffect = StopOnWorker | FreeSlot | DropUnreadStream
+class TellEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Tell the job's webhook that it ended. Must not be lost: a row in the same transaction."""
+
+
+class KeepEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Keep what the end was that its webhook is, or was, told of: the next attempt replaces it."""
+
+
+JobEffect = StopOnWorker | FreeSlot | DropUnreadStream | TellEnd | KeepEnd
 
 
 class JobStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -307,7 +317,7 @@ def _moved(job: Job, *effects: JobEffect) -> JobStep:
 
 def _end(job: Job, state: JobState, reason: JobReason, at_ms: int, *effects: JobEffect) -> JobStep:
     ended = replace(job, state=state, reason=reason, finished_ms=at_ms, lease_until_ms=None)
-    return _moved(ended, *effects)
+    return _moved(ended, *effects) if job.receiver is None else _moved(ended, *effects, TellEnd())
 
 
 def _freed(job: Job) -> tuple[JobEffect, ...]:
@@ -364,7 +374,9 @@ def _come_to_turn(job: Job, event: JobEvent) -> JobStep:
     """Its worker must still be believed to have it: otherwise it is taken back, which costs no attempt. It frees nothing
     then: whoever asked goes on with the next."""
     lapsed = _expire_ahead(job, event)
-    return replace(lapsed, effects=()) if lapsed.changed else _moved(_begin(job, event.at_ms))
+    if not lapsed.changed:
+        return _moved(_begin(job, event.at_ms))
+    return replace(lapsed, effects=tuple(effect for effect in lapsed.effects if not isinstance(effect, FreeSlot)))
 
 
 def _confirm(job: Job, event: JobEvent) -> JobStep:
@@ -496,7 +508,8 @@ def _retry(job: Job, event: JobEvent) -> JobStep:
         confirmed_ms=None,
         finished_ms=None,
     )
-    return _moved(waiting, DropUnreadStream())
+    kept = () if job.receiver is None else (KeepEnd(),)
+    return _moved(waiting, DropUnreadStream(), *kept)
 
 
 def _expire_queued(job: Job, event: JobEvent) -> JobStep:

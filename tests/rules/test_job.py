@@ -30,10 +30,12 @@ from stoker.job import (
     JobReason,
     JobState,
     JobStep,
+    KeepEnd,
     OutputRefused,
     Purged,
     Retried,
     StopOnWorker,
+    TellEnd,
     TimePassed,
     TurnCame,
     advance,
@@ -235,6 +237,23 @@ def test_reason_and_effects(
     """Each change gives its reason and exactly its effects: a slot is freed or a stop is told, never both."""
     step = advance(JOBS[before], event)
     assert (step.job.state, step.job.reason, step.effects) == (state, reason, effects)
+
+
+@pytest.mark.parametrize(("before", "event", "state", "reason", "effects"), CHANGES)
+def test_a_webhook_is_told_of_every_end(
+    before: JobState, event: JobEvent, state: JobState, reason: JobReason, effects: tuple[JobEffect, ...]
+) -> None:
+    """A job with a webhook goes the same way; besides, its end is told, and kept when a retry is about to replace it."""
+    step = advance(replace(JOBS[before], receiver="example.com:443"), event)
+    told: tuple[JobEffect, ...] = (TellEnd(),) if state.final else ()
+    kept: tuple[JobEffect, ...] = (KeepEnd(),) if isinstance(event, Retried) else ()
+    assert (step.job.state, step.job.reason, step.effects) == (state, reason, (*effects, *told, *kept))
+
+
+def test_an_end_at_its_turn_is_told() -> None:
+    """A job that expires when its turn comes frees nothing, and its webhook is told."""
+    ahead = replace(JOBS[JobState.AHEAD], receiver="example.com:443")
+    assert advance(ahead, TurnCame(at_ms=T0 + 10_000)).effects == (TellEnd(),)
 
 
 def test_every_reason_is_reached() -> None:
@@ -451,7 +470,7 @@ def test_records_are_whole(history: tuple[Job, list[JobEvent]]) -> None:
 def test_a_slot_is_given_back_once(history: tuple[Job, list[JobEvent]]) -> None:
     """Leaving a worker names it exactly once: its slot is free, or it is told to stop; nothing else does."""
     for before, _, step in steps(history):
-        named = [effect.worker for effect in step.effects if not isinstance(effect, DropUnreadStream)]
+        named = [effect.worker for effect in step.effects if isinstance(effect, FreeSlot | StopOnWorker)]
         left = before.state is JobState.RUNNING and step.job.state is not JobState.RUNNING
         assert named == ([before.worker] if left else [])
 

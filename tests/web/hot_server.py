@@ -67,7 +67,7 @@ class Doors:
 
     async def submit(self, call: Call) -> Answer:
         """How long the input of a submission is."""
-        wish = await read_submission(call, self.uploads, limit=LIMIT, sync=False)
+        wish = await read_submission(call, self.uploads, limit=LIMIT, sync=False, dialect="v2")
         return Answer(200, str(len(wish.input)).encode())
 
     async def wait(self, call: Call) -> Answer:

@@ -34,6 +34,7 @@ from stoker.cli import (
     specification,
     template,
     volume,
+    webhook,
     worker,
 )
 from stoker.cli.connection import DEFAULT_URL, Connection, check_header, check_url
@@ -93,6 +94,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     template.template,
     volume.volume,
     credential.credential,
+    webhook.webhook,
     image.image,
     specification.specification,
     capsule.job,  # with what `capsule` adds to it

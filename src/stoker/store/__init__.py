@@ -1,7 +1,7 @@
 """The port to the database: what operations need stored, and nothing else.
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
-that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`,
+that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`, `notices`,
 `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
@@ -27,6 +27,7 @@ from stoker.specification import UNBOUNDED, Bounds
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
+from stoker.store.notices import NoticeRows
 from stoker.store.sealed import SealedRows
 from stoker.store.sessions import SessionRows
 from stoker.store.tables import Step
@@ -46,6 +47,9 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: bytes
     """The customer's JSON, byte for byte."""
     webhook: str | None = None
+    """URL that is told of the end; `job.receiver` names its host."""
+    dialect: str = ""
+    """In whose words: that in which the job was submitted."""
     s3_config: bytes | None = None
     """JSON; given to workers, never shown. Wiped when the job is completed or cancelled; a retry of a failed one needs it."""
     idempotency_key: str | None = None
@@ -509,6 +513,11 @@ class Store(Protocol):
         ...
 
     @property
+    def notices(self) -> NoticeRows:
+        """What receivers of webhooks are told."""
+        ...
+
+    @property
     def sealed(self) -> SealedRows:
         """The key that seals secrets, and what is sealed."""
         ...
@@ -553,6 +562,7 @@ __all__ = [
     "LedgerRows",
     "NamedLeases",
     "NewJob",
+    "NoticeRows",
     "Page",
     "Parts",
     "Result",

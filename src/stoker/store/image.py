@@ -249,6 +249,10 @@ class Image:
         self.counted: defaultdict[EndpointId, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
         """Changes of the counters, in the order of `COUNTERS`."""
         self.lines: list[Line] = []
+        self.ends: list[StoredJob] = []
+        """Jobs whose webhooks are to be told of their end, as they ended."""
+        self.kept_ends: list[StoredJob] = []
+        """Jobs whose end is about to be replaced."""
         self._jobs_before: dict[JobId, Job] = {}
         self._workers_before: dict[WorkerId, StoredWorker] = {}
 

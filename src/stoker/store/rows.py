@@ -10,10 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.specification import Place
-from stoker.store import Failures, Stop, StoryLine
+from stoker.store import Failures, NewJob, Stop, StoryLine
 from stoker.store.image import StoredJob
 from stoker.store.ledger import LedgerLine, Position
 from stoker.store.tables import plain
@@ -33,7 +35,7 @@ def _columns(table: str, names: str) -> str:
 JOB: Final = _columns(
     "jobs",
     "seq id team endpoint state reason low_priority created_ms queued_ms expires_ms execution_limit_ms retention_ms "
-    "retry_limit attempt losses worker claimed_ms confirmed_ms lease_until_ms finished_ms",
+    "retry_limit attempt losses worker claimed_ms confirmed_ms lease_until_ms finished_ms receiver",
 )
 JOB_WIDTH: Final = JOB.count(",") + 1
 """How many columns `stored_job` takes; what a statement selects besides comes after them."""
@@ -68,6 +70,7 @@ def stored_job(row: Row) -> StoredJob:
             confirmed_ms=row[17],
             lease_until_ms=row[18],
             finished_ms=row[19],
+            receiver=row[20],
         ),
     )
 
@@ -95,14 +98,16 @@ NEW_JOB: Final = ", ".join(
         "finished_ms",
         "deadline_ms",
         "purge_ms",
+        "receiver",
         "webhook",
+        "dialect",
         "s3_config",
     ]
 )
 
 
-def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tuple[Any, ...]:
-    """For `NEW_JOB`."""
+def new_job_values(new: NewJob, job: Job) -> tuple[Any, ...]:
+    """For `NEW_JOB`: what was submitted, as it stands now."""
     fixed = (
         job.id,
         job.team,
@@ -113,7 +118,7 @@ def new_job_values(job: Job, webhook: str | None, s3_config: bytes | None) -> tu
         job.retention_ms,
         job.retry_limit,
     )
-    return (*fixed, *moving_job_values(job), webhook, s3_config)
+    return (*fixed, *moving_job_values(job), job.receiver, new.webhook, new.dialect or None, new.s3_config)
 
 
 def moving_job_values(job: Job) -> tuple[Any, ...]:
@@ -133,6 +138,16 @@ def moving_job_values(job: Job) -> tuple[Any, ...]:
         job.deadline_ms,
         job.purge_ms,
     )
+
+
+END: Final = "job, team, endpoint, lane, ended, since_ms, due_ms"
+"""Of a notice that is new: see `store.notices`, which brings the rest."""
+
+
+def end_values(job: Job) -> tuple[Any, ...]:
+    """For `END`: of a job whose webhook is to be told that it ended."""
+    ended = msgspec.json.encode(job).decode()
+    return (job.id, job.team, job.endpoint, f"{job.team} {job.receiver}", ended, job.finished_ms, job.finished_ms)
 
 
 def plain_error(error: str | None) -> bytes | None:

@@ -59,6 +59,14 @@ PLACES: Final = (
         find="SELECT seq, team, password FROM credentials WHERE seq > $1 ORDER BY seq LIMIT $2",
         update="UPDATE credentials SET password = $1 WHERE seq = $2 AND password = $3",
     ),
+    Place(
+        find="SELECT seq, team, secret FROM webhook_secrets WHERE seq > $1 ORDER BY seq LIMIT $2",
+        update="UPDATE webhook_secrets SET secret = $1 WHERE seq = $2 AND secret = $3",
+    ),
+    Place(
+        find="SELECT seq, team, old FROM webhook_secrets WHERE seq > $1 AND old IS NOT NULL ORDER BY seq LIMIT $2",
+        update="UPDATE webhook_secrets SET old = $1 WHERE seq = $2 AND old = $3",
+    ),
 )
 """In tables that all databases have alike; an adapter adds that of jobs."""
 STEP: Final = 200

@@ -31,10 +31,12 @@ from stoker.job import (
     JobReason,
     JobState,
     JobStep,
+    KeepEnd,
     OutputRefused,
     Purged,
     Retried,
     StopOnWorker,
+    TellEnd,
     TurnCame,
 )
 from stoker.specification import UNBOUNDED, Bounds, admits
@@ -189,6 +191,10 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEve
             image.drop_parts(stored.seq)
             if stored.job.state.final:
                 image.reopened.add(stored.seq)
+        case TellEnd():
+            image.ends.append(image.jobs[stored.job.id])
+        case KeepEnd():
+            image.kept_ends.append(stored)
         case _:
             assert_never(effect)
 

@@ -128,7 +128,7 @@ class FieldsBody(BaseModel):
     retention_s: StrictInt | None = Field(None, description="How long results are kept after a job's end.")
     webhook: str | None = Field(
         None,
-        description="Webhook of jobs that name none; empty for none. Kept with each job until webhooks are delivered.",
+        description="URL that is told the end of jobs that name no webhook; empty for none.",
     )
     deliver_ahead: Literal["auto", "off"] | StrictInt | None = Field(
         None,

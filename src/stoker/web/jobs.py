@@ -45,9 +45,17 @@ STREAM_BYTES_MAX: Final = 4 * 1024 * 1024
 class Dialect:
     """The words of one vendor."""
 
-    prefix: str
+    name: str
+    """Where it is spoken: the first word of its paths."""
     vendor: str
     states: Mapping[JobState, str]
+    tells_input: bool = False
+    """Whether webhooks are told the input too: receivers of Runpod's read it."""
+
+    @property
+    def prefix(self) -> str:
+        """Of its paths."""
+        return f"/{self.name}"
 
 
 class _Policy(msgspec.Struct):
@@ -75,16 +83,20 @@ class _Status(msgspec.Struct, omit_defaults=True):
     detail: dict[str, object] | None = None
 
 
+class _End(_Status, omit_defaults=True):
+    input: msgspec.Raw | None = None
+
+
 _RUN_DECODER = msgspec.json.Decoder(_Run)
 
 
-async def read_submission(call: Call, uploads: Uploads, *, limit: int, sync: bool) -> Submission:
+async def read_submission(call: Call, uploads: Uploads, *, limit: int, sync: bool, dialect: str) -> Submission:
     """What a client asks for. Raises `InvalidInput`, and as `Call.body`. The body itself is gone when this returns."""
     body = await call.body(uploads, limit=limit, what="the job")
-    return submission(body, sync=sync, idempotency_key=call.header("idempotency-key"))
+    return submission(body, sync=sync, idempotency_key=call.header("idempotency-key"), dialect=dialect)
 
 
-def submission(body: Body, *, sync: bool, idempotency_key: str | None) -> Submission:
+def submission(body: Body, *, sync: bool, idempotency_key: str | None, dialect: str) -> Submission:
     """What a client asks for, from the body of `/run`. Raises `InvalidInput`."""
     run = decode(body, _RUN_DECODER)
     policy = run.policy or _Policy()
@@ -95,6 +107,7 @@ def submission(body: Body, *, sync: bool, idempotency_key: str | None) -> Submis
         ttl_ms=policy.ttl,
         low_priority=bool(policy.lowPriority),
         webhook=run.webhook or None,
+        dialect=dialect,
         s3_config=None if run.s3Config is None else msgspec.json.encode(run.s3Config),
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key is not None else "",
@@ -156,7 +169,8 @@ class JobRoutes:
 
     async def _submit(self, call: Call, *, sync: bool) -> Job:
         endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
-        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync)
+        limit = self._input_bytes_max
+        wish = await read_submission(call, self._uploads, limit=limit, sync=sync, dialect=self._words.name)
         job = await self._queue.submit(endpoint, wish)
         call.release()  # it is stored; `runsync` goes on to wait
         return job
@@ -223,21 +237,8 @@ class JobRoutes:
         )
 
     async def _render(self, call: Call, result: Result) -> Answer:
-        job = result.job
         detail = await self._detail(result) if query_flag(call, "detail") else None
-        return answer(
-            _Status(
-                id=job.id,
-                status=self._words.states[job.state],
-                delayTime=job.delay_ms if job.state.shown is not JobState.QUEUED else None,
-                executionTime=job.execution_ms if job.state is not JobState.CANCELLED else None,
-                output=None if result.output is None else msgspec.Raw(result.output),
-                error=result.error,
-                retries=max(0, job.attempt - 1) or None,
-                workerId=job.worker if job.state is not JobState.AHEAD else None,
-                detail=detail,
-            )
-        )
+        return answer(_Status(**_status(self._words, result), detail=detail))
 
     async def _detail(self, result: Result) -> dict[str, object]:
         """What no vendor shows: the reason in words, the place in the queue, and what happened so far."""
@@ -249,6 +250,27 @@ class JobRoutes:
             "attempt": result.job.attempt,
             "timeline": [story_line(line) for line in await self._queue.story(result.job.id)],
         }
+
+
+def _status(words: Dialect, result: Result) -> dict[str, Any]:
+    """What every status shows."""
+    job = result.job
+    return {
+        "id": job.id,
+        "status": words.states[job.state],
+        "delayTime": job.delay_ms if job.state.shown is not JobState.QUEUED else None,
+        "executionTime": job.execution_ms if job.state is not JobState.CANCELLED else None,
+        "output": None if result.output is None else msgspec.Raw(result.output),
+        "error": result.error,
+        "retries": max(0, job.attempt - 1) or None,
+        "workerId": job.worker if job.state is not JobState.AHEAD else None,
+    }
+
+
+def tell_end(words: Dialect, result: Result, submitted: bytes | None) -> bytes:
+    """What a webhook is told of a job that ended: its status, and what was `submitted` where receivers expect it."""
+    shown = msgspec.Raw(submitted) if words.tells_input and submitted is not None else None
+    return msgspec.json.encode(_End(**_status(words, result), input=shown))
 
 
 def add_route(
@@ -281,7 +303,7 @@ RUN_SCHEMA: Final[dict[str, Any]] = {
     "required": ["input"],
     "properties": {
         "input": {"description": "Any JSON; the handler gets it as job['input']."},
-        "webhook": {"type": "string", "description": "URL to be called when the job ends."},
+        "webhook": {"type": "string", "description": "URL that is told when the job ends."},
         "policy": {
             "type": "object",
             "properties": {
@@ -318,4 +340,4 @@ def _health_of(held: Sequence[Held]) -> dict[str, int]:
     }
 
 
-__all__ = ["Dialect", "JobRoutes", "add_route", "read_submission"]
+__all__ = ["Dialect", "JobRoutes", "add_route", "read_submission", "tell_end"]

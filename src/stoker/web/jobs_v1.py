@@ -17,7 +17,7 @@ from stoker.web.call import Answer, Call, answer
 from stoker.web.jobs import Dialect, JobRoutes, add_route
 
 NOVITA: Final = Dialect(
-    prefix="/v1",
+    name="v1",
     vendor="Novita",
     states={
         JobState.QUEUED: "PENDING",

@@ -8,8 +8,9 @@ from stoker.job import JobState
 from stoker.web.jobs import Dialect
 
 RUNPOD: Final = Dialect(
-    prefix="/v2",
+    name="v2",
     vendor="Runpod",
+    tells_input=True,
     states={
         JobState.QUEUED: "IN_QUEUE",
         JobState.AHEAD: "IN_QUEUE",

@@ -31,6 +31,7 @@ from stoker.web.call import JSON, Answer, Call, answer
 from stoker.web.credentials import CredentialRoutes
 from stoker.web.endpoints import EndpointRoutes
 from stoker.web.jobs import RUN_SCHEMA, read_submission
+from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.sessions import SessionRoutes
 from stoker.web.shown import capsule_json, job_json, story_line, why_json
 from stoker.web.teams import TeamRoutes
@@ -261,7 +262,7 @@ class ManageRoutes:
     async def _submit(self, call: Call) -> Answer:
         """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
         endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
-        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=False)
+        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=False, dialect=RUNPOD.name)
         job = await self._queue.submit(endpoint, wish)
         return await self._show_job(await self._queue.status(endpoint.team, endpoint.id, job.id))
 

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from stoker.store import audit, credentials, sealed, teams, templates
+from stoker.store import audit, credentials, notices, sealed, teams, templates
 from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
@@ -17,7 +17,21 @@ from tests.store.records import ENDPOINT, WORKER, hire, submit
 
 pytestmark = pytest.mark.postgres
 
-MODULES = (audit, credentials, endpoints, jobs, leases, load, parts, results, sealed, teams, templates, workers)
+MODULES = (
+    audit,
+    credentials,
+    endpoints,
+    jobs,
+    leases,
+    load,
+    notices,
+    parts,
+    results,
+    sealed,
+    teams,
+    templates,
+    workers,
+)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.ids import WorkerId
-from stoker.store import NewJob, Page, audit, credentials, sealed, teams, templates
+from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates
 from stoker.store.claims import Take
 from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
@@ -30,7 +30,7 @@ from tests.store.records import (
     an_endpoint,
 )
 
-MODULES = (audit, credentials, endpoints, jobs, load, parts, save, sealed, teams, templates, workers)
+MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",

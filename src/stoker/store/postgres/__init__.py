@@ -17,6 +17,7 @@ from typing import Final, Self
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.migrations import migrations
+from stoker.store.notices import NoticeRows
 from stoker.store.postgres.batch import SHARDS, writing
 from stoker.store.postgres.connection import Database, Link, Terms
 from stoker.store.postgres.endpoints import PostgresEndpoints
@@ -64,6 +65,7 @@ class PostgresStore:
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
+        self.notices = NoticeRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)

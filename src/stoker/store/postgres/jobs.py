@@ -84,12 +84,22 @@ FORGET: Final = """
     WITH gone AS (
       DELETE FROM ended_jobs WHERE id IN (
         SELECT id FROM ended_jobs WHERE purge_ms <= $1 ORDER BY purge_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
-      RETURNING seq),
+      RETURNING seq, id, receiver),
     a AS (DELETE FROM inputs USING gone WHERE inputs.job = gone.seq),
     b AS (DELETE FROM outputs USING gone WHERE outputs.job = gone.seq),
     c AS (DELETE FROM parts USING gone WHERE parts.job = gone.seq),
-    d AS (DELETE FROM story USING gone WHERE story.job = gone.seq)
-    SELECT count(*) FROM gone"""
+    d AS (DELETE FROM story USING gone WHERE story.job = gone.seq),
+    e AS (
+      UPDATE notices SET outlives = true, kept = true,
+        input = CASE WHEN notices.kept OR notices.due_ms IS NULL THEN notices.input ELSE inputs.input END,
+        output = CASE WHEN notices.kept OR notices.due_ms IS NULL THEN notices.output ELSE outputs.output END,
+        error = CASE WHEN notices.kept OR notices.due_ms IS NULL THEN notices.error ELSE outputs.error END
+      FROM gone JOIN inputs ON inputs.job = gone.seq LEFT JOIN outputs ON outputs.job = gone.seq
+      WHERE gone.receiver IS NOT NULL AND notices.job = gone.id)
+    SELECT count(*), array_agg(id) FILTER (WHERE receiver IS NOT NULL) FROM gone"""
+"""Notices that were not delivered yet outlive their job, and take along what they are about. All of them are locked, so that
+whatever else happens to them happens before or after."""
+FORGET_NOTICES: Final = "DELETE FROM notices WHERE job = ANY($1::text[]) AND due_ms IS NULL"
 FORGET_KEYS: Final = """
     DELETE FROM submit_keys WHERE (endpoint, key) IN (
       SELECT endpoint, key FROM submit_keys WHERE at_ms <= $1 ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)"""
@@ -190,7 +200,11 @@ class PostgresJobs(JobWrites):
         """Bodies, parts and story go with their job's row; at most `limit` keys go too."""
 
         async def forget(tx: Connection) -> int:
-            count: int = await tx.fetchval(FORGET, now_ms, limit)
+            row = await tx.fetchrow(FORGET, now_ms, limit)
+            assert row is not None
+            count: int = row[0]
+            if row[1]:
+                await tx.execute(FORGET_NOTICES, row[1])
             await tx.execute(FORGET_KEYS, now_ms - SUBMIT_KEY_LIFE_MS, limit)
             return count
 

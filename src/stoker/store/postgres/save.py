@@ -19,7 +19,7 @@ from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
 from stoker.store.postgres.connection import Connection
-from stoker.store.rows import moving_worker_values, plain_error, told, worker_values
+from stoker.store.rows import END, end_values, moving_worker_values, plain_error, told, worker_values
 
 Columns = dict[str, str]
 """Names of columns, with their types."""
@@ -56,7 +56,7 @@ def _delete(name: str, table: str, columns: Columns) -> Part:
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _FIXED: Final = _types(
-    "id team endpoint", "seq created_ms execution_limit_ms retention_ms retry_limit", flags="low_priority"
+    "id team endpoint receiver", "seq created_ms execution_limit_ms retention_ms retry_limit", flags="low_priority"
 )
 _MOVING: Final = _types(
     "state reason worker",
@@ -117,7 +117,30 @@ _STOP: Final = _types("worker job", "asked_ms told_ms")
 _NUMBERS: Final = ("at_ms", "job", "attempt")
 _TOLD: Final = {name: "bigint" if name in _NUMBERS else "text" for name in LINE}
 
-ADD_INPUTS: Final = _insert("add_inputs", "inputs", _types("webhook", "job", bodies="input s3_config"))
+ADD_INPUTS: Final = _insert("add_inputs", "inputs", _types("webhook dialect", "job", bodies="input s3_config"))
+TELL_ENDS: Final = Part(
+    _types("job team endpoint lane ended", "since_ms due_ms seq"),
+    (
+        (
+            "tell_ends",
+            f"""INSERT INTO notices ({END}, url, dialect)
+            SELECT {", ".join(f"new.{name}" for name in END.split(", "))}, inputs.webhook, inputs.dialect
+            FROM {{new}} JOIN inputs ON inputs.job = new.seq""",
+        ),
+    ),
+)
+KEEP_ENDS: Final = Part(
+    _types("id", "seq"),
+    (
+        (
+            "keep_ends",
+            """UPDATE notices SET kept = true, input = inputs.input, output = outputs.output, error = outputs.error
+            FROM {new} JOIN inputs ON inputs.job = new.seq LEFT JOIN outputs ON outputs.job = new.seq
+            WHERE notices.job = new.id AND NOT notices.kept""",
+        ),
+    ),
+)
+"""It sees the outputs as they were before this transaction."""
 REPLACE_OUTPUTS: Final = _insert(
     "replace_outputs",
     "outputs",
@@ -221,6 +244,10 @@ async def save(tx: Connection, image: Image, shard: int) -> None:
             changes.add(COUNT, endpoint, shard, *counted)
     for line in image.lines:
         changes.add(TELL, *astuple(line))
+    for seq, job in image.ends:
+        changes.add(TELL_ENDS, *end_values(job), seq)
+    for seq, job in image.kept_ends:
+        changes.add(KEEP_ENDS, job.id, seq)
     await changes.write(tx)
 
 
@@ -229,7 +256,9 @@ def _new_jobs(changes: Changes, image: Image) -> None:
         stored = image.jobs[job]
         _place(changes, stored.seq, stored.job)
         gone = stored.job.state in _WITHOUT_S3
-        changes.add(ADD_INPUTS, new.webhook, stored.seq, new.input, None if gone else new.s3_config)
+        changes.add(
+            ADD_INPUTS, new.webhook, new.dialect or None, stored.seq, new.input, None if gone else new.s3_config
+        )
 
 
 _WITHOUT_S3: Final = (JobState.COMPLETED, JobState.CANCELLED)
@@ -237,7 +266,16 @@ _WITHOUT_S3: Final = (JobState.COMPLETED, JobState.CANCELLED)
 
 def _place(changes: Changes, seq: int, job: Job) -> None:
     """A row of its own, in the table that its state belongs to."""
-    fixed = (job.id, job.team, job.endpoint, seq, job.created_ms, job.execution_limit_ms, job.retention_ms)
+    fixed = (
+        job.id,
+        job.team,
+        job.endpoint,
+        job.receiver,
+        seq,
+        job.created_ms,
+        job.execution_limit_ms,
+        job.retention_ms,
+    )
     row = (*fixed, job.retry_limit, job.low_priority, *_moving(job))
     if job.state.final:
         changes.add(ADD_ENDED, *row, job.purge_ms)

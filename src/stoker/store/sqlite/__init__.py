@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from stoker.store.audit import AuditRows
 from stoker.store.credentials import CredentialRows
+from stoker.store.notices import NoticeRows
 from stoker.store.sealed import Place, SealedRows
 from stoker.store.sessions import SessionRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
@@ -55,6 +56,7 @@ class SqliteStore:
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)
         self.audit = AuditRows(tables)
+        self.notices = NoticeRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)

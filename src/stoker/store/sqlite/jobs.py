@@ -59,9 +59,20 @@ AHEAD_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = ? AND jobs.state 
 STOPS_OF: Final = f"SELECT {STOP} FROM stops WHERE stops.worker = ? ORDER BY stops.asked_ms, stops.job"
 STOPS_DUE: Final = f"SELECT {STOP} FROM stops WHERE stops.asked_ms < ? ORDER BY stops.asked_ms, stops.job"
 
-OUTLIVED: Final = "SELECT seq FROM jobs WHERE purge_ms IS NOT NULL AND purge_ms <= ? ORDER BY purge_ms LIMIT ?"
+OUTLIVED: Final = (
+    "SELECT seq, id, receiver FROM jobs WHERE purge_ms IS NOT NULL AND purge_ms <= ? ORDER BY purge_ms LIMIT ?"
+)
 FORGET_JOB: Final = "DELETE FROM jobs WHERE seq = ?"
 FORGET_STORY: Final = "DELETE FROM story WHERE job = ?"
+OUTLIVE: Final = """
+    UPDATE notices SET outlives = 1, kept = 1,
+      input = CASE WHEN notices.kept THEN notices.input ELSE inputs.input END,
+      output = CASE WHEN notices.kept THEN notices.output ELSE outputs.output END,
+      error = CASE WHEN notices.kept THEN notices.error ELSE outputs.error END
+    FROM jobs JOIN inputs ON inputs.job = jobs.seq LEFT JOIN outputs ON outputs.job = jobs.seq
+    WHERE jobs.seq = ? AND notices.job = jobs.id AND notices.due_ms IS NOT NULL"""
+"""What was not told yet outlives its job, and takes along what it is about."""
+FORGET_NOTICES: Final = "DELETE FROM notices WHERE job = ? AND due_ms IS NULL"
 FORGET_KEYS: Final = """
     DELETE FROM submit_keys WHERE (endpoint, key) IN
       (SELECT endpoint, key FROM submit_keys WHERE at_ms <= ? ORDER BY at_ms LIMIT ?)"""
@@ -200,7 +211,10 @@ def _count_ahead(tx: Tx, job: Job, low_priority: int, before: int, most: int) ->
 
 def _prune(tx: Tx, now_ms: int, limit: int) -> int:
     outlived, last = tx.all(OUTLIVED, (now_ms, limit)), newest(tx)
-    for (seq,) in outlived:
+    for seq, job, receiver in outlived:
+        if receiver is not None:
+            tx.execute(OUTLIVE, (seq,))
+            tx.execute(FORGET_NOTICES, (job,))
         tx.execute(FORGET_STORY, (seq,))
         tx.execute(FORGET_JOB, (seq,))
     keep_place(tx, last, now_ms)

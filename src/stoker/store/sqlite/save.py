@@ -15,8 +15,10 @@ from msgspec.structs import astuple
 from stoker.store import NewJob
 from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob
 from stoker.store.rows import (
+    END,
     NEW_JOB,
     WORKER,
+    end_values,
     moving_job_values,
     moving_worker_values,
     new_job_values,
@@ -61,6 +63,14 @@ DROP_PARTS: Final = "DELETE FROM parts WHERE job = ?"
 ADD_PART: Final = "INSERT INTO parts (job, part) VALUES (?, ?)"
 DROP_OUTPUT: Final = "DELETE FROM outputs WHERE job = ?"
 REOPEN_STREAM: Final = "UPDATE jobs SET stream_closed = 0 WHERE seq = ?"
+TELL_END: Final = f"""
+    INSERT INTO notices ({END}, url, dialect) SELECT {places(END.count(",") + 1)[1:-1]}, webhook, dialect
+    FROM jobs WHERE seq = ?"""
+KEEP_END: Final = """
+    UPDATE notices SET kept = 1, input = inputs.input, output = outputs.output, error = outputs.error
+    FROM jobs JOIN inputs ON inputs.job = jobs.seq LEFT JOIN outputs ON outputs.job = jobs.seq
+    WHERE jobs.seq = ? AND notices.job = jobs.id AND NOT notices.kept"""
+"""Before anything of the job is written."""
 
 
 def inserts(table: str, columns: str, conflict: str = "") -> Statement:
@@ -128,6 +138,8 @@ def _moved(change: JobChange) -> Sequence[object]:
 
 def save(tx: Tx, image: Image) -> None:
     """Write it all."""
+    for kept in image.kept_ends:
+        tx.execute(KEEP_END, (kept.seq,))
     if image.new_jobs:
         _add_jobs(tx, [(image.jobs[job], new) for job, new in image.new_jobs.items()])
     _save_jobs(tx, image.job_changes())
@@ -144,10 +156,12 @@ def save(tx: Tx, image: Image) -> None:
     for endpoint, changes in image.counted.items():
         tx.execute(COUNT, (endpoint, *changes))
     tx.write(TELL, [astuple(line)[:-1] for line in image.lines])
+    for ended in image.ends:
+        tx.execute(TELL_END, (*end_values(ended.job), ended.seq))
 
 
 def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:
-    tx.write(ADD_JOBS, [(stored.seq, *new_job_values(stored.job, new.webhook, new.s3_config)) for stored, new in added])
+    tx.write(ADD_JOBS, [(stored.seq, *new_job_values(new, stored.job)) for stored, new in added])
     _write_bodies(tx, ADD_INPUTS, [(stored.seq, new.input) for stored, new in added])
 
 
