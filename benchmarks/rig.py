@@ -149,6 +149,8 @@ class StokerServer:
             "STOKER_STOP_GRACE_S": "0",
             "STOKER_SHUTDOWN_GRACE_S": "0",
             "STOKER_INPUT_BYTES_MAX": str(8 * 1024 * 1024),
+            "STOKER_RATE_FACTOR": "0",  # one key brings all the load
+            "STOKER_QUEUED_MAX": "0",
             "STOKER_OUTPUT_BYTES_MAX": str(8 * 1024 * 1024),
             "PYTHONUNBUFFERED": "1",
         } | {f"STOKER_{name.upper()}": value for name, value in self._settings.items()}

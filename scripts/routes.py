@@ -19,6 +19,7 @@ from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.volumes import VolumeRoutes
+from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
 
 _NOTHING: Final[Any] = None
@@ -38,6 +39,7 @@ TAGS: Final = {
     "volumes": "Management: volumes",
     "images": "Management: images",
     "session": "Management: signing in to the console",
+    "webhooks": "Management: webhooks",
     "team": "Management: team",
     "members": "Management: members",
     "keys": "Management: keys",
@@ -52,15 +54,16 @@ def description() -> dict[str, Any]:
     """The OpenAPI description, as `/api/openapi.json` answers it."""
     jobs = (_NOTHING, _NOTHING, _NOTHING)
     routers = [
-        NovitaJobs(NOVITA, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
-        JobRoutes(RUNPOD, *jobs, input_bytes_max=0, uploads=_NOTHING).router(),
+        NovitaJobs(NOVITA, *jobs).router(),
+        JobRoutes(RUNPOD, *jobs).router(),
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
-        *ManageRoutes(*jobs, _NOTHING, _NOTHING, base_url="", input_bytes_max=0, uploads=_NOTHING).routers(),
+        *ManageRoutes(*jobs, _NOTHING, _NOTHING, _NOTHING, base_url="").routers(),
         DeadLetterRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
+        *WebhookRoutes(*jobs).routers(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

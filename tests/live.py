@@ -51,6 +51,7 @@ class LiveServer:
             "shutdown_grace_s": 2,
             "observe_every_s": 0.2,
             "volumes_measured_every_s": 0.2,
+            "rate_factor": 0,  # tests ask all at once
         } | settings
         self.url = ""
         self.api = httpx.Client()

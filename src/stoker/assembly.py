@@ -37,6 +37,7 @@ from stoker.machine import Machine
 from stoker.metrics import Metrics
 from stoker.notices import Notices
 from stoker.queue import Queue
+from stoker.rate import rates
 from stoker.receivers import HttpReceivers
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
@@ -44,6 +45,7 @@ from stoker.signals import Signals
 from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
 from stoker.streaks import Streaks
+from stoker.throttle import Throttle
 from stoker.vault import Vault
 from stoker.web.app import build_app, build_hot
 from stoker.web.connection import connections_to
@@ -51,7 +53,7 @@ from stoker.web.console import Console
 from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
-from stoker.web.jobs import JobRoutes, tell_end
+from stoker.web.jobs import Gate, JobRoutes, tell_end
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
@@ -118,6 +120,14 @@ class Assembly:
             machine=self.machine,
         )
 
+        self.throttle = Throttle(
+            clock,
+            rates=rates(settings.rate_factor),
+            queued_max=settings.queued_max,
+            uploads_max=settings.uploads_per_key_max,
+            counts=store.jobs.counts,
+        )
+        signals.admitted = self.throttle.heard
         self.notices = Notices(
             store,
             clock,
@@ -172,21 +182,19 @@ class Assembly:
 
     def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
         queue = Queue(self._store, self._clock, self._signals, self._vault, headroom=self.headroom)
-        jobs = (queue, self.catalog, self.fleet)
-        largest = self._settings.input_bytes_max
+        gate = Gate(self.catalog, clients, input_bytes_max=self._settings.input_bytes_max, throttle=self.throttle)
         manage = ManageRoutes(
             queue,
             self.fleet,
             self.catalog,
             Explanations(self._store, self._clock),
             Capsules(self._store, self.fleet),
+            gate,
             base_url=self._url,
-            input_bytes_max=largest,
-            uploads=clients,
         )
         return [
-            NovitaJobs(NOVITA, *jobs, input_bytes_max=largest, uploads=clients).router(),
-            JobRoutes(RUNPOD, *jobs, input_bytes_max=largest, uploads=clients).router(),
+            NovitaJobs(NOVITA, queue, self.fleet, gate).router(),
+            JobRoutes(RUNPOD, queue, self.fleet, gate).router(),
             self._worker_routes(workers),
             *manage.routers(),
             DeadLetterRoutes(DeadLetters(queue), self.catalog).router(),

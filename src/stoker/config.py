@@ -301,6 +301,22 @@ class Settings(BaseModel):
         description="When the disk of the data directory has less room than this, in MiB, new jobs are refused with 507: what was "
         "accepted can still end. For a SQLite database; 0: never.",
     )
+    rate_factor: float = Field(
+        10.0,
+        ge=0,
+        description="How many requests a key may make at an endpoint in 10 s, as a multiple of what Runpod allows: 1000 `/run`, 2000 "
+        "`/runsync`, 2000 status and stream, 100 cancel and retry, 2 purge. More are refused with 429; 0: never.",
+    )
+    queued_max: int = Field(
+        100_000,
+        ge=0,
+        description="The most jobs that may wait at one endpoint; more are refused with 429. 0: no limit.",
+    )
+    uploads_per_key_max: int = Field(
+        200,
+        ge=0,
+        description="The most bodies over 64 KiB that one key may send to one server at once; more are refused with 429. 0: no limit.",
+    )
     webhook_timeout_s: float = Field(
         10.0, gt=0, le=60, description="How long a receiver of a webhook may take to answer, in seconds."
     )

@@ -8,7 +8,8 @@
     │   ├── Unauthenticated        no key, or one that is not valid
     │   ├── Forbidden              the key is valid and lacks a scope
     │   ├── NotFound               it does not exist, or another team owns it
-    │   └── Conflict               the state of things forbids it
+    │   ├── Conflict               the state of things forbids it
+    │   └── TooMany                the caller asks too much; later it may be all right
     ├── Unavailable                try again later; the same call may succeed
     │   ├── OutcomeUnknown         it may have been done: the database went away while it committed
     │   └── DiskFull               there is no room for it
@@ -90,6 +91,24 @@ class Conflict(Refused):
     """The present state does not allow this."""
 
     default_code = "conflict"
+
+
+class TooMany(Refused):
+    """Too much was asked at once."""
+
+    default_code = "too_many_requests"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        next_step: str | None = None,
+        retry_after_s: int = 1,
+    ) -> None:
+        super().__init__(message, code=code, field=field, next_step=next_step)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(StokerError):

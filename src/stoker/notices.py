@@ -32,7 +32,7 @@ from stoker.webhook import (
     signature,
     write_secret,
 )
-from stoker.why import explain_end
+from stoker.why.jobs import explain_end
 
 KEY_BYTES: Final = 32
 GRANTED_MS: Final = 3_600_000

@@ -146,6 +146,7 @@ class Server:
             self._tasks.append(asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"))
         if self._shared and self.settings.database_listen:
             self._tasks.append(asyncio.create_task(Relay(self._store.wakes, self._signals).run(), name="relay"))
+            self._tasks.append(asyncio.create_task(keep_going("throttle", self._share_counts), name="throttle"))
         await self._presence.hold()
         await self._duty.hold()
         await self._parts.pulse.ask()
@@ -199,6 +200,10 @@ class Server:
         """The key that seals is rotated by a command, while servers run."""
         await asyncio.sleep(SECRETS_EVERY_S)
         await keyring.follow(self._store, self._vault)
+
+    async def _share_counts(self) -> None:
+        """Other servers hear what was admitted here."""
+        await self._parts.throttle.share(self._signals.tell)
 
     @property
     def url(self) -> str:

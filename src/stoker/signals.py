@@ -109,6 +109,8 @@ class Signals:
         self._stirred = asyncio.Event()
         self.tell: Callable[[str], None] | None = None
         """Tells other servers a word, if there may be others: see `heard`."""
+        self.admitted: Callable[[str], None] | None = None
+        """Hears what other servers admitted: see `throttle`."""
         self.on_duty = True
         """Whether the loops run here, so that nobody else needs to hear what is for them."""
         self.closed = False
@@ -170,6 +172,8 @@ class Signals:
             kind, _, name = word.partition(" ")
             if kind == "next":
                 self._ring_next(queue_key(EndpointId(name)))
+            elif kind == "admitted" and self.admitted is not None:
+                self.admitted(name)
             elif kind in ("queue", "job", "worker"):
                 self._ring_all((kind, name))
             elif self.on_duty and kind == "scale":

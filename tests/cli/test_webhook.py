@@ -16,7 +16,7 @@ def test_what_was_told(cli: Cli, live: LiveServer, name: str, tmp_path: Path) ->
     live.create(name, image=tmp_path, command="sleep 600", max_workers=1)
     live.api.post(f"/api/endpoints/{name}/pause")
     job = live.run(name, 1, webhook="http://127.0.0.1:1/hook?token=hush")
-    assert "its webhook was told nothing" in cli.ok("webhook", "ls", job).out
+    assert "its webhook was told nothing" in cli.ok("webhook", "ls", job).err
     live.api.post(f"/v2/{name}/cancel/{job}")
     shown = until(lambda: cli.ok("webhook", "ls", job).out if "loopback" in cli.ok("webhook", "ls", job).out else None, what="a try")  # fmt: skip
     assert "pending" in shown

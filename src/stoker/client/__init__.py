@@ -46,6 +46,7 @@ from stoker.errors import (
     Refused,
     StokerError,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
 )
@@ -374,6 +375,7 @@ _KINDS: Final[Mapping[int, type[StokerError]]] = {
     404: NotFound,
     409: Conflict,
     413: TooLarge,
+    429: TooMany,
     422: InvalidInput,
     500: Defect,
 }

@@ -31,6 +31,7 @@ from stoker.errors import (
     Stalled,
     StokerError,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
 )
@@ -50,6 +51,7 @@ STATUS: Final[dict[type[StokerError], int]] = {
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
+    TooMany: 429,
     Stalled: 408,
     Refused: 400,
     DiskFull: 507,
@@ -198,6 +200,8 @@ def _answer_to(error: Exception, *, method: str, path: str) -> Answer:
         log.error("request_failed", method=method, path=path, exc_info=error)
         body = {"error": "internal error", "code": "internal", "field": None}
         return answer(body | {"next_step": "the server's log says more"}, status=500)
+    if isinstance(error, TooMany):
+        return answer(error_body(error), status=status, headers=(("retry-after", str(error.retry_after_s)),))
     return answer(error_body(error), status=status, headers=_HEADERS.get(status, ()))
 
 

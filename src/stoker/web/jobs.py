@@ -19,17 +19,20 @@ import msgspec
 from fastapi import APIRouter
 
 from stoker.catalog import Catalog
+from stoker.endpoint import Endpoint
 from stoker.fleet import Fleet
 from stoker.ids import JobId
 from stoker.job import Job, JobState
 from stoker.queue import Queue, Submission
+from stoker.rate import Asked
 from stoker.store import Held, Result
-from stoker.team import Scope
+from stoker.team import ApiKey, Scope
+from stoker.throttle import Throttle
 from stoker.web.asgi import RawEndpoint, RawRoute
-from stoker.web.auth import endpoint_of
+from stoker.web.auth import endpoint_for, require
 from stoker.web.call import Answer, Call, Handler, answer
 from stoker.web.shown import story_line
-from stoker.web.uploads import Body, Uploads
+from stoker.web.uploads import SMALL_BYTES, Body, Uploads
 from stoker.web.wire import decode, query_flag, query_int
 from stoker.worker import WorkerState
 
@@ -114,6 +117,39 @@ def submission(body: Body, *, sync: bool, idempotency_key: str | None, dialect: 
     )
 
 
+class Gate:
+    """The way in for submissions: who asks, whether there is room, and what they ask for."""
+
+    def __init__(self, catalog: Catalog, uploads: Uploads, *, input_bytes_max: int, throttle: Throttle) -> None:
+        self._catalog = catalog
+        self._uploads = uploads
+        self._input_bytes_max = input_bytes_max
+        self._throttle = throttle
+
+    async def endpoint(self, call: Call, scope: Scope, asked: Asked) -> tuple[ApiKey, Endpoint]:
+        """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
+        key = await require(self._catalog, call, scope)
+        endpoint = await endpoint_for(self._catalog, key, call.parameters["endpoint"])
+        self._throttle.check(key.id, endpoint.id, asked)
+        return key, endpoint
+
+    async def submission(self, call: Call, *, sync: bool, dialect: str) -> tuple[Endpoint, Submission]:
+        """What a client asks for, of which endpoint. Raises as `endpoint` and `read_submission`."""
+        key, endpoint = await self.endpoint(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
+        await self._throttle.check_queue(endpoint)
+        declared = call.header("content-length")
+        if declared is not None and int(declared) <= SMALL_BYTES:
+            return endpoint, await self._read(call, sync=sync, dialect=dialect)
+        self._throttle.begin_upload(key.id)
+        try:
+            return endpoint, await self._read(call, sync=sync, dialect=dialect)
+        finally:
+            self._throttle.end_upload(key.id)
+
+    async def _read(self, call: Call, *, sync: bool, dialect: str) -> Submission:
+        return await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect)
+
+
 class JobRoutes:
     """The operations of one dialect."""
 
@@ -121,18 +157,13 @@ class JobRoutes:
         self,
         dialect: Dialect,
         queue: Queue,
-        catalog: Catalog,
         fleet: Fleet,
-        *,
-        input_bytes_max: int,
-        uploads: Uploads,
+        gate: Gate,
     ) -> None:
         self._words = dialect
         self._queue = queue
-        self._catalog = catalog
         self._fleet = fleet
-        self._input_bytes_max = input_bytes_max
-        self._uploads = uploads
+        self._gate = gate
 
     def router(self) -> APIRouter:
         """The dialect's routes."""
@@ -168,28 +199,26 @@ class JobRoutes:
         return await self._render(call, result)
 
     async def _submit(self, call: Call, *, sync: bool) -> Job:
-        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
-        limit = self._input_bytes_max
-        wish = await read_submission(call, self._uploads, limit=limit, sync=sync, dialect=self._words.name)
+        endpoint, wish = await self._gate.submission(call, sync=sync, dialect=self._words.name)
         job = await self._queue.submit(endpoint, wish)
         call.release()  # it is stored; `runsync` goes on to wait
         return job
 
     async def status(self, call: Call) -> Answer:
         """GET or POST /status/{job}."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         return await self._render(call, await self._queue.status(endpoint.team, endpoint.id, _job(call)))
 
     async def status_sync(self, call: Call) -> Answer:
         """GET or POST /status-sync/{job}?wait=ms."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         wait_s = _wait_ms(call, RUNSYNC_WAIT_MS) / 1000
         result = await self._queue.wait(endpoint.team, endpoint.id, _job(call), wait_s=wait_s)
         return await self._render(call, result)
 
     async def stream(self, call: Call) -> Answer:
         """GET or POST /stream/{job}?wait=ms."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         wait_s = _wait_ms(call, STREAM_HOLD_MS) / 1000
         parts = await self._queue.stream(
             endpoint.team, endpoint.id, _job(call), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
@@ -203,24 +232,24 @@ class JobRoutes:
 
     async def cancel(self, call: Call) -> Answer:
         """GET or POST /cancel/{job}."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
+        endpoint = await self._endpoint(call, Scope.RUN, Asked.CANCEL)
         job = await self._queue.cancel(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
     async def retry(self, call: Call) -> Answer:
         """POST /retry/{job}."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
+        endpoint = await self._endpoint(call, Scope.RUN, Asked.CANCEL)
         job = await self._queue.retry(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
     async def purge_queue(self, call: Call) -> Answer:
         """POST /purge-queue."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
+        endpoint = await self._endpoint(call, Scope.RUN, Asked.PURGE)
         return answer({"removed": await self._queue.purge(endpoint.id), "status": "completed"})
 
     async def health(self, call: Call) -> Answer:
         """GET /health."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(
@@ -235,6 +264,10 @@ class JobRoutes:
                 "workers": _health_of(workers),
             }
         )
+
+    async def _endpoint(self, call: Call, scope: Scope, asked: Asked = Asked.LOOK) -> Endpoint:
+        _, endpoint = await self._gate.endpoint(call, scope, asked)
+        return endpoint
 
     async def _render(self, call: Call, result: Result) -> Answer:
         detail = await self._detail(result) if query_flag(call, "detail") else None
@@ -340,4 +373,4 @@ def _health_of(held: Sequence[Held]) -> dict[str, int]:
     }
 
 
-__all__ = ["Dialect", "JobRoutes", "add_route", "read_submission", "tell_end"]
+__all__ = ["Dialect", "Gate", "JobRoutes", "add_route", "read_submission", "tell_end"]

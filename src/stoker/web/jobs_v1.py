@@ -12,7 +12,6 @@ from fastapi import APIRouter
 
 from stoker.job import JobState
 from stoker.team import Scope
-from stoker.web.auth import endpoint_of
 from stoker.web.call import Answer, Call, answer
 from stoker.web.jobs import Dialect, JobRoutes, add_route
 
@@ -42,7 +41,7 @@ class NovitaJobs(JobRoutes):
 
     async def stats(self, call: Call) -> Answer:
         """GET /stats. `total_workers` counts starting workers too."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.READ)
+        endpoint = await self._endpoint(call, Scope.READ)
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(

@@ -26,16 +26,15 @@ from stoker.runtimes import LogLine
 from stoker.store import Held, Page, Result
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute, RawEndpoint, RawRoute, to_response
-from stoker.web.auth import Asks, endpoint_for, endpoint_of
+from stoker.web.auth import Asks, endpoint_for
 from stoker.web.call import JSON, Answer, Call, answer
 from stoker.web.credentials import CredentialRoutes
 from stoker.web.endpoints import EndpointRoutes
-from stoker.web.jobs import RUN_SCHEMA, read_submission
+from stoker.web.jobs import RUN_SCHEMA, Gate
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.sessions import SessionRoutes
 from stoker.web.shown import capsule_json, job_json, story_line, why_json
 from stoker.web.teams import TeamRoutes
-from stoker.web.uploads import Uploads
 from stoker.worker import Worker
 
 JsonObject = dict[str, Any]
@@ -60,10 +59,9 @@ class ManageRoutes:
         catalog: Catalog,
         explanations: Explanations,
         capsules: Capsules,
+        gate: Gate,
         *,
         base_url: str,
-        input_bytes_max: int,
-        uploads: Uploads,
     ) -> None:
         self._queue = queue
         self._fleet = fleet
@@ -72,8 +70,7 @@ class ManageRoutes:
         self._capsules = capsules
         self._endpoints = EndpointRoutes(queue, fleet, catalog, base_url=base_url)
         self._sessions = SessionRoutes(catalog, secure=base_url.startswith("https://"))
-        self._input_bytes_max = input_bytes_max
-        self._uploads = uploads
+        self._gate = gate
 
     def routers(self) -> Sequence[APIRouter]:
         """All routes under `/api`."""
@@ -261,8 +258,7 @@ class ManageRoutes:
 
     async def _submit(self, call: Call) -> Answer:
         """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
-        endpoint = await endpoint_of(self._catalog, call, Scope.RUN)
-        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=False, dialect=RUNPOD.name)
+        endpoint, wish = await self._gate.submission(call, sync=False, dialect=RUNPOD.name)
         job = await self._queue.submit(endpoint, wish)
         return await self._show_job(await self._queue.status(endpoint.team, endpoint.id, job.id))
 

@@ -244,10 +244,10 @@ async def save(tx: Connection, image: Image, shard: int) -> None:
             changes.add(COUNT, endpoint, shard, *counted)
     for line in image.lines:
         changes.add(TELL, *astuple(line))
-    for seq, job in image.ends:
-        changes.add(TELL_ENDS, *end_values(job), seq)
-    for seq, job in image.kept_ends:
-        changes.add(KEEP_ENDS, job.id, seq)
+    for ended in image.ends:
+        changes.add(TELL_ENDS, *end_values(ended.job), ended.seq)
+    for kept in image.kept_ends:
+        changes.add(KEEP_ENDS, kept.job.id, kept.seq)
     await changes.write(tx)
 
 
