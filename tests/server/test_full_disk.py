@@ -65,7 +65,8 @@ def test_new_jobs_wait_for_room(small_disk: Path) -> None:
 def test_full_to_the_last_byte(small_disk: Path) -> None:
     """Without a reserve a full disk refuses with 507 too, and nothing that was answered with 200 is lost."""
     with LiveServer(small_disk / "data", disk_free_mb_min=0) as live:
-        live.create("load", image=WORKERS, command="sleep 1000000")
+        live.create("load", image=WORKERS, command=COMMAND)
+        live.api.post("/api/endpoints/load/pause")  # a server that cannot write leaves workers to its next start
         answers = [submit(live, number) for number in range(DISK_MB)]
         accepted = [answer.json()["id"] for answer in answers if answer.status_code == 200]
         refused = {(answer.status_code, answer.json()["code"]) for answer in answers if answer.status_code != 200}
