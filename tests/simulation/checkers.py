@@ -92,9 +92,11 @@ class Checker:
         assert all(count == 1 for count in promised.values()), f"devices promised twice: {promised}"
 
     async def _check_endpoint(self, endpoint: Endpoint, alive: list[Held]) -> None:
-        assert len(alive) <= endpoint.max_workers, f"{len(alive)} workers of at most {endpoint.max_workers}"
+        replacing = any(held.worker.release != endpoint.release for held in alive)
+        most = endpoint.max_workers + (endpoint.max_surge if replacing else 0)
+        assert len(alive) <= most, f"{len(alive)} workers of at most {most}"
         running = self._world.running(endpoint.id)
-        assert len(running) <= endpoint.max_workers, f"the machine runs {len(running)} of {endpoint.max_workers}"
+        assert len(running) <= most, f"the machine runs {len(running)} of {most}"
         for held in alive:
             assert held.in_slots <= endpoint.slots, f"{held.in_slots} jobs in {endpoint.slots} slots: {held}"
         queued = await self._jobs(endpoint, JobState.QUEUED)
