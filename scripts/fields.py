@@ -33,12 +33,25 @@ def _effect(name: str) -> str:
 
 
 def _range(name: str) -> str:
-    known = {"type": "`async`", "policy": _numbers("policy.value"), "env": _texts("env", "variables")}
+    known = {
+        "type": "`async`",
+        "policy": _numbers("policy.value"),
+        "env": _texts("env", "variables"),
+        "health": _parts("health"),
+    }
     if name in known:
         return known[name]
     if name in LIMITS:
         return _numbers(name)
     return _texts(name, "characters") if name in TEXT_MOST else ""
+
+
+def _parts(name: str) -> str:
+    """The ranges of an object's fields."""
+    found = {part: LIMITS[part] for part in LIMITS if part.startswith(f"{name}.")}
+    return ", ".join(
+        f"`{part.removeprefix(f'{name}.')}` {limit.least} to {limit.most} {limit.unit}" for part, limit in found.items()
+    )
 
 
 def _numbers(name: str) -> str:

@@ -212,7 +212,7 @@ JOB = Machine(
 
 
 def _workers() -> list[worker.Worker]:
-    """Workers in all states; those on their way out were told to go by the autoscaler."""
+    """Workers in all states, and one that is not well; those on their way out were told to go by the autoscaler."""
     decided = worker.Worker(
         id=_OURS,
         team=TeamId("team"),
@@ -223,8 +223,13 @@ def _workers() -> list[worker.Worker]:
     )
     told = worker.WorkerReason.SCALED_DOWN
     going = (worker.WorkerState.DRAINING, worker.WorkerState.STOPPING, worker.WorkerState.GONE)
+    ailing = replace(decided, state=worker.WorkerState.READY, unhealthy_ms=1_000)
     return [
-        replace(decided, state=state, reason=told if state in going else decided.reason) for state in worker.WorkerState
+        *(
+            replace(decided, state=state, reason=told if state in going else decided.reason)
+            for state in worker.WorkerState
+        ),
+        ailing,
     ]
 
 
@@ -246,6 +251,8 @@ WORKER = Machine(
         worker.Took(at_ms=9_000),
         worker.Pinged(at_ms=9_000),
         worker.ReportedUnhealthy(at_ms=9_000, text=""),
+        worker.HealthFailed(at_ms=9_000, text=""),
+        worker.HealthPassed(at_ms=9_000),
         worker.Drained(at_ms=9_000, reason=_GO),
         worker.Emptied(at_ms=9_000),
         worker.Stopped(at_ms=9_000, reason=_GO),

@@ -30,12 +30,14 @@ from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
+from stoker.loops.prober import Prober
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
 from stoker.loops.webhooks import Bounds, Webhooks
 from stoker.machine import Machine
 from stoker.metrics import Metrics
 from stoker.notices import Notices
+from stoker.probes import HttpProbe
 from stoker.queue import Queue
 from stoker.rate import rates
 from stoker.receivers import HttpReceivers
@@ -106,7 +108,9 @@ class Assembly:
         self._volumes = Volumes(store, clock, storage, self.headroom)
         find_places = partial(places, store, storage)
         self.machine = Machine(store, clock, runtime, settings.specifications_declared)
-        self.fleet = Fleet(store, clock, signals, runtime, terms, vault, self.images, find_places, self.machine)
+        self.fleet = Fleet(
+            store, clock, signals, runtime, terms, vault, self.images, find_places, self.machine, HttpProbe()
+        )
         self.catalog = Catalog(
             store,
             clock,
@@ -147,6 +151,7 @@ class Assembly:
             Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s, ended=ended).run(),
             Pruner(store, clock, fleet, self.images, ended=ended).run(),
             Autoscaler(store, clock, signals, fleet, ended=ended).run(),
+            *([] if fleet.checks is None else [Prober(fleet.checks).run()]),
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
         )

@@ -6,9 +6,10 @@ Secret values are never in one: `{"secret": true}` marks where one is. What a cu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from stoker.checkup import HealthCheck
 from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.volume import read_mount
 
@@ -57,6 +58,8 @@ def shown(name: str, value: Any) -> Any:
         return list(value)
     if isinstance(value, Policy):
         return {"type": value.type.value, "value": value.value}
+    if isinstance(value, HealthCheck):
+        return asdict(value)
     if name == "deliver_ahead":
         return AHEAD_WORDS.get(value, value)
     return value
@@ -84,6 +87,8 @@ def read(stored_fields: Mapping[str, Any]) -> dict[str, Any]:
         fields["volumes"] = tuple(read_mount(text) for text in fields["volumes"])
     if "specifications" in fields:
         fields["specifications"] = tuple(fields["specifications"])
+    if fields.get("health") is not None:
+        fields["health"] = HealthCheck(**fields["health"])
     if "policy" in fields:
         fields["policy"] = Policy(type=PolicyType(fields["policy"]["type"]), value=fields["policy"]["value"])
     if "deliver_ahead" in fields:

@@ -16,6 +16,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stoker import webhook
+from stoker.checkup import HealthCheck
+from stoker.checkup import check_path as check_health_path
 from stoker.errors import InvalidInput
 from stoker.ids import CredentialId, EndpointId, MemberId, ReleaseId, TeamId, TemplateId
 from stoker.volume import Mount, check_mounts
@@ -71,6 +73,8 @@ class Release:
     """Which CUDA versions the machine's driver must offer: empty for any, `12.4, 12.6` for one of these, `>=12.4` for a least."""
     http_port: int = 0
     """Where the worker's own HTTP server listens, for the server's machine to reach; 0 when it has none."""
+    health: HealthCheck | None = None
+    """What a worker must answer at its HTTP port to get jobs."""
     volumes: tuple[Mount, ...] = ()
     """Storage that outlives workers: where they see which volume."""
     disk_gb: int = 0
@@ -168,6 +172,11 @@ LIMITS: Final[Mapping[str, Range]] = {
     "disk_gb": Range(0, 65_536, "GiB", "0 is the limit of the server's settings"),
     "retention_s": Range(60, 604_800, "seconds", "results are kept on the server's disk"),
     "http_port": Range(0, 65_535, "port", "0 is none; 2222 to 2224 are taken, as on Novita"),
+    "health.initial_delay_s": Range(0, 3_600, "seconds", "a worker that is not asked gets no jobs"),
+    "health.period_s": Range(1, 300, "seconds", "a worker is asked at most once a second"),
+    "health.timeout_s": Range(1, 60, "seconds", "who waits longer learns nothing more"),
+    "health.successes": Range(1, 10, "answers", "1 believes the first"),
+    "health.failures": Range(1, 100, "answers", "1 replaces a worker for the first"),
     "deliver_ahead": Range(0, 250, "jobs", "0 is off; more would not fit into the URL of a worker's ping"),
 }
 
@@ -197,6 +206,7 @@ OF_RELEASE: Final = (
     "specifications",
     "cuda",
     "http_port",
+    "health",
     "volumes",
     "disk_gb",
 )
@@ -278,6 +288,7 @@ def check(endpoint: Endpoint, release: Release) -> None:
     _check_env(release.env)
     _check_cuda(release.cuda)
     _check_port(release.http_port)
+    _check_health(release)
     _check_webhook(endpoint.webhook)
 
 
@@ -316,6 +327,21 @@ def _check_port(port: int) -> None:
             code="out_of_range",
             field="http_port",
             next_step="choose a value from 1 to 65535 except these, for example 8000",
+        )
+
+
+def _check_health(release: Release) -> None:
+    health = release.health
+    if health is None:
+        return
+    check_health_path(health.path)
+    for name in ("initial_delay_s", "period_s", "timeout_s", "successes", "failures"):
+        check_range(f"health.{name}", getattr(health, name))
+    if not release.http_port:
+        raise InvalidInput(
+            "health.path is given, and http_port is 0: there is nobody to ask",
+            field="http_port",
+            next_step="set http_port to the port of the worker's HTTP server, or leave health.path empty",
         )
 
 

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     NO_WORKER_YET = "no_worker_yet"
     WORKER_STARTING = "worker_starting"
     IMAGE_PULLING = "image_pulling"
+    HEALTH_FAILING = "health_failing"
     WORKERS_BUSY = "workers_busy"
     AT_MAX_WORKERS = "at_max_workers"
     NO_CAPACITY = "no_capacity"
@@ -79,6 +80,8 @@ class WorkerView:
     """How far the pull of its image is, while that goes on."""
     no_room: str = ""
     """Why no place has been found for it yet, by a runtime that looks for one itself."""
+    ailing: str = ""
+    """What its health check got, while that keeps it from jobs. It counts like one that starts: it gets well, or is replaced."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,8 +204,8 @@ def _fleet(snapshot: Snapshot) -> _Fleet:
     outdated = [one for one in snapshot.workers if not one.current and one.state in finishing and snapshot.max_surge]
     return _Fleet(
         new=new,
-        old=tuple(worker for worker in outdated if _ready(worker)),
-        starting=sum(not _ready(worker) for worker in new),
+        old=tuple(worker for worker in outdated if _started(worker)),
+        starting=sum(not _started(worker) for worker in new),
         busy=sum(worker.held > 0 for worker in (*new, *outdated)),
         held=sum(worker.held for worker in (*new, *outdated)),
         size=max(len(new), len(outdated)),
@@ -358,6 +361,9 @@ def _starting(snapshot: Snapshot, count: int) -> _Why:
     pulling = next((worker.pulling for worker in snapshot.workers if worker.current and worker.pulling), "")
     if pulling:
         return Reason.IMAGE_PULLING, f"{_workers(count)} starting: {pulling}"
+    ailing = next((worker.ailing for worker in snapshot.workers if worker.current and worker.ailing), "")
+    if ailing:
+        return Reason.HEALTH_FAILING, f"{_workers(count)} starting, health check: {ailing}"
     return Reason.WORKER_STARTING, f"{_workers(count)} starting"
 
 
@@ -428,7 +434,7 @@ def _shrink(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving:
     beyond += _drain_unplaced(snapshot, fleet, beyond, wanted)
     going = {line.worker for line in beyond}
     staying = tuple(worker for worker in fleet.new if worker.id not in going)
-    rest = replace(fleet, new=staying, starting=sum(not _ready(worker) for worker in staying))
+    rest = replace(fleet, new=staying, starting=sum(not _started(worker) for worker in staying))
     ready = [worker for worker in staying if _ready(worker)]
     surplus = _surplus(snapshot, len(ready), wanted)
     idle = _drain_idle(snapshot, ready, surplus)
@@ -470,7 +476,7 @@ def _drain_outdated(snapshot: Snapshot) -> tuple[Drain, ...]:
 
 def _outdated(snapshot: Snapshot, worker: WorkerView) -> bool:
     """Whether it goes for its release at once: if it takes jobs it may stay until its successor does."""
-    return not worker.current and not (snapshot.max_surge and _ready(worker))
+    return not worker.current and not (snapshot.max_surge and _started(worker))
 
 
 def _drain_beyond_max(snapshot: Snapshot, fleet: _Fleet) -> tuple[Drain, ...]:
@@ -526,6 +532,9 @@ def _why_no_more(snapshot: Snapshot, fleet: _Fleet, asked: int) -> _Why:
         return Reason.WORKER_FREE, "a worker has a free slot and gets the job with its next take"
     if fleet.starting:
         return _starting(snapshot, fleet.starting)
+    ailing = [worker.ailing for worker in fleet.serving if worker.ailing]
+    if ailing:
+        return Reason.HEALTH_FAILING, f"{_workers(len(ailing))} without a good health check: {ailing[0]}"
     if snapshot.queued == 0:
         return Reason.LOW_PRIORITY, "jobs of low priority start no worker; they run when one is free of other jobs"
     busy = f"{_workers(len(fleet.serving))} busy"
@@ -539,8 +548,14 @@ def _why_no_more(snapshot: Snapshot, fleet: _Fleet, asked: int) -> _Why:
 # ── small words ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ready(worker: WorkerView) -> bool:
+def _started(worker: WorkerView) -> bool:
+    """Whether its cold start is over; it may be ailing."""
     return worker.state is WorkerState.READY
+
+
+def _ready(worker: WorkerView) -> bool:
+    """Whether it takes jobs now."""
+    return _started(worker) and not worker.ailing
 
 
 def _serves(worker: WorkerView) -> bool:

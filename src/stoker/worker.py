@@ -57,6 +57,8 @@ class WorkerReason(StrEnum):
     FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"
     UNHEALTHY = "unhealthy"
+    HEALTH_FAILING = "health_failing"
+    HEALTH_PASSED = "health_passed"
     SILENT = "silent"
     START_TIMEOUT = "start_timeout"
     LAUNCH_FAILED = "launch_failed"
@@ -120,6 +122,9 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sdk: str = ""
     """Version of the SDK it named in its pings or its User-Agent, such as `1.12.0`."""
     exit: Exit | None = None
+    unhealthy_ms: int | None = None
+    """Since when it gets no jobs because of its health check: from the beginning until it has passed it, and whenever it fails.
+    None when it is healthy, or has no check."""
 
     @property
     def alive(self) -> bool:
@@ -134,7 +139,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def takes_jobs(self) -> bool:
         """Whether a job may be given to it."""
-        return self.state is WorkerState.READY
+        return self.state is WorkerState.READY and self.unhealthy_ms is None
 
     @property
     def never_ready(self) -> bool:
@@ -188,6 +193,19 @@ class ReportedUnhealthy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     text: str
 
 
+class HealthFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Its health check got no good answer; `text` says what it got."""
+
+    at_ms: int
+    text: str
+
+
+class HealthPassed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """It passed its health check."""
+
+    at_ms: int
+
+
 class Drained(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Somebody wants it gone once it has finished what it holds."""
 
@@ -230,6 +248,8 @@ WorkerEvent = (
     | Took
     | Pinged
     | ReportedUnhealthy
+    | HealthFailed
+    | HealthPassed
     | Drained
     | Emptied
     | Stopped
@@ -291,7 +311,10 @@ def _launch_failed(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 
 def _first_take(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    """The end of the cold start, unless it has a health check to pass first."""
     assert isinstance(event, Took)
+    if worker.unhealthy_ms is not None:
+        return _took(worker, event)
     ready = replace(
         worker,
         state=WorkerState.READY,
@@ -327,6 +350,20 @@ def _pinged(worker: Worker, event: WorkerEvent) -> WorkerStep:
 def _unhealthy(worker: Worker, event: WorkerEvent) -> WorkerStep:
     assert isinstance(event, ReportedUnhealthy)
     return _stop(worker, event.at_ms, WorkerReason.UNHEALTHY, event.text, JobReason.WORKER_LOST)
+
+
+def _health_failed(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    assert isinstance(event, HealthFailed)
+    since_ms = event.at_ms if worker.unhealthy_ms is None else worker.unhealthy_ms
+    ailing = replace(worker, unhealthy_ms=since_ms, reason=WorkerReason.HEALTH_FAILING, detail=event.text)
+    return WorkerStep(worker=ailing, changed=ailing != worker)
+
+
+def _health_passed(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    if worker.unhealthy_ms is None:
+        return _unchanged(worker, event)
+    well = replace(worker, unhealthy_ms=None, reason=WorkerReason.HEALTH_PASSED, detail="")
+    return WorkerStep(worker=well, changed=True)
 
 
 def _drain(worker: Worker, event: WorkerEvent) -> WorkerStep:
@@ -397,6 +434,8 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Took: _first_take,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
+        HealthFailed: _unchanged,
+        HealthPassed: _unchanged,
         Drained: _drain_early,
         Stopped: _stop_now,
         Exited: _crashed_starting,
@@ -409,6 +448,8 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Took: _first_take,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
+        HealthFailed: _health_failed,
+        HealthPassed: _health_passed,
         Drained: _drain_early,
         Stopped: _stop_now,
         Exited: _crashed_starting,
@@ -421,6 +462,8 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Took: _took,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
+        HealthFailed: _health_failed,
+        HealthPassed: _health_passed,
         Drained: _drain,
         Stopped: _stop_now,
         Exited: _exited,
@@ -433,6 +476,8 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Took: _took,
         Pinged: _pinged,
         ReportedUnhealthy: _unhealthy,
+        HealthFailed: _unchanged,
+        HealthPassed: _unchanged,
         Drained: _unchanged,
         Emptied: _emptied,
         Stopped: _stop_now,
@@ -446,6 +491,8 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Took: _took,
         Pinged: _pinged,
         ReportedUnhealthy: _unchanged,
+        HealthFailed: _unchanged,
+        HealthPassed: _unchanged,
         Drained: _unchanged,
         Emptied: _unchanged,
         Stopped: _unchanged,
@@ -453,7 +500,21 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Vanished: _vanished_as_told,
     },
     WorkerState.GONE: dict.fromkeys(
-        (Waits, Launched, LaunchFailed, Took, Pinged, ReportedUnhealthy, Drained, Emptied, Stopped, Exited, Vanished),
+        (
+            Waits,
+            Launched,
+            LaunchFailed,
+            Took,
+            Pinged,
+            ReportedUnhealthy,
+            HealthFailed,
+            HealthPassed,
+            Drained,
+            Emptied,
+            Stopped,
+            Exited,
+            Vanished,
+        ),
         _unchanged,
     ),
 }

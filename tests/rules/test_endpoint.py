@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stoker.checkup import HealthCheck
 from stoker.endpoint import (
     LIMITS,
     OF_ENDPOINT,
@@ -36,6 +37,10 @@ ENDPOINT = Endpoint(
 def with_value(name: str, value: int) -> tuple[Endpoint, Release]:
     """The endpoint and release with one number changed, all others leaving it free."""
     endpoint = replace(ENDPOINT, max_workers=LIMITS["max_workers"].most) if name == "min_workers" else ENDPOINT
+    if name.startswith("health."):
+        part: dict[str, Any] = {name.removeprefix("health."): value}
+        health = replace(HealthCheck(path="/"), **part)
+        return endpoint, replace(RELEASE, http_port=8000, health=health)
     if name == "policy.value":
         return replace(endpoint, policy=Policy(value=value)), RELEASE
     change: dict[str, Any] = {name: value}

@@ -126,6 +126,7 @@ def worker_views(draw: st.DrawFn, number: int) -> WorkerView:
         decided_ms=draw(PAST_MS),
         idle_ms=draw(PAST_MS) if state in (WorkerState.READY, WorkerState.DRAINING) else None,
         no_room="no node has room" if state is WorkerState.DECIDED and draw(st.booleans()) else "",
+        ailing=draw(st.sampled_from(["", "", "HTTP 503"])) if state is WorkerState.READY else "",
     )
 
 

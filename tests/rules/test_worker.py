@@ -21,6 +21,8 @@ from stoker.worker import (
     Emptied,
     Exit,
     Exited,
+    HealthFailed,
+    HealthPassed,
     Launched,
     LaunchFailed,
     LoseJobs,
@@ -97,6 +99,8 @@ LaunchFailed       gone      same      same      same      gone      same
 Took               ready     ready     kept      kept      kept      same
 Pinged             kept      kept      kept      kept      kept      same
 ReportedUnhealthy  stopping  stopping  stopping  stopping  same      same
+HealthFailed       same      kept      kept      same      same      same
+HealthPassed       same      same      same      same      same      same
 Drained            stopping  stopping  draining  same      same      same
 Emptied            ILLEGAL   ILLEGAL   ILLEGAL   stopping  same      same
 Stopped            stopping  stopping  stopping  stopping  same      same
@@ -112,6 +116,8 @@ EVENTS: dict[str, WorkerEvent] = {
     "Took": Took(at_ms=LATER, sdk="1.12.0"),
     "Pinged": Pinged(at_ms=LATER, sdk="1.12.0"),
     "ReportedUnhealthy": ReportedUnhealthy(at_ms=LATER, text="no CUDA"),
+    "HealthFailed": HealthFailed(at_ms=LATER, text="HTTP 503"),
+    "HealthPassed": HealthPassed(at_ms=LATER),
     "Drained": drained(),
     "Emptied": Emptied(at_ms=LATER),
     "Stopped": stopped(),
@@ -148,6 +154,37 @@ def test_table_is_complete() -> None:
 def test_the_worker_of_each_state_is_in_it() -> None:
     """The workers that the table is tried on are in the states that it names."""
     assert {state: worker.state for state, worker in WORKERS.items()} == {state: state for state in WorkerState}
+
+
+# ── health ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_jobs_before_the_check_is_passed() -> None:
+    """A worker with a health check stays in its cold start, takes or not, until it has passed; then its next take ends it."""
+    waiting = replace(decided_worker(), unhealthy_ms=T0)
+    taken = after(waiting, Launched(at_ms=T0), Took(at_ms=LATER, sdk="1.12.0"))
+    assert (taken.state, taken.takes_jobs, taken.seen_ms, taken.sdk) == (
+        WorkerState.STARTING,
+        False,
+        LATER,
+        "1.12.0",
+    )
+    failing = after(taken, HealthFailed(at_ms=LATER, text="HTTP 503"))
+    assert (failing.reason, failing.detail, failing.unhealthy_ms) == (WorkerReason.HEALTH_FAILING, "HTTP 503", T0)
+    well = after(failing, HealthPassed(at_ms=LATER))
+    assert (well.state, well.reason, well.unhealthy_ms) == (WorkerState.STARTING, WorkerReason.HEALTH_PASSED, None)
+    ready = after(well, Took(at_ms=LATER))
+    assert (ready.state, ready.takes_jobs, ready.ready_ms) == (WorkerState.READY, True, LATER)
+
+
+def test_no_jobs_while_the_check_fails() -> None:
+    """A ready worker gets no jobs from the first bad answer on, since then, and gets them again when it has passed."""
+    failing = after(READY, HealthFailed(at_ms=LATER, text="HTTP 503"), HealthFailed(at_ms=LATER + 9, text="no answer"))
+    assert (failing.state, failing.takes_jobs, failing.unhealthy_ms) == (WorkerState.READY, False, LATER)
+    assert (failing.reason, failing.detail) == (WorkerReason.HEALTH_FAILING, "no answer")
+    assert advance(failing, HealthFailed(at_ms=LATER + 10, text="no answer")).changed is False
+    well = after(failing, HealthPassed(at_ms=LATER + 11))
+    assert (well.takes_jobs, well.unhealthy_ms, well.detail) == (True, None, "")
 
 
 # ── reasons and effects ───────────────────────────────────────────────────────────────────────────────────────────────

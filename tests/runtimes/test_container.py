@@ -9,7 +9,7 @@ import pytest
 from stoker.errors import InvalidInput, StokerError, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import LogLine, WorkerSpec
-from stoker.runtimes.docker.container import Terms, container_config
+from stoker.runtimes.docker.container import Terms, container_config, published
 from stoker.runtimes.docker.death import exit_of
 from stoker.runtimes.docker.disk import too_full
 from stoker.runtimes.docker.networks import first_address, network_config
@@ -29,6 +29,14 @@ def config(terms: Terms = TERMS, *, enforce_disk: bool = True, **fields: Any) ->
 
 
 # ── the create call ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_port_that_is_published() -> None:
+    """Where a worker is reached is what the engine says of its one published port; nothing when there is none."""
+    ports = {"22/tcp": None, "8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32768"}]}
+    assert published({"NetworkSettings": {"Ports": ports}}) == "127.0.0.1:32768"
+    for nowhere in ({}, {"NetworkSettings": {"Ports": None}}, {"NetworkSettings": {"Ports": {"22/tcp": None}}}):
+        assert published(nowhere) == ""
 
 
 def test_gpus_are_the_exact_devices() -> None:

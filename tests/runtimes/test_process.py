@@ -372,6 +372,26 @@ async def test_worker_sees_its_gpus_only(process: ProcessStage, gpus: tuple[str,
     assert await lines(process.runtime, spec.worker) == [f"CUDA_VISIBLE_DEVICES={shown}"]
 
 
+async def test_each_worker_has_its_port(process: ProcessStage) -> None:
+    """Workers that want a port are told one of their own, which is where they are reached, also by the next server."""
+    specs = [replace(process.spec("environment PORT PORT_HEALTH"), http_port=8000) for _ in range(2)]
+    addresses = []
+    for spec in specs:
+        await process.runtime.launch(spec)
+        await ended(process.runtime, spec.worker)
+        told = await lines(process.runtime, spec.worker)
+        await process.restart()
+        address = await process.process.address(spec.worker)
+        host, port = address.split(":")
+        assert (host, told) == ("127.0.0.1", [f"PORT={port}", f"PORT_HEALTH={port}"])
+        addresses.append(address)
+    assert len(set(addresses)) == 2
+    without = process.spec("environment PORT")
+    await process.runtime.launch(without)
+    assert await process.process.address(without.worker) == ""
+    assert await first_line(process.runtime, without.worker) == "PORT=(not set)"
+
+
 async def test_volumes_are_told(process: ProcessStage, tmp_path: Path) -> None:
     """A process hears where the files of its volumes are; a directory of the machine is nothing to it."""
     volumes = (

@@ -113,6 +113,42 @@ _SETTINGS: Final = (
         type=int,
         help=f"Port of the worker's own HTTP server, {_range('http_port')} but 2222 to 2224; 0 for none.",
     ),
+    click.option(
+        "--health-path",
+        metavar="PATH",
+        help="Health check: ask for PATH at --http-port; a worker that does not answer well gets no jobs. Empty for no check.",
+    ),
+    click.option(
+        "--health-delay",
+        "health_initial_delay_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"From a worker's launch to the first question, {_range('health.initial_delay_s')}.",
+    ),
+    click.option(
+        "--health-period",
+        "health_period_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"From one question to the next, {_range('health.period_s')}.",
+    ),
+    click.option(
+        "--health-timeout",
+        "health_timeout_s",
+        metavar="SECONDS",
+        type=int,
+        help=f"For one answer, {_range('health.timeout_s')}.",
+    ),
+    click.option(
+        "--health-successes",
+        type=int,
+        help=f"Good answers in a row that make a worker healthy, {_range('health.successes')}.",
+    ),
+    click.option(
+        "--health-failures",
+        type=int,
+        help=f"Bad answers in a row for which a worker is replaced, {_range('health.failures')}.",
+    ),
     click.option("--webhook", metavar="URL", help="Webhook of jobs that name none; empty for none."),
     click.option("--gpus", "gpus_per_worker", type=int, help=f"GPUs of each worker, {_range('gpus_per_worker')}."),
     click.option(
@@ -213,7 +249,8 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
         if f"{name}_s" in body:
             body[f"{name}_ms"] = body.pop(f"{name}_s") * 1000
     policy = {part: body.pop(f"policy_{part}") for part in ("type", "value") if f"policy_{part}" in body}
-    return body | ({"policy": policy} if policy else {})
+    health = {name.removeprefix("health_"): body.pop(name) for name in list(body) if name.startswith("health_")}
+    return body | ({"policy": policy} if policy else {}) | ({"health": health} if health else {})
 
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -363,6 +400,7 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "price": _price(each["price"]),
             "CUDA": each["cuda"],
             "HTTP port": each["http_port"] or None,
+            "health check": _health(each["health"]),
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
             "max surge": each["max_surge"],
             "slots": each["slots"],
@@ -384,6 +422,15 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
 
 def _price(price: Mapping[str, Any]) -> str:
     return f"{price['worker_per_hour']:g} per hour and worker, {price['now_per_hour']:g} per hour now"
+
+
+def _health(check: Mapping[str, Any] | None) -> str:
+    if check is None:
+        return ""
+    return (
+        f"{check['path']} every {check['period_s']} s from {check['initial_delay_s']} s on, {check['timeout_s']} s each; "
+        f"well after {check['successes']}, replaced after {check['failures']}"
+    )
 
 
 def _value(value: str | Mapping[str, bool]) -> str:

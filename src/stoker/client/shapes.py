@@ -139,6 +139,7 @@ class EndpointJson(TypedDict):
     specifications: list[str]
     cuda: str
     http_port: int
+    health: dict[str, Any] | None
     volumes: list[str]
     disk_gb: int
     digest: str
@@ -212,6 +213,7 @@ class WorkerJson(TypedDict):
     idle_ms: int | None
     gone_ms: int | None
     seen_ms: int | None
+    unhealthy_ms: int | None
     exit: ExitJson | None
     story: NotRequired[list[StoryLineJson]]
 

@@ -6,6 +6,7 @@
     watch     what the runtime sees, and what time has done
     roster    workers as users see them
     job_logs  what workers printed about a job
+    checks    asking workers how they are, whose endpoints want it
     order     what the runtime is told to start
 
 Decisions are made elsewhere: `scaling.decide` for how many, `worker.advance` for what an event means. Stored state leads: a
@@ -19,6 +20,7 @@ import asyncio
 from stoker.catalog.mounts import FindPlaces, no_places
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
+from stoker.fleet.checks import Checks, Probe
 from stoker.fleet.job_logs import JobLogs
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
@@ -51,6 +53,7 @@ class Fleet:
         images: Images | None = None,
         find_places: FindPlaces = no_places,
         machine: Machine | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -62,6 +65,8 @@ class Fleet:
             store, clock, signals, runtime, terms, vault, images, machine, self._moves, find_places
         )
         self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches, images, signals)
+        self.checks = None if probe is None else Checks(store, clock, runtime, self._moves, probe)
+        """Who asks workers how they are; None in programs that reach none."""
         self.roster = Roster(store, runtime)
         self.job_logs = JobLogs(store, runtime, signals)
         self._plans = Plans(store, clock, machine, self._moves, self._launches, self.watch)

@@ -82,6 +82,7 @@ class Launches:
             specification=place.specification,
             memory_bytes=place.memory_bytes,
             decided_ms=self._clock.now_ms(),
+            unhealthy_ms=None if release.health is None else self._clock.now_ms(),
         )
         start = asyncio.Event()
         task = asyncio.create_task(self._start(worker, release, one, token, start), name=f"launch {worker.id}")
@@ -136,8 +137,15 @@ class Launches:
         """What the runtime is told; secrets are open in it. Raises `Unavailable` when they cannot be opened, `NotFound` when a
         volume is gone."""
         env = await opened(self._vault, worker.team, release.env)
-        gpus = release.gpus_per_worker
-        environment = worker_environment(worker, token, self._terms, env, release.volumes, gpus=gpus)
+        environment = worker_environment(
+            worker,
+            token,
+            self._terms,
+            env,
+            release.volumes,
+            gpus=release.gpus_per_worker,
+            http_port=release.http_port,
+        )
         volumes = await self._find_places(worker.team, release.volumes)
         return worker_spec(worker, release, environment, place, volumes)
 

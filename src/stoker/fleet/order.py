@@ -50,9 +50,10 @@ def worker_environment(
     mounts: Sequence[Mount] = (),
     *,
     gpus: int = 0,
+    http_port: int = 0,
 ) -> dict[str, str]:
     """The user's environment, what the worker protocol needs (protocol §2, §3): four URLs, the ids, the credential; and where
-    volumes are seen.
+    volumes are seen and where its own HTTP server is to listen.
 
     The log level and the SDK's checks of the machine are defaults that the user may override; the rest is ours. The worker id is
     filled in already and only `$ID`, the job, is left; the token rides in the query, because an image may replace the header with
@@ -76,5 +77,7 @@ def worker_environment(
     defaults = {"RUNPOD_DEBUG_LEVEL": "INFO", "RUNPOD_GPU_COUNT": str(gpus)}
     if terms.skip_system_checks:
         defaults["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] = "true"
+    if http_port:
+        defaults |= {"PORT": str(http_port), "PORT_HEALTH": str(http_port)}
     volumes = {variable(mount.source): mount.path for mount in mounts if not mount.of_machine}
     return defaults | dict(user) | volumes | ours

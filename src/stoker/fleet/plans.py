@@ -148,4 +148,5 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         idle_ms=worker.idle_ms,
         pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
         no_room=worker.detail if worker.reason is WorkerReason.NO_ROOM_YET else "",
+        ailing=worker.detail if worker.reason is WorkerReason.HEALTH_FAILING else "",
     )

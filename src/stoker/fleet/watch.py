@@ -121,7 +121,9 @@ class Watch:
         waited_s = (now_ms - max(worker.launched_ms or worker.decided_ms, self._since_ms)) / 1000
         silent_s = (now_ms - max(worker.seen_ms or 0, self._since_ms)) / 1000
         if worker.never_ready and waited_s > self._terms.start_timeout_s:
-            text = f"it did not ask for work within {self._terms.start_timeout_s:g} s"
+            failing = f": {worker.detail}" if worker.reason is WorkerReason.HEALTH_FAILING else ""
+            missing = "ask for work" if worker.unhealthy_ms is None else "pass its health check"
+            text = f"it did not {missing} within {self._terms.start_timeout_s:g} s{failing}"
             await self._moves.advance(worker, Stopped(at_ms=now_ms, reason=WorkerReason.START_TIMEOUT, detail=text))
         elif worker.pinged_ms is not None and not worker.never_ready and silent_s > self._terms.lease_s:
             text = f"it has been silent for {silent_s:.0f} s"

@@ -189,6 +189,15 @@ class TrimsLogs(Protocol):
 
 
 @runtime_checkable
+class TellsAddresses(Protocol):
+    """Ability: say where the HTTP server of a worker is reached from this machine."""
+
+    async def address(self, worker: WorkerId) -> str:
+        """`HOST:PORT`; empty when it has none, or is gone. Raises `Unavailable` when nobody can tell."""
+        ...
+
+
+@runtime_checkable
 class ChecksImages(Protocol):
     """Ability: say before any launch that an image cannot work."""
 
@@ -238,6 +247,7 @@ __all__ = [
     "PullsImages",
     "Runtime",
     "Step",
+    "TellsAddresses",
     "TrimsLogs",
     "Volume",
     "Waiting",

@@ -3,7 +3,7 @@
 An image is `dir:/absolute/path`; every worker gets a copy of that directory and runs the command in it. Each worker has a
 shim (`process_shim`) that outlives this server, so that a server may be killed and started again without losing a worker:
 
-    root/<worker id>/     state.json  stop.json  exit.json  output.log  work/
+    root/<worker id>/     state.json  stop.json  exit.json  port.json  output.log  work/
 
 Everything is read back from these records; the memory of this object only saves time. There is no isolation: workers run as
 the server's user and see what it sees. Blocking work is done in threads. Calls follow the contract of the port.
@@ -20,6 +20,7 @@ import select
 import shlex
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,8 @@ NOT_COPIED: Final = (".git", "__pycache__", ".venv")
 """Large, or bound to the place where they lie, and no part of a program."""
 KEPT_VARIABLES: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 """What a worker sees of the server's environment. Nothing else: it holds the server's secrets and settings."""
+PORT_FILE: Final = "port.json"
+"""Where the worker was told to listen."""
 MARKER: Final = "_STOKER_WORKER"
 """Variable that names the worker's directory to whoever looks for what an ended worker left behind."""
 LOG_BYTES_MIN: Final = 64 * 1024
@@ -138,6 +141,11 @@ class ProcessRuntime:
         """Whether the directory exists and the program of the command can be found."""
         await asyncio.to_thread(lambda: _find_program(_find_directory(image), command, _base_environment()))
 
+    async def address(self, worker: WorkerId) -> str:
+        """The port that was chosen for it at its launch."""
+        port = await asyncio.to_thread(self._home(worker).port)
+        return f"127.0.0.1:{port}" if port else ""
+
     async def forget(self, worker: WorkerId) -> None:
         """Remove the worker's directory. Raises `Conflict` while the worker runs."""
         home = self._home(worker)
@@ -172,10 +180,11 @@ class ProcessRuntime:
         command, program = _find_program(
             directory, f"{spec.entrypoint} {spec.command}", _base_environment() | dict(spec.env)
         )
+        port = _free_port() if spec.http_port else 0
         order = {
             "command": command,
             "program": str(home.work / program),  # an absolute program stays as it is
-            "env": _environment(spec, home),
+            "env": _environment(spec, home, port),
             "log_bytes_max": self._log_bytes_max,
         }
         try:
@@ -183,6 +192,8 @@ class ProcessRuntime:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             home.path.mkdir(mode=0o700)
             self._copy(directory, home.work)
+            if port:
+                process_shim.write_record(str(home.path / PORT_FILE), {"port": port})
             return _start_shim(home, json.dumps(order).encode())
         except OSError as error:
             home.remove()
@@ -330,6 +341,14 @@ class _Home:
             case _:
                 pass
         process_shim.write_record(str(self.path / process_shim.STOP_FILE), {"grace_s": grace_s})
+
+    def port(self) -> int:
+        """The port that was chosen for it; 0 when it needs none, or is gone."""
+        match self._record(PORT_FILE):
+            case {"port": int(port)}:
+                return port
+            case _:
+                return 0
 
     def remove(self) -> None:
         """Remove the directory; the records last, so that a removal cut short is seen and repeated."""
@@ -543,8 +562,17 @@ def _base_environment() -> dict[str, str]:
     return {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"} | kept
 
 
-def _environment(spec: WorkerSpec, home: _Home) -> dict[str, str]:
-    """The whole environment. Reserved devices come last: no worker may take what was promised to another."""
+def _free_port() -> int:
+    """A port of this machine's loopback that nobody listens on now. Workers share the machine's ports, so each gets its own: a
+    program that takes it before the worker does makes the worker fail at its start."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(spec: WorkerSpec, home: _Home, port: int) -> dict[str, str]:
+    """The whole environment. What is the worker's own comes last: none may take what was promised to another."""
     devices = {"CUDA_VISIBLE_DEVICES": ",".join(spec.gpus)}
     volumes = {variable(one.name): one.source for one in spec.volumes if one.name}
-    return _base_environment() | dict(spec.env) | volumes | devices | {MARKER: str(home.path)}
+    ports = {"PORT": str(port), "PORT_HEALTH": str(port)} if port else {}
+    return _base_environment() | dict(spec.env) | volumes | ports | devices | {MARKER: str(home.path)}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
 
+from stoker.checkup import HealthCheck
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.specification import Place
@@ -199,7 +201,8 @@ def ledger_line(row: Row) -> LedgerLine:
 WORKER: Final = _columns(
     "workers",
     "id team endpoint release token_hash gpus specification memory_bytes decided_ms state reason detail launched_ms ready_ms idle_ms drained_ms "
-    "stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text",
+    "stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text "
+    "unhealthy_ms",
 )
 WORKER_WIDTH: Final = WORKER.count(",") + 1
 
@@ -229,6 +232,7 @@ def worker(row: Row) -> Worker:
         pinged_ms=row[19],
         sdk=row[20],
         exit=None if row[22] is None else Exit(code=row[21], text=row[22]),
+        unhealthy_ms=row[23],
     )
 
 
@@ -255,9 +259,9 @@ def place_of(row: Row) -> Place:
     return Place(gpus=tuple(json.loads(row[0])), specification=row[1], memory_bytes=row[2])
 
 
-def told(worker: Worker) -> tuple[str, str, str]:
+def told(worker: Worker) -> tuple[str, str, str, int | None]:
     """What everybody is told of a worker: while it stays the same, a sign of life changes a few columns only."""
-    return worker.state, worker.reason, worker.detail
+    return worker.state, worker.reason, worker.detail, worker.unhealthy_ms
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
@@ -277,6 +281,7 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
         plain(worker.sdk),
         None if worker.exit is None else worker.exit.code,
         None if worker.exit is None else plain(worker.exit.text),
+        worker.unhealthy_ms,
     )
 
 
@@ -374,8 +379,12 @@ def release(row: Row) -> Release:
 
 
 def _container(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a release says of the disk, from its JSON object; what is left out has its default."""
-    return fields | {"volumes": tuple(read_mount(text) for text in fields.get("volumes", ()))}
+    """What a release says of volumes, disk and health, from its JSON object; what is left out has its default."""
+    health = fields.get("health")
+    return fields | {
+        "volumes": tuple(read_mount(text) for text in fields.get("volumes", ())),
+        "health": None if health is None else HealthCheck(**health),
+    }
 
 
 def release_values(release: Release) -> tuple[Any, ...]:
@@ -395,9 +404,15 @@ def release_values(release: Release) -> tuple[Any, ...]:
         release.http_port,
         release.made_by,
         release.digest,
-        json.dumps({"volumes": [str(mount) for mount in release.volumes], "disk_gb": release.disk_gb}),
+        _container_text(release),
         json.dumps(release.specifications),
     )
+
+
+def _container_text(release: Release) -> str:
+    health = None if release.health is None else asdict(release.health)
+    volumes = [str(mount) for mount in release.volumes]
+    return json.dumps({"volumes": volumes, "disk_gb": release.disk_gb, "health": health})
 
 
 def _env(text: str) -> Env:

@@ -265,6 +265,8 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
         if isinstance(self.event, Launched):
             tell_stages(image, before, self.event.stages)
         save_worker(image, before, step.worker)
+        if (before.unhealthy_ms is None) is not (step.worker.unhealthy_ms is None):
+            tell_health(image, step.worker, self.event.at_ms)
         if before.alive and not step.worker.alive:
             for job in list(image.stops[self.worker]):
                 image.let_go(self.worker, job)
@@ -374,6 +376,13 @@ def tell_worker(image: Image, worker: Worker) -> None:
     image.lines.append(
         Line(_reached_ms(worker), *who, kind, worker.state.value, worker.reason.value, None, plain(text))
     )
+
+
+def tell_health(image: Image, worker: Worker, at_ms: int) -> None:
+    """A line of the ledger about a worker that gets jobs from now on, or no more."""
+    kind = "healthy" if worker.unhealthy_ms is None else "unhealthy"
+    who = (worker.team, worker.endpoint, None, worker.id)
+    image.lines.append(Line(at_ms, *who, kind, worker.state.value, worker.reason.value, None, plain(worker.detail)))
 
 
 def tell_stages(image: Image, worker: Worker, stages: Sequence[tuple[str, int]]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
 
+from stoker.checkup import HealthCheck
 from stoker.document import AHEAD_WORDS, NewSecret
 from stoker.endpoint import Policy, PolicyType
 from stoker.errors import InvalidInput
@@ -21,6 +23,19 @@ class PolicyBody(BaseModel):
 
     type: Literal["queue_requests", "queue_delay"] | None = None
     value: StrictInt | None = None
+
+
+class HealthBody(BaseModel):
+    """The health check, or a part of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str | None = Field(None, description="What is asked for at `http_port`; empty for no check.")
+    initial_delay_s: StrictInt | None = Field(None, description="From a worker's launch until it is asked first.")
+    period_s: StrictInt | None = Field(None, description="From one question to the next.")
+    timeout_s: StrictInt | None = Field(None, description="For one answer.")
+    successes: StrictInt | None = Field(None, description="Good answers in a row that make a worker healthy.")
+    failures: StrictInt | None = Field(None, description="Bad answers in a row for which a worker is replaced.")
 
 
 def _env_value(given: object) -> str | NewSecret:
@@ -94,6 +109,11 @@ class FieldsBody(BaseModel):
         description="Port of the worker's own HTTP server, 0 for none; not 2222 to 2224. The server's machine, and nobody "
         "else, reaches that of a container.",
     )
+    health: HealthBody | None = Field(
+        None,
+        description="Health check: GET `path` at `http_port`. A worker gets no jobs before it has passed it, nor while it fails, and is "
+        "replaced after `failures` bad answers in a row. An empty `path` is no check.",
+    )
     volumes: tuple[str, ...] | None = Field(
         None,
         examples=[["models:/models:ro"]],
@@ -135,8 +155,8 @@ class FieldsBody(BaseModel):
         description="Jobs that a worker may get besides those that it can begin at once: `auto`, `off` or a number.",
     )
 
-    def fields(self, policy: Policy) -> JsonObject:
-        """The fields that were given, as `catalog` takes them; `policy` completes half a policy."""
+    def fields(self, policy: Policy, health: HealthCheck | None = None) -> JsonObject:
+        """The fields that were given, as `catalog` takes them; `policy` and `health` complete what was given of theirs."""
         if self.type == "sync":
             raise InvalidInput(
                 "type is 'sync'; only async endpoints are there yet",
@@ -153,6 +173,8 @@ class FieldsBody(BaseModel):
             given["credential"] = given["credential"] or None
         if "volumes" in given:
             given["volumes"] = tuple(read_mount(text) for text in given["volumes"])
+        if self.health is not None:
+            given["health"] = _whole_check(self.health, health)
         if self.policy is not None:
             given["policy"] = _whole(self.policy, policy)
         return given
@@ -170,9 +192,9 @@ class NewEndpointBody(EndpointBody):
 
     template: str | None = Field(None, description="Name or id of a template, whose fields hold where none are given.")
 
-    def fields(self, policy: Policy) -> JsonObject:
+    def fields(self, policy: Policy, health: HealthCheck | None = None) -> JsonObject:
         """Without the template's."""
-        given = super().fields(policy)
+        given = super().fields(policy, health)
         given.pop("template", None)
         return given
 
@@ -191,6 +213,21 @@ class TemplateBody(BaseModel):
     name: str
     fields: FieldsBody | None = None
     endpoint: str | None = Field(None, description="Name or id of an endpoint to take the fields from.")
+
+
+def _whole_check(given: HealthBody, present: HealthCheck | None) -> HealthCheck | None:
+    """What was given, over what is there; a check needs a path. Raises `InvalidInput`."""
+    parts = {name: value for name, value in given.model_dump().items() if value is not None}
+    base = {} if present is None else asdict(present)
+    if given.path == "":
+        return None
+    if "path" not in base | parts:
+        raise InvalidInput(
+            "a health check needs a path",
+            field="health.path",
+            next_step="for example /health; leave health out for no check",
+        )
+    return HealthCheck(**(base | parts))
 
 
 def _whole(given: PolicyBody, present: Policy) -> Policy:

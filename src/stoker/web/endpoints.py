@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from stoker.audit import Actor, difference
 from stoker.catalog import Catalog, Deployed
+from stoker.checkup import HealthCheck
 from stoker.document import document, hidden, of_release, read
 from stoker.endpoint import LIMITS, OF_ENDPOINT, OF_RELEASE, TEXT_MOST, Policy, PolicyType, Release, Template
 from stoker.errors import InvalidInput, NotFound
@@ -112,7 +113,7 @@ class EndpointRoutes:
         except NotFound:
             fields = {"image": ""} | await self._fields(key, body, Policy())
             return await self._planned("create", None, await self._catalog.create(by, fields, dry_run=dry_run))
-        fields = await self._fields(key, body, before.endpoint.policy)
+        fields = await self._fields(key, body, before.endpoint.policy, before.release.health)
         after = await self._catalog.update(by, before, fields, dry_run=dry_run)
         return await self._planned("nothing" if after is before else "update", before, after)
 
@@ -136,7 +137,7 @@ class EndpointRoutes:
         async def update_endpoint(endpoint: str, body: EndpointBody, key: ApiKey = manage) -> JsonObject:
             """Change the given fields. A change of what workers execute makes a new release."""
             found = await self._find(key, endpoint)
-            fields = await self._fields(key, body, found.endpoint.policy)
+            fields = await self._fields(key, body, found.endpoint.policy, found.release.health)
             return await self._show(await self._catalog.update(Actor.of(key), found, fields))
 
         @router.post("/endpoints/{endpoint}/pause")
@@ -200,9 +201,11 @@ class EndpointRoutes:
     async def _find(self, key: ApiKey, word: str) -> Deployed:
         return await self._catalog.deployed(await endpoint_for(self._catalog, key, word))
 
-    async def _fields(self, key: ApiKey, body: FieldsBody, policy: Policy) -> JsonObject:
+    async def _fields(
+        self, key: ApiKey, body: FieldsBody, policy: Policy, health: HealthCheck | None = None
+    ) -> JsonObject:
         """The fields that were given; a credential's name becomes its id."""
-        fields = body.fields(policy)
+        fields = body.fields(policy, health)
         if fields.get("credential"):
             fields["credential"] = (await self._catalog.credentials.find(key.team, fields["credential"])).id
         return fields

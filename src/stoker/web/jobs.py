@@ -361,7 +361,8 @@ def _wait_ms(call: Call, default: int) -> int:
 
 def _health_of(held: Sequence[Held]) -> dict[str, int]:
     """Runpod's six counters. `ready` equals `idle`, as in captures of the real service."""
-    ready = [one for one in held if one.worker.state is WorkerState.READY]
+    up = [one for one in held if one.worker.state is WorkerState.READY]
+    ready = [one for one in up if one.worker.takes_jobs]
     idle = sum(one.held == 0 for one in ready)
     return {
         "idle": idle,
@@ -369,7 +370,7 @@ def _health_of(held: Sequence[Held]) -> dict[str, int]:
         "ready": idle,
         "running": len(ready) - idle + sum(one.worker.state is WorkerState.DRAINING for one in held),
         "throttled": 0,
-        "unhealthy": 0,
+        "unhealthy": len(up) - len(ready),
     }
 
 

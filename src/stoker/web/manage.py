@@ -309,6 +309,7 @@ def _worker(held: Held, endpoint_name: str) -> JsonObject:
         "idle_ms": worker.idle_ms,
         "gone_ms": worker.gone_ms,
         "seen_ms": worker.seen_ms,
+        "unhealthy_ms": worker.unhealthy_ms,
         "exit": None if worker.exit is None else {"code": worker.exit.code, "text": worker.exit.text},
     }
 

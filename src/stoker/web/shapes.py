@@ -134,6 +134,17 @@ class PolicyShown(TypedDict):
     value: int
 
 
+class HealthShown(TypedDict):
+    """The health check."""
+
+    path: str
+    initial_delay_s: int
+    period_s: int
+    timeout_s: int
+    successes: int
+    failures: int
+
+
 class OfRelease(TypedDict):
     """What workers execute. A variable that is secret is `{"secret": true}`."""
 
@@ -146,6 +157,7 @@ class OfRelease(TypedDict):
     specifications: list[str]
     cuda: str
     http_port: int
+    health: HealthShown | None
     volumes: list[str]
     disk_gb: int
 
@@ -469,6 +481,7 @@ class WorkerShown(TypedDict):
     idle_ms: int | None
     gone_ms: int | None
     seen_ms: int | None
+    unhealthy_ms: int | None
     exit: ExitShown | None
 
 

@@ -16,6 +16,7 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     Reason.NO_WORKER_YET: "",
     Reason.WORKER_STARTING: "see its stages: stoker worker ls, then stoker worker why ID",
     Reason.IMAGE_PULLING: "fetch images before they are needed: stoker image warm IMAGE",
+    Reason.HEALTH_FAILING: "see what the worker printed: stoker worker ls NAME, then stoker worker logs ID",
     Reason.WORKERS_BUSY: "for more workers sooner lower the policy's value: stoker endpoint update NAME --policy-value N",
     Reason.AT_MAX_WORKERS: "allow more: stoker endpoint update NAME --max-workers N",
     Reason.REPLACING: "wait until workers of the new release are ready, or let more start at once: stoker endpoint update NAME --max-surge N",

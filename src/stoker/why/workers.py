@@ -13,6 +13,7 @@ NEXT_STEPS: Final[Mapping[WorkerReason, str]] = {
     WorkerReason.IMAGE_PULLING: "fetch images before they are needed: stoker image warm IMAGE",
     WorkerReason.FAILS_EVERY_JOB: "see what it printed: stoker worker logs ID",
     WorkerReason.JOB_NOT_STOPPED: "its handler went on after it was told to stop: let it look for cancelled jobs",
+    WorkerReason.HEALTH_FAILING: "see what it printed (stoker worker logs ID); is http_port the port that it listens on?",
     WorkerReason.UNHEALTHY: "see what it printed: stoker worker logs ID",
     WorkerReason.SILENT: "see what it printed last: stoker worker logs ID",
     WorkerReason.START_TIMEOUT: "see how far it came (stoker worker logs ID); allow more with the setting start_timeout_s",
@@ -35,6 +36,8 @@ def _sentence(held: Held, story: Sequence[StoryLine], now_ms: int) -> str:
     match worker.state:
         case WorkerState.DECIDED | WorkerState.STARTING:
             return _start(worker, story, now_ms)
+        case WorkerState.READY if worker.unhealthy_ms is not None:
+            return f"ready, gets no jobs{_since(worker.unhealthy_ms, now_ms)}: {worker.detail}"
         case WorkerState.READY if held.held == 0:
             return f"ready and idle{_since(worker.idle_ms, now_ms)}"
         case WorkerState.READY:
@@ -52,7 +55,7 @@ def _sentence(held: Held, story: Sequence[StoryLine], now_ms: int) -> str:
 def _start(worker: Worker, story: Sequence[StoryLine], now_ms: int) -> str:
     """The stages that are over, with their seconds, and the one that goes on."""
     seconds = (now_ms - worker.decided_ms) / 1000
-    if worker.reason is WorkerReason.IMAGE_PULLING:
+    if worker.reason in (WorkerReason.IMAGE_PULLING, WorkerReason.HEALTH_FAILING):
         return f"starting for {seconds:.1f} s: {worker.detail}"
     stages = ", ".join(f"{line.kind} after {(line.at_ms - worker.decided_ms) / 1000:.1f} s" for line in story[1:])
     waits = "waits for its first take" if worker.launched_ms is not None else "is being launched"

@@ -30,7 +30,7 @@ from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, Image, Login, LogLine, Nudge, Observation, Step, WorkerSpec, gpus
 from stoker.runtimes.container import INSTALLATION, WORKER, check_image, container_name
 from stoker.runtimes.docker import death, disk, places
-from stoker.runtimes.docker.container import DISK, Terms, container_config
+from stoker.runtimes.docker.container import DISK, Terms, container_config, published
 from stoker.runtimes.docker.engine import Engine, Refusal
 from stoker.runtimes.docker.firewall import Firewall
 from stoker.runtimes.docker.images import Images
@@ -131,6 +131,14 @@ class DockerRuntime:
     async def check_image(self, image: str, command: str) -> None:
         """Whether the names can be understood. Whether the image exists is seen when it is pulled."""
         check_image(image, command)
+
+    async def address(self, worker: WorkerId) -> str:
+        """The port of this machine's loopback at which the engine publishes the worker's."""
+        try:
+            shown = await self._engine.show(container_name(worker))
+        except Refusal:
+            return ""
+        return published(shown)
 
     async def forget(self, worker: WorkerId) -> None:
         """Remove the record. Raises `Conflict` while the worker runs."""

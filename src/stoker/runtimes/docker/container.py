@@ -94,6 +94,13 @@ def _host_config(spec: WorkerSpec, terms: Terms, network: str, *, enforce_disk: 
     return config
 
 
+def published(shown: Mapping[str, Any]) -> str:
+    """`HOST:PORT` of the one port that is published of a container, as the engine shows it; empty when none is."""
+    ports = shown.get("NetworkSettings", {}).get("Ports") or {}
+    bindings = [binding for found in ports.values() for binding in found or () if binding.get("HostPort")]
+    return f"{bindings[0]['HostIp']}:{bindings[0]['HostPort']}" if bindings else ""
+
+
 def _logs(bytes_max: int) -> dict[str, Any]:
     """Two files of half the size: the oldest half goes first."""
     return {"Type": "json-file", "Config": {"max-size": str(bytes_max // 2), "max-file": "2"}}

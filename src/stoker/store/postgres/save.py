@@ -186,7 +186,7 @@ _HELD: Final = _types(numbers="running stopping ahead")
 _MOVED: Final = {
     **_types("state reason detail", "launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms"),
     **_types("sdk", "exit_code"),
-    **_types("exit_text"),
+    **_types("exit_text", "unhealthy_ms"),
 }
 _WORKER: Final = _types("id team endpoint release token_hash gpus specification", "memory_bytes decided_ms") | _MOVED
 ADD_WORKERS: Final = _insert("add_workers", "workers", _WORKER | _HELD)

@@ -49,8 +49,8 @@ _KEPT: Final = "s3_config = CASE WHEN new.column2 IN ('completed', 'cancelled') 
 
 SAVE_WORKER: Final = """
     UPDATE workers SET state = ?, reason = ?, detail = ?, launched_ms = ?, ready_ms = ?, idle_ms = ?, drained_ms = ?,
-      stopped_ms = ?, gone_ms = ?, seen_ms = ?, pinged_ms = ?, sdk = ?, exit_code = ?, exit_text = ?, running = ?,
-      stopping = ?, ahead = ?
+      stopped_ms = ?, gone_ms = ?, seen_ms = ?, pinged_ms = ?, sdk = ?, exit_code = ?, exit_text = ?,
+      unhealthy_ms = ?, running = ?, stopping = ?, ahead = ?
     WHERE id = ?"""
 COUNT: Final = (
     f"INSERT INTO counters (endpoint, {', '.join(COUNTERS)}) VALUES {places(len(COUNTERS) + 1)} "
