@@ -300,7 +300,7 @@ def runtime(docker: DockerStage) -> DockerRuntime:
 def push(engine: Engine, registry: Registry, name: str, *, secret: str = "") -> str:
     """An image of a few bytes in the registry, and not in the engine; its name."""
     image = f"{registry.host}/{name}"
-    engine.build(image, f"FROM scratch\nCOPY Dockerfile /{secret or 'x'}\n")
+    engine.build(image, f'FROM scratch\nLABEL of="{name}"\nCOPY Dockerfile /{secret or "x"}\n')
     engine.run("push", "-q", image)
     engine.run("rmi", image)
     return image

@@ -45,10 +45,15 @@ class AsgiCall(Call):
         """The first header of this name."""
         return self._request.headers.get(name)
 
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, as they were announced."""
+        declared = self.header("content-length") or ""
+        return int(declared) if declared.isdigit() else None
+
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> bytes:
         """The whole body."""
-        declared = self.header("content-length") or ""
-        most = int(declared) if declared.isdigit() else limit
+        most = limit if self.length is None else self.length
         check_size(what, most, limit)
         if most > SMALL_BYTES:
             self._uploads, self._held = uploads, await uploads.reserve(most)

@@ -47,6 +47,11 @@ class Call(ABC):
     def header(self, name: str) -> str | None:
         """The first header of this name, which is written in lower case."""
 
+    @property
+    @abstractmethod
+    def length(self) -> int | None:
+        """Bytes of the body, as they were announced or have come; None when nobody knows."""
+
     @abstractmethod
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body. What is too large to be kept by the way is counted in `uploads` until `release`.

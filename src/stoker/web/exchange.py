@@ -104,10 +104,13 @@ class Exchange(Call):
             if self.received:
                 return b""
             upload = self._upload = Upload(self._flow)
-        return await upload.whole(uploads, self._declared(), limit=limit, what=what, begin=self._begin)
+        return await upload.whole(uploads, self.length, limit=limit, what=what, begin=self._begin)
 
-    def _declared(self) -> int | None:
-        """The length that was announced; the parser has refused what is no length, and a length beside chunks."""
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body. The parser has refused what is no length, and a length beside chunks; a head that is known has none."""
+        if self._whole is not None:
+            return len(self._whole)
         declared = self.header("content-length")
         return None if declared is None else int(declared)
 

@@ -137,8 +137,8 @@ class Gate:
         """What a client asks for, of which endpoint. Raises as `endpoint` and `read_submission`."""
         key, endpoint = await self.endpoint(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
         await self._throttle.check_queue(endpoint)
-        declared = call.header("content-length")
-        if declared is not None and int(declared) <= SMALL_BYTES:
+        length = call.length
+        if length is not None and length <= SMALL_BYTES:
             return endpoint, await self._read(call, sync=sync, dialect=dialect)
         self._throttle.begin_upload(key.id)
         try:
