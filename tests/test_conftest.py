@@ -54,8 +54,9 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """An empty suite under our pyproject.toml and conftest.py."""
     pytester.makefile(".toml", pyproject=(ROOT / "pyproject.toml").read_text())
     pytester.mkdir("tests")
-    for name in ("conftest.py", "blocking.py", "docker.py", "postgres.py"):  # what it stands on
-        (pytester.path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
+    for path in (ROOT / "tests").glob("*.py"):
+        if not path.name.startswith("test_"):  # the conftest, and what it stands on
+            (pytester.path / "tests" / path.name).write_text(path.read_text())
     monkeypatch.delenv("CI", raising=False)
     return pytester
 

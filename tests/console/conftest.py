@@ -33,9 +33,10 @@ SHOTS = ROOT / "screenshots"
 THEMES = ("light", "dark")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium. Not for the whole run: while it is driven an event loop runs in this process, and asynchronous tests of
+    other files could not run theirs."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     if not (BUILT / PAGE).exists():
