@@ -113,13 +113,20 @@ def test_min_workers_raises_the_default_of_max_workers(api: httpx.Client, name: 
     api.delete(f"/api/endpoints/{name}")
 
 
+def with_field(field: str, value: int) -> dict[str, Any]:
+    """A change that sets one field, and what that one cannot be without."""
+    top, _, inner = field.partition(".")
+    if top == "health":
+        return {"http_port": 8000, "health": {"path": "/health", inner: value}}
+    return {top: {inner: value} if inner else value}
+
+
 @pytest.mark.parametrize("field", LIMITS)
 def test_ranges(api: httpx.Client, idle: str, field: str) -> None:
     """One below and one above each range is refused, at creation and at change, with field, value and range."""
     limit = LIMITS[field]
-    top, _, inner = field.partition(".")
     for value in (limit.least - 1, limit.most + 1):
-        change = {top: {inner: value} if inner else value}
+        change = with_field(field, value)
         for answer in (
             api.post("/api/endpoints", json={"image": IMAGE, "command": COMMAND} | change),
             api.patch(f"/api/endpoints/{idle}", json=change),
@@ -135,7 +142,7 @@ def test_ends_of_ranges_are_inside(api: httpx.Client, idle: str, field: str) -> 
     """The least and the greatest value are accepted and shown as they were given; no job ahead is shown by its word."""
     top, _, inner = field.partition(".")
     for value in (LIMITS[field].most, LIMITS[field].least):
-        shown = api.patch(f"/api/endpoints/{idle}", json={top: {inner: value} if inner else value}).json()
+        shown = api.patch(f"/api/endpoints/{idle}", json=with_field(field, value)).json()
         assert (shown[top][inner] if inner else shown[top]) == (
             "off" if (field, value) == ("deliver_ahead", 0) else value
         )
