@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ VOLUME = VolumeId("vol-one")
 OTHER = VolumeId("vol-two")
 LARGE = 3 * 1024 * 1024 + 1
 """Several pieces, the last of one byte."""
+NOBODY = 65534
+"""The user id that owns nothing."""
 
 
 @pytest.fixture
@@ -28,6 +31,21 @@ async def storage(tmp_path: Path) -> Storage:
     for volume in (VOLUME, OTHER):
         await made.create(volume, GIB)
     return made
+
+
+@pytest.fixture
+def a_plain_user() -> Iterator[Path]:
+    """A directory of the user that the test runs as: never root, to whom nothing is closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        if os.geteuid() != 0:
+            yield Path(directory)
+            return
+        os.chown(directory, NOBODY, -1)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(0)
 
 
 @pytest.fixture
@@ -319,10 +337,11 @@ async def test_file_that_shrinks_is_not_made_up(storage: Storage, inside: Path) 
     await reading.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
-async def test_what_another_user_keeps_from_us(storage: Storage, inside: Path) -> None:
+async def test_what_another_user_keeps_from_us(a_plain_user: Path) -> None:
     """What the server may not touch is said so."""
-    (inside / "closed").mkdir(mode=0o000)
+    storage = DirectoryStorage(a_plain_user / "volumes")
+    await storage.create(VOLUME, GIB)
+    (Path(storage.source(VOLUME)) / "closed").mkdir(mode=0o000)
     with pytest.raises(StokerError) as caught:
         await storage.list(VOLUME, "closed", after="", limit=1)
     assert caught.value.code == "file_of_another_user"
