@@ -66,7 +66,7 @@ class DeclaredSpecification(BaseModel):
         "none is reserved, and `worker_memory_gb` is the most.",
     )
     price_per_hour: float = Field(
-        0.0, ge=0, description="Price of one GPU, or of one worker without any, in your currency."
+        0.0, ge=0, le=1_000_000, description="Price of one GPU, or of one worker without any, in your currency."
     )
     node_selector: dict[str, str] = Field(
         {}, description="Labels of the nodes that have it, for runtimes that have nodes."

@@ -16,6 +16,8 @@ CPU_SLOTS_PER_CORE: Final = 8
 """Workers without GPUs that a core may have, unless the settings say: more of them would take each other's time."""
 PRICE_DIGITS: Final = 5
 """Prices are exact to so many digits behind the point."""
+MICROS: Final = 1_000_000
+"""Where prices are kept and summed they are whole millionths of the operator's currency: sums of them are exact."""
 SOLD_GB: Final = (2, 4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 141, 180, 192, 288)
 """Sizes of memory that GPUs are sold with. A driver reports a little less: it keeps some for error correction."""
 
@@ -82,7 +84,11 @@ class Specification:
 
     def price_of(self, gpus: int) -> float:
         """What a worker costs in an hour."""
-        return round(self.price_per_hour * max(1, gpus), PRICE_DIGITS)
+        return per_hour(self.price_micros_of(gpus))
+
+    def price_micros_of(self, gpus: int) -> int:
+        """The same in millionths."""
+        return round(round(self.price_per_hour * max(1, gpus), PRICE_DIGITS) * MICROS)
 
     def memory_of(self, gpus: int) -> int:
         """Bytes of the host's memory that are reserved for a worker."""
@@ -91,6 +97,11 @@ class Specification:
     def cpus_of(self, gpus: int) -> float:
         """CPU cores that a worker may use; 0 for no bound."""
         return self.cpus * max(1, gpus)
+
+
+def per_hour(price_micros: int) -> float:
+    """A price in the operator's currency, as it is shown."""
+    return price_micros / MICROS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

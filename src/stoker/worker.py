@@ -106,6 +106,9 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Id of the kind of place it has; empty for workers of servers that knew none."""
     memory_bytes: int = 0
     """Memory of the host that is reserved for it; 0 for none."""
+    price_per_hour_micros: int = 0
+    """What an hour of it costs, in millionths of the operator's currency: the price of its place when it was decided, which no
+    later change of the settings touches."""
     decided_ms: int
     launched_ms: int | None = None
     ready_ms: int | None = None

@@ -83,6 +83,14 @@ def test_price_and_memory_of_a_worker() -> None:
     assert (one.price_of(0), one.cpus_of(0), one.memory_of(0)) == (0.1, 4, 8 * GIB)
 
 
+@given(st.integers(0, 10**11), st.integers(0, 64))
+def test_prices_are_exact(price: int, gpus: int) -> None:
+    """A price in millionths is the price that is shown: no sum of them is rounded."""
+    one = Specification(id="x", name="x", price_per_hour=price / 10**5)
+    assert one.price_micros_of(gpus) == price * max(1, gpus) * 10
+    assert one.price_of(gpus) == price * max(1, gpus) / 10**5
+
+
 GPUS = st.lists(st.sampled_from("abcdef"), unique=True, max_size=3).map(tuple)
 PLACES = st.builds(Place, specification=st.sampled_from(["x", "y"]), gpus=GPUS, memory_bytes=st.integers(0, 4))
 BOUNDS = st.builds(Bounds, slots=st.none() | st.integers(0, 4), memory_bytes=st.none() | st.integers(0, 12))

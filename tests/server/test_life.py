@@ -128,6 +128,24 @@ def test_kill_9_keeps_workers(live: LiveServer, tmp_path: Path) -> None:
     assert live.finished(live.run("a", {"echo": 2}))["worker"] == worker
 
 
+def test_price_stays_that_of_the_decision(live: LiveServer) -> None:
+    """Another price in the settings is for the workers that come: those that are there keep theirs."""
+    for price in (0.25, 4):
+        live.settings["specifications"] = json.dumps([{"id": "cpu", "slots": 2, "price_per_hour": price}])
+        live.kill()
+        live.start()
+        if price == 0.25:
+            live.create("a", image=WORKERS, command=COMMAND, min_workers=1)
+        until(lambda: states(live, "a") == ["ready"], what="the worker")
+    (worker,) = live.workers("a")
+    assert worker["price_per_hour"] == 0.25
+    assert live.api.get("/api/endpoints/a").json()["price"] == {
+        "specification": "cpu",
+        "worker_per_hour": 4,
+        "now_per_hour": 0.25,
+    }
+
+
 def test_worker_that_dies_is_noticed_at_once(live: LiveServer) -> None:
     """A worker's death takes its job back at once; after the retry limit the job fails and tells the whole story."""
     live.create("a", image=WORKERS, command=COMMAND, retries=1)

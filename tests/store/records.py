@@ -118,6 +118,7 @@ def a_worker(worker: WorkerId = WORKER, **more: Any) -> Worker:
         "gpus": (f"first GPU of {worker}", f"second GPU of {worker}"),
         "specification": "rtx-4090-24gb",
         "memory_bytes": 16 * 1024**3,
+        "price_per_hour_micros": 2**40,
         "detail": "one job waits",
         "decided_ms": NOW,
     }

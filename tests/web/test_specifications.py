@@ -34,7 +34,7 @@ def test_placed_in_the_order_of_the_endpoint(api: httpx.Client, wish: dict[str, 
     assert (made.status_code, made.json()["specifications"]) == (201, ["none", "cpu"])
     path = f"/api/endpoints/{wish['name']}"
     workers = until(lambda: api.get(f"{path}/workers").json()["workers"], what="a worker")
-    assert {one["specification"] for one in workers} == {"cpu"}
+    assert {(one["specification"], one["price_per_hour"]) for one in workers} == {("cpu", 0.02)}
     until(lambda: api.get(path).json()["price"]["now_per_hour"] == 0.04, what="two workers")
     shown = api.get(path).json()["price"]
     assert shown == {"specification": "cpu", "worker_per_hour": 0.02, "now_per_hour": 0.04}

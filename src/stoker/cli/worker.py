@@ -110,6 +110,7 @@ def _show(each: WorkerJson) -> None:
             "why": _why(each),
             "jobs": each["held"],
             "specification": each["specification"],
+            "price": f"{each['price_per_hour']:g} per hour",
             "GPUs": " ".join(each["gpus"]),
             "release": each["release"],
             "SDK": each["sdk"],

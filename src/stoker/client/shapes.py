@@ -206,6 +206,7 @@ class WorkerJson(TypedDict):
     held: int
     gpus: list[str]
     specification: str
+    price_per_hour: float
     sdk: str
     decided_ms: int
     launched_ms: int | None

@@ -81,6 +81,7 @@ class Launches:
             gpus=place.gpus,
             specification=place.specification,
             memory_bytes=place.memory_bytes,
+            price_per_hour_micros=one.price_micros_of(release.gpus_per_worker),
             decided_ms=self._clock.now_ms(),
             unhealthy_ms=None if release.health is None else self._clock.now_ms(),
         )

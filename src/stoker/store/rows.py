@@ -200,8 +200,8 @@ def ledger_line(row: Row) -> LedgerLine:
 
 WORKER: Final = _columns(
     "workers",
-    "id team endpoint release token_hash gpus specification memory_bytes decided_ms state reason detail launched_ms ready_ms idle_ms drained_ms "
-    "stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text "
+    "id team endpoint release token_hash gpus specification memory_bytes price_per_hour_micros decided_ms "
+    "state reason detail launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text "
     "unhealthy_ms",
 )
 WORKER_WIDTH: Final = WORKER.count(",") + 1
@@ -218,21 +218,22 @@ def worker(row: Row) -> Worker:
         gpus=tuple(json.loads(row[5])),
         specification=row[6],
         memory_bytes=row[7],
-        decided_ms=row[8],
-        state=WorkerState(row[9]),
-        reason=WorkerReason(row[10]),
-        detail=row[11],
-        launched_ms=row[12],
-        ready_ms=row[13],
-        idle_ms=row[14],
-        drained_ms=row[15],
-        stopped_ms=row[16],
-        gone_ms=row[17],
-        seen_ms=row[18],
-        pinged_ms=row[19],
-        sdk=row[20],
-        exit=None if row[22] is None else Exit(code=row[21], text=row[22]),
-        unhealthy_ms=row[23],
+        price_per_hour_micros=row[8],
+        decided_ms=row[9],
+        state=WorkerState(row[10]),
+        reason=WorkerReason(row[11]),
+        detail=row[12],
+        launched_ms=row[13],
+        ready_ms=row[14],
+        idle_ms=row[15],
+        drained_ms=row[16],
+        stopped_ms=row[17],
+        gone_ms=row[18],
+        seen_ms=row[19],
+        pinged_ms=row[20],
+        sdk=row[21],
+        exit=None if row[23] is None else Exit(code=row[22], text=row[23]),
+        unhealthy_ms=row[24],
     )
 
 
@@ -248,7 +249,7 @@ def worker_values(worker: Worker) -> tuple[Any, ...]:
     """For `WORKER`."""
     fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash)
     place = (json.dumps(worker.gpus), worker.specification, worker.memory_bytes)
-    return (*fixed, *place, worker.decided_ms, *moving_worker_values(worker))
+    return (*fixed, *place, worker.price_per_hour_micros, worker.decided_ms, *moving_worker_values(worker))
 
 
 PLACE: Final = "workers.gpus, workers.specification, workers.memory_bytes"

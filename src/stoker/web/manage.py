@@ -23,6 +23,7 @@ from stoker.ids import JobId, WorkerId
 from stoker.job import JobState
 from stoker.queue import Queue, no_such_job
 from stoker.runtimes import LogLine
+from stoker.specification import per_hour
 from stoker.store import Held, Page, Result
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute, RawEndpoint, RawRoute, to_response
@@ -302,6 +303,7 @@ def _worker(held: Held, endpoint_name: str) -> JsonObject:
         "held": held.held,
         "gpus": list(worker.gpus),
         "specification": worker.specification,
+        "price_per_hour": per_hour(worker.price_per_hour_micros),
         "sdk": worker.sdk,
         "decided_ms": worker.decided_ms,
         "launched_ms": worker.launched_ms,

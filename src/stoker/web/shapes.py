@@ -474,6 +474,7 @@ class WorkerShown(TypedDict):
     held: int
     gpus: list[str]
     specification: str
+    price_per_hour: float
     sdk: str
     decided_ms: int
     launched_ms: int | None

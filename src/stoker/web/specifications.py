@@ -11,7 +11,7 @@ from stoker.catalog import Catalog
 from stoker.endpoint import Release
 from stoker.inventory import Inventory
 from stoker.machine import Machine
-from stoker.specification import PRICE_DIGITS, Specification
+from stoker.specification import Specification, per_hour
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute
 from stoker.web.auth import Asks
@@ -61,18 +61,12 @@ def fit(inventory: Inventory, release: Release) -> JsonObject:
 def price(inventory: Inventory, release: Release, workers: Sequence[Worker]) -> JsonObject:
     """What a worker costs where the next one would like to go most, and what the living ones cost together."""
     first = next(iter(inventory.choices(release)), None)
-    now = sum(_price_of(inventory, worker, release) for worker in workers)
+    now_micros = sum(worker.price_per_hour_micros for worker in workers)
     return {
         "specification": None if first is None else first.id,
         "worker_per_hour": 0.0 if first is None else first.price_of(release.gpus_per_worker),
-        "now_per_hour": round(now, PRICE_DIGITS),
+        "now_per_hour": per_hour(now_micros),
     }
-
-
-def _price_of(inventory: Inventory, worker: Worker, release: Release) -> float:
-    """What is declared no more costs nothing."""
-    one = inventory.specification(worker.specification)
-    return 0.0 if one is None else one.price_of(len(worker.gpus) or release.gpus_per_worker)
 
 
 def _specification(inventory: Inventory, one: Specification) -> JsonObject:

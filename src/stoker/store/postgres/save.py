@@ -188,7 +188,10 @@ _MOVED: Final = {
     **_types("sdk", "exit_code"),
     **_types("exit_text", "unhealthy_ms"),
 }
-_WORKER: Final = _types("id team endpoint release token_hash gpus specification", "memory_bytes decided_ms") | _MOVED
+_WORKER: Final = (
+    _types("id team endpoint release token_hash gpus specification", "memory_bytes price_per_hour_micros decided_ms")
+    | _MOVED
+)
 ADD_WORKERS: Final = _insert("add_workers", "workers", _WORKER | _HELD)
 MOVE_WORKERS: Final = _update("move_workers", "workers", "id", _types("id") | _MOVED | _HELD)
 TOUCH_WORKERS: Final = _update(
