@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tests.live import KEY, LiveServer, until
+from tests.live import KEY, PATIENCE_S, LiveServer, until
+from tests.sdk.places import interpreter
 from tests.server.conftest import WORKERS
 from tests.server.test_kill import counts, jobs
 
@@ -23,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 COMMAND = f"{sys.executable} -u light.py"
 CLIENTS = 4
+CLIENTS_OF_SDKS = Path(__file__).parents[1] / "sdk" / "clients"
 JOBS_BETWEEN = 25
 CUT = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 """What a server that stops may do to a request; a timeout is none of it."""
@@ -134,6 +138,37 @@ def test_rolling_restart_under_load(set_up: Any, tmp_path: Path, postgres_url: s
                 restart(servers, time)
             until(partial(_done, clients, sum(len(one.outputs) for one in clients) + JOBS_BETWEEN), what="jobs")
         _check(servers[0], clients)
+
+
+@pytest.mark.sdk
+@pytest.mark.timeout(240)
+def test_the_sdk_across_a_rolling_restart(tmp_path: Path, postgres_url: str) -> None:
+    """A program on Runpod's SDK that repeats a refused submission gets every output, while all servers behind its port are replaced."""
+    told, over = tmp_path / "told", tmp_path / "over"
+    with one_port(tmp_path / "data", postgres_url) as (both,):
+        both.create("load", image=WORKERS, command=COMMAND, min_workers=2, max_workers=2, retries=10)
+        words = [f"{both.url}/v2", KEY, "load", str(over)]
+        program = [interpreter("runpod-1.12.0"), CLIENTS_OF_SDKS / "of_runpod_patient.py", *words]
+        with told.open("wb") as out, subprocess.Popen(program, stdout=out) as client:
+            try:
+                until(lambda: client.poll() is not None or _told(told) >= 5, what="jobs")
+                restart([both], 1)
+                goal = _told(told) + 5
+                until(lambda: client.poll() is not None or _told(told) >= goal, what="jobs after the restart")
+            finally:
+                over.touch()
+            assert client.wait(timeout=2 * PATIENCE_S) == 0
+        seen = [json.loads(line) for line in told.read_text().splitlines()]
+        assert [one["output"] for one in seen] == [one["text"] for one in seen]
+        found = {job["id"]: job["state"] for job in jobs(both)}
+        assert {one["id"] for one in seen} <= found.keys()
+        # A submission whose answer was cut off may have been accepted: then its job ran too.
+        assert set(found.values()) == {"completed"}
+        assert len(found) - len(seen) <= sum(one["retries"] for one in seen)
+
+
+def _told(file: Path) -> int:
+    return file.read_text().count("\n")
 
 
 def _done(clients: Sequence[Client], goal: int) -> bool:
