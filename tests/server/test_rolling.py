@@ -148,7 +148,7 @@ def test_the_sdk_across_a_rolling_restart(tmp_path: Path, postgres_url: str) -> 
     with one_port(tmp_path / "data", postgres_url) as (both,):
         both.create("load", image=WORKERS, command=COMMAND, min_workers=2, max_workers=2, retries=10)
         words = [f"{both.url}/v2", KEY, "load", str(over)]
-        program = [interpreter("runpod-1.12.0"), CLIENTS_OF_SDKS / "of_runpod_patient.py", *words]
+        program = [interpreter("runpod-1.12.0"), str(CLIENTS_OF_SDKS / "of_runpod_patient.py"), *words]
         with told.open("wb") as out, subprocess.Popen(program, stdout=out) as client:
             try:
                 until(lambda: client.poll() is not None or _told(told) >= 5, what="jobs")
