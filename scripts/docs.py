@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from scripts import fields, machines, routes
+from scripts import chart, fields, machines, routes
 from stoker.cli import reference
 from stoker.config import CLIENT_VARIABLES, DeclaredSpecification, Settings
 
@@ -94,13 +94,18 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "specifications": specification_table,
         "client variables": client_variables,
     },
+    "docs/reference/chart.md": {"values": chart.table},
     "docs/reference/endpoint.md": {"fields": fields.table},
     "docs/reference/routes.md": {"routes": routes.tables},
 }
 """Which parts of which page are generated, and by what."""
 
-WHOLE: Mapping[str, Callable[[], str]] = {"docs/reference/cli.md": reference.text}
-"""Pages that are generated as a whole."""
+WHOLE: Mapping[str, Callable[[], str]] = {
+    "docs/reference/cli.md": reference.text,
+    "deploy/helm/stoker/values.yaml": chart.values_yaml,
+    "deploy/helm/stoker/values.schema.json": chart.schema,
+}
+"""Pages that are generated as a whole, and what says of the chart's values what is allowed."""
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
