@@ -49,7 +49,7 @@ from stoker.store import Store
 from stoker.streaks import Streaks
 from stoker.throttle import Throttle
 from stoker.vault import Vault
-from stoker.web.app import build_app, build_hot
+from stoker.web.app import FOR_BROWSERS, build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.console import Console
 from stoker.web.dead_letters import DeadLetterRoutes
@@ -238,6 +238,7 @@ def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads) -> uvic
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=list(FOR_BROWSERS),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=HTTP_STOP_S,
     )

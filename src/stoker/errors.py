@@ -5,6 +5,8 @@
     │   ├── InvalidInput           a value is wrong; `field` names it
     │   ├── TooLarge               a body is over its limit
     │   ├── Stalled                a body did not come
+    │   ├── TargetTooLong          the path and query of a request are over their limit
+    │   ├── HeadTooLarge           so are its headers
     │   ├── Unauthenticated        no key, or one that is not valid
     │   ├── Forbidden              the key is valid and lacks a scope
     │   ├── NotFound               it does not exist, or another team owns it
@@ -67,6 +69,18 @@ class Stalled(Refused):
     """The request body stopped coming."""
 
     default_code = "upload_stalled"
+
+
+class TargetTooLong(Refused):
+    """The path and query of the request are too long."""
+
+    default_code = "target_too_long"
+
+
+class HeadTooLarge(Refused):
+    """The headers of the request are too large."""
+
+    default_code = "head_too_large"
 
 
 class Unauthenticated(Refused):

@@ -7,17 +7,14 @@ is "internal" to the outside: the log has the traceback, the client never does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
-import swagger_ui_bundle
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker import __version__
@@ -25,17 +22,20 @@ from stoker.errors import (
     Conflict,
     DiskFull,
     Forbidden,
+    HeadTooLarge,
     InvalidInput,
     NotFound,
     Refused,
     Stalled,
     StokerError,
+    TargetTooLong,
     TooLarge,
     TooMany,
     Unauthenticated,
     Unavailable,
 )
 from stoker.health import Check, status
+from stoker.web.api_docs import add_docs
 from stoker.web.asgi import to_response
 from stoker.web.call import Answer, Call, Headers, answer
 from stoker.web.hot import HotRoutes
@@ -53,6 +53,8 @@ STATUS: Final[dict[type[StokerError], int]] = {
     TooLarge: 413,
     TooMany: 429,
     Stalled: 408,
+    TargetTooLong: 414,
+    HeadTooLarge: 431,
     Refused: 400,
     DiskFull: 507,
     Unavailable: 503,
@@ -67,17 +69,17 @@ _HEADERS: Final[dict[int, Headers]] = {
 }
 """What goes with a refusal of this status; seconds."""
 
-ASSETS: Final = {
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon-32x32.png": "image/png",
-}
-"""What the page at `/api/docs` loads. Types are said here: looking them up reads the machine's own tables, in the loop."""
+FOR_BROWSERS: Final = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+)
+"""On every answer: nothing is taken for a script that is none, shown in a frame of others, or told to others by its address."""
 
 
 def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
     """The raw routes of `routers`, for connections to answer before the application is asked."""
-    return HotRoutes(routers, on_error=answer_error)
+    return HotRoutes(routers, on_error=answer_error, refuse=_refusal)
 
 
 def build_app(
@@ -95,7 +97,7 @@ def build_app(
     app.state.uploads = uploads
     for router in routers:
         app.include_router(router)
-    _add_docs(app)
+    add_docs(app)
     _add_shapes(app)
 
     @app.get("/healthz", tags=["server"])
@@ -130,26 +132,6 @@ def _add_shapes(app: FastAPI) -> None:
         return app.openapi_schema if app.openapi_schema is not None else describe(described())
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation does it
-
-
-def _add_docs(app: FastAPI) -> None:
-    """A page to try the API, from files of an installed package: it works without a network."""
-
-    @app.get("/api/docs/assets/{name}", include_in_schema=False)
-    async def asset(name: str) -> Response:
-        if name not in ASSETS:
-            raise HTTPException(404)
-        return FileResponse(Path(swagger_ui_bundle.swagger_ui_path) / name, media_type=ASSETS[name])
-
-    @app.get("/api/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/api/openapi.json",
-            title="Stoker API",
-            swagger_js_url="/api/docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="/api/docs/assets/swagger-ui.css",
-            swagger_favicon_url="/api/docs/assets/favicon-32x32.png",
-        )
 
 
 class SingleSlashes:
@@ -193,13 +175,17 @@ def answer_error(call: Call, error: Exception) -> Answer:
 
 
 def _answer_to(error: Exception, *, method: str, path: str) -> Answer:
-    status = _status_of(error)
-    if not isinstance(error, StokerError) or status == 500:
+    if not isinstance(error, StokerError) or _status_of(error) == 500:
         if isinstance(error, ClientDisconnect):
             return Answer(400)  # nobody is left to read this
         log.error("request_failed", method=method, path=path, exc_info=error)
         body = {"error": "internal error", "code": "internal", "field": None}
         return answer(body | {"next_step": "the server's log says more"}, status=500)
+    return _refusal(error)
+
+
+def _refusal(error: StokerError) -> Answer:
+    status = _status_of(error)
     if isinstance(error, TooMany):
         return answer(error_body(error), status=status, headers=(("retry-after", str(error.retry_after_s)),))
     return answer(error_body(error), status=status, headers=_HEADERS.get(status, ()))

@@ -4,7 +4,7 @@
 - Any other for a raw route is parsed by uvicorn's parser and answered from here: no scope, no ASGI messages, no framework.
 - Everything else takes uvicorn's way to the application, untouched.
 
-As soon as a request's head is complete it is one or the other. What they share is uvicorn's: keep-alive, the order of pipelined
+As soon as a request's head is complete it is one or the other, or refused because it is too large. What they share is uvicorn's: keep-alive, the order of pipelined
 answers, flow control, the lists that a graceful stop waits for.
 
 It leans on insides of uvicorn, so that package is pinned to one minor version, and `tests/web/test_uvicorn.py` fails when
@@ -17,18 +17,23 @@ import asyncio
 from functools import partial
 from typing import Any, ClassVar, Final
 
+import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stoker.errors import HeadTooLarge, InvalidInput, StokerError
 from stoker.web.call import Answer
 from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
-from stoker.web.heads import Heads, target_of, whole
+from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, target_of, whole
 from stoker.web.hot import HotRoutes, head
 
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Content up to this size is written in one piece with its head; joining a larger one would copy it."""
 NO_CONTENT: Final = 204
+LINGER_S: Final = 2.0
+"""How long a connection that was refused is kept for its client to read why: closed at once, what the client still sends would destroy
+the answer on its way."""
 ABORT: Final = "stoker.abort"
 """The extension of the scope by which an application drops the connection."""
 
@@ -44,8 +49,16 @@ class Connection(HttpToolsProtocol):
     _running: Exchange | None = None
     _mid_request = False
     """Whether the parser has a part of a request."""
+    _mid_head = False
+    """Whether that part is not even a whole head."""
+    _got_on = False
+    """Whether what came last began something, or ended it, or was a piece of a body."""
+    _pending_bytes = 0
+    """What came and did none of it: it is inside a head, or between the chunks of a body."""
     _unknown_head: bytes | None = None
     """Of a request that came in one piece, until the parser has said what it means."""
+    _refused = False
+    """Whether nothing that comes is of any interest."""
     _quiet_since_s = 0.0
     _watch: asyncio.TimerHandle | None = None
 
@@ -53,10 +66,12 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Most often one whole request, while nothing is under way."""
+        if self._refused:
+            return
         cycle: Any = self.cycle
         idle = not self._mid_request and (cycle is None or cycle.response_complete) and not self.flow.write_paused
         if not (idle and self._know(data)):
-            super().data_received(data)
+            self._parse(data)
             self._unknown_head = None
 
     def _know(self, data: bytes) -> bool:
@@ -65,7 +80,7 @@ class Connection(HttpToolsProtocol):
         if came is None:
             return False
         headers = self.heads.find(came.head)
-        if headers is None:
+        if headers is None or len(came.line) > TARGET_BYTES_MAX:
             self._unknown_head = came.head
             return False
         target = target_of(came.line)
@@ -81,17 +96,53 @@ class Connection(HttpToolsProtocol):
         self._start(exchange)
         return True
 
+    def _parse(self, data: bytes) -> None:
+        self._got_on = False
+        try:
+            self.parser.feed_data(data)
+            self._pending_bytes = self._pending_bytes + len(data) if self._mid_request and not self._got_on else 0
+            check_head_size(self._pending_bytes)
+        except httptools.HttpParserUpgrade:
+            pass  # nobody here speaks another protocol: it has been asked and answered as HTTP
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, StokerError) else _not_http())
+        except HeadTooLarge as error:
+            self._refuse(error)
+
+    def _refuse(self, error: StokerError) -> None:
+        """Close the connection; with an answer, if it can only be taken for the answer to what is refused."""
+        self._refused = True
+        cycle: Any = self.cycle
+        under_way = cycle is not None and not cycle.response_complete
+        if under_way and (self._mid_head or self.pipeline or getattr(cycle, "response_started", False)):
+            self.transport.close()
+            return
+        refusal = self.hot.refuse(error)
+        lines = head(refusal.status, refusal.headers) + self._dated()
+        lines += b"content-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.content)
+        self.transport.write(lines + refusal.content)
+        if under_way:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._hang_up()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
     # ── the parser says ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
         """A request begins. uvicorn would make its scope here; most requests never need one."""
-        self._mid_request = True
+        self._mid_request = self._mid_head = self._got_on = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Decide the way."""
+        check_head(self.url, self.headers)
+        self._mid_head, self._got_on = False, True
         exchange = self._exchange()
         if exchange is None:
             self._take_the_long_way()
@@ -136,6 +187,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body. Of a request that has been answered it is dropped."""
+        self._got_on = True
         cycle: object = self.cycle
         if not isinstance(cycle, Exchange):
             super().on_body(body)
@@ -144,7 +196,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has ended."""
-        self._mid_request = False
+        self._mid_request, self._got_on = False, True
         cycle: object = self.cycle
         if isinstance(cycle, Exchange):
             cycle.finish()
@@ -153,11 +205,20 @@ class Connection(HttpToolsProtocol):
 
     # ── the connection says ───────────────────────────────────────────────────────────────────────────────────────────
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client. One that asks for nothing is not waited for longer than one that has been answered."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # a transport of a socket
+        self._quiet_since_s = self.loop.time()
+        self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and so is who waits for it."""
         super().connection_lost(exc)
         if self._watch is not None:
             self._watch.cancel()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             running.hang_up()
@@ -204,7 +265,7 @@ class Connection(HttpToolsProtocol):
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         self._running = None
-        if self.transport.is_closing():
+        if exchange.disconnected or self.transport.is_closing():
             return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
             exchange.keep_alive = False  # a body that was not asked for may come or not: nobody can tell what follows
@@ -246,13 +307,17 @@ class Connection(HttpToolsProtocol):
         """Close a connection on which nothing was asked for too long."""
         self._watch = None
         cycle: Any = self.cycle
-        if self.transport.is_closing() or not cycle.response_complete:
+        if self.transport.is_closing() or not (cycle is None or cycle.response_complete):
             return  # the next answer sets the next timer
         left_s = self._quiet_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
             self._watch = self.loop.call_later(left_s, self._look)
         else:
             self.transport.close()
+
+
+def _not_http() -> StokerError:
+    return InvalidInput("this is no request of HTTP/1.1", code="invalid_http", next_step="see what your client sends")
 
 
 def connections_to(hot_routes: HotRoutes) -> type[Connection]:

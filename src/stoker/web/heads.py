@@ -1,4 +1,4 @@
-"""Heads of requests that need not be parsed: the same client said the same before.
+"""Heads of requests: how long they may be, and which need not be parsed, because the same client said the same before.
 
 Called by `connection.py` with what came in one read. Clients and workers send the same headers with every request; what the parser
 found in them once it would find in the same bytes again. Only the first line and the length differ: those are read here.
@@ -13,6 +13,12 @@ from typing import Final
 
 import msgspec
 
+from stoker.errors import HeadTooLarge, TargetTooLong
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""The longest head of a request: far more than clients, proxies and cookies together send."""
+TARGET_BYTES_MAX: Final = 16 * 1024
+"""The longest path with its query."""
 KEPT_MOST: Final = 2_048
 """Heads that are kept at once. When there are more, all are forgotten: somebody sends another one each time."""
 KEPT_BYTES: Final = 2_048
@@ -69,6 +75,29 @@ def target_of(line: bytes) -> tuple[str, str, str] | None:
     return method, path, query
 
 
+def check_head(target: bytes, headers: RawHeaders) -> None:
+    """Refuse a head that is too large. Raises `TargetTooLong`, `HeadTooLarge`."""
+    if len(target) > TARGET_BYTES_MAX:
+        raise TargetTooLong(
+            f"the path and query have {len(target)} bytes; {TARGET_BYTES_MAX} are allowed",
+            next_step="send what is long in the body",
+        )
+    check_head_size(len(target) + sum(len(name) + len(value) + AROUND_BYTES for name, value in headers))
+
+
+def check_head_size(size: int) -> None:
+    """Refuse a head that is known to have `size` bytes or more. Raises `HeadTooLarge`."""
+    if size > HEAD_BYTES_MAX:
+        raise HeadTooLarge(
+            f"the head of the request has {size} bytes or more; {HEAD_BYTES_MAX} are allowed",
+            next_step="send fewer headers and cookies",
+        )
+
+
+AROUND_BYTES: Final = 4
+"""A colon, a space and the end of the line."""
+
+
 class Heads:
     """What is kept: headers by their bytes."""
 
@@ -100,4 +129,14 @@ def by_name(headers: RawHeaders) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers)}
 
 
-__all__ = ["Heads", "RawHeaders", "Whole", "by_name", "target_of", "whole"]
+__all__ = [
+    "TARGET_BYTES_MAX",
+    "Heads",
+    "RawHeaders",
+    "Whole",
+    "by_name",
+    "check_head",
+    "check_head_size",
+    "target_of",
+    "whole",
+]

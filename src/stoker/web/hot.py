@@ -12,18 +12,21 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
+from stoker.errors import StokerError
 from stoker.web.asgi import RawEndpoint
 from stoker.web.call import Answer, Call, Handler, Headers
 
 OnError = Callable[[Call, Exception], Answer]
+Refuse = Callable[[StokerError], Answer]
 Found = tuple[Handler, dict[str, str]]
 
 
 class HotRoutes:
-    """The raw routes of `routers`; `on_error` renders what their handlers raise."""
+    """The raw routes of `routers`; `on_error` renders what their handlers raise, `refuse` what the connection itself refuses."""
 
-    def __init__(self, routers: Iterable[APIRouter], *, on_error: OnError) -> None:
+    def __init__(self, routers: Iterable[APIRouter], *, on_error: OnError, refuse: Refuse) -> None:
         self.on_error = on_error
+        self.refuse = refuse
         self._root = _Place()
         for route in (route for router in routers for route in router.routes):
             endpoint = getattr(route, "endpoint", None)
@@ -74,4 +77,4 @@ def head(status: int, headers: Headers) -> bytes:
     return "".join(line + "\r\n" for line in lines).encode("latin-1")
 
 
-__all__ = ["HotRoutes", "OnError", "head"]
+__all__ = ["HotRoutes", "OnError", "Refuse", "head"]
