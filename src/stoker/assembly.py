@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 from stoker import __version__
 from stoker.capsules import Capsules
-from stoker.catalog import Catalog, Defaults, release_login
+from stoker.catalog import Catalog, Defaults, login, release_login
 from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
@@ -33,6 +33,7 @@ from stoker.loops.lifeline import Lifeline
 from stoker.loops.prober import Prober
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
+from stoker.loops.warmer import Warmer
 from stoker.loops.webhooks import Bounds, Webhooks
 from stoker.machine import Machine
 from stoker.metrics import Metrics
@@ -49,6 +50,7 @@ from stoker.store import Store
 from stoker.streaks import Streaks
 from stoker.throttle import Throttle
 from stoker.vault import Vault
+from stoker.warming import Warming
 from stoker.web.app import FOR_BROWSERS, build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.console import Console
@@ -102,14 +104,15 @@ class Assembly:
         reserve_bytes = 0 if settings.database else settings.disk_free_mb_min << 20
         self.headroom = Headroom(settings.data_dir, least_bytes=reserve_bytes)
         find_login = partial(release_login, store, vault)
-        self.images = Images(store, clock, runtime, _image_terms(settings), find_login=find_login)
+        self._images = Images(store, clock, runtime, _image_terms(settings), find_login=find_login)
+        self._warming = Warming(store, clock, signals, runtime, find_login=partial(login, store, vault))
         terms = _fleet_terms(settings, settings.worker_url.rstrip("/") or worker_url)
         storage = DirectoryStorage(settings.volumes_path)
         self._volumes = Volumes(store, clock, storage, self.headroom)
         find_places = partial(places, store, storage)
         self.machine = Machine(store, clock, runtime, settings.specifications_declared)
         self.fleet = Fleet(
-            store, clock, signals, runtime, terms, vault, self.images, find_places, self.machine, HttpProbe()
+            store, clock, signals, runtime, terms, vault, self._images, find_places, self.machine, HttpProbe()
         )
         self.catalog = Catalog(
             store,
@@ -119,7 +122,7 @@ class Assembly:
             Defaults(retention_s=settings.retention_s, mounts=settings.mount_terms),
             vault=vault,
             registries=HttpRegistries(),
-            images=self.images,
+            warming=self._warming,
             session_life_ms=settings.session_s * 1000,
             machine=self.machine,
         )
@@ -149,10 +152,11 @@ class Assembly:
         ended = self._metrics.rounds.ended
         return (
             Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s, ended=ended).run(),
-            Pruner(store, clock, fleet, self.images, ended=ended).run(),
+            Pruner(store, clock, fleet, self._images, ended=ended).run(),
             Autoscaler(store, clock, signals, fleet, ended=ended).run(),
             *([] if fleet.checks is None else [Prober(fleet.checks).run()]),
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
+            Warmer(signals, self._warming).run(),
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
         )
 
@@ -203,7 +207,7 @@ class Assembly:
             self._worker_routes(workers),
             *manage.routers(),
             DeadLetterRoutes(DeadLetters(queue), self.catalog).router(),
-            ImageRoutes(self.images, self.catalog).router(),
+            ImageRoutes(self._warming, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TEMPLATE = "template"
     CREDENTIAL = "credential"
     VOLUME = "volume"
+    IMAGE = "image"
     WEBHOOK = "webhook"
     """What signs the team's webhooks, or a notice of one."""
 
@@ -51,7 +52,9 @@ class Action(StrEnum):
     UPLOADED = "uploaded"
     """A file of a volume."""
     REMOVED = "removed"
-    """A file or directory of a volume."""
+    """A file or directory of a volume, or an image."""
+    WARMED = "warmed"
+    """An image, ahead of its workers."""
     REDELIVERED = "redelivered"
 
 

@@ -1,31 +1,26 @@
-"""The images that workers run: pinned once for each release, fetched before they are needed, removed when nobody needs them.
+"""The images that workers run: pinned once for each release, removed when nobody needs them.
 
-Called by the fleet (before a launch), by users (warm, list, remove) and by the pruner. A runtime that knows no images, such as
-processes, makes all of this nothing.
+Called by the fleet (before a launch) and by the pruner; what users want of images is in `warming`. A runtime that knows no images, such
+as processes, makes all of this nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
 from stoker.clock import Clock
-from stoker.endpoint import Release
-from stoker.errors import Conflict, InvalidInput, NotFound, StokerError
-from stoker.ids import ReleaseId, TeamId
-from stoker.runtimes import Image, Login, PullsImages, Runtime
+from stoker.endpoint import Endpoint, Release
+from stoker.ids import ReleaseId
+from stoker.runtimes import Login, PullsImages, Runtime
 from stoker.store import Store
 
 log = structlog.get_logger()
 
 FindLogin = Callable[[Release], Awaitable[Login | None]]
 """What the registry of a release's image wants to see."""
-WARMING_MOST: Final = 20
-"""Images that are being fetched ahead at once; more at a time would only make each of them later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +53,6 @@ class Images:
         self._runtime = runtime
         self._terms = terms or ImageTerms()
         self._find_login = find_login
-        self._warming: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, str] = {}
 
     async def have(self, release: Release) -> str:
         """Fetch what the release runs; the name under which all of its workers run the same bytes.
@@ -89,70 +82,6 @@ class Images:
             return ""
         return self._runtime.pulling(release.digest) if release.digest else self._runtime.pulling(release.image)
 
-    # ── for users ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def warm_release(self, release: Release) -> None:
-        """Fetch what a new release runs before its first worker asks. That it fails is said when a worker asks."""
-        if isinstance(self._runtime, PullsImages) and not release.digest:
-            self._warm(release.image, self.have(release))
-
-    def warm(self, image: str) -> None:
-        """Begin to fetch an image. Raises `Conflict` when the runtime knows none, or enough are on their way."""
-        runtime = self._puller()
-        if len(self._warming) >= WARMING_MOST and image not in self._warming:
-            raise Conflict(f"{WARMING_MOST} images are being fetched already", code="too_many_pulls")
-        self._warm(image, runtime.pull(image, login=None))
-
-    async def list(self, team: TeamId) -> Sequence[tuple[Image, str]]:
-        """The images on this machine and on their way, and why those that were to be warmed did not come.
-
-        What only other teams use does not exist for this one. A runtime that knows no images has none.
-        """
-        if not isinstance(self._runtime, PullsImages):
-            return []
-        foreign = await self._used_by(lambda owner: owner != team) - await self._used_by(lambda owner: owner == team)
-        found = [(one, self._failed.get(one.name, "")) for one in await self._runtime.images()]
-        names = {one.name for one, _ in found}
-        lost = [
-            (Image(name=name, bytes=0, pulled_ms=None, used_ms=None), why)
-            for name, why in self._failed.items()
-            if name not in names
-        ]
-        return [(one, why) for one, why in (*found, *lost) if one.name not in foreign]
-
-    async def remove(self, team: TeamId, image: str) -> None:
-        """Remove an image. Raises `Conflict` while an endpoint or a container uses it, `NotFound`."""
-        if image in await self._used_by(lambda owner: owner != team):
-            raise NotFound(f"'{image[:200]}' is no image that Stoker fetched", code="image_not_kept", field="image")
-        if image in await self._used_by(lambda owner: owner == team):
-            raise Conflict(
-                f"an endpoint uses {image}", code="image_in_use", next_step="delete the endpoint, or change its image"
-            )
-        await self._puller().remove_image(image)
-
-    def _puller(self) -> PullsImages:
-        if isinstance(self._runtime, PullsImages):
-            return self._runtime
-        raise Conflict(
-            "this server runs no containers, so it keeps no images",
-            code="no_images",
-            next_step="start it with --runtime docker",
-        )
-
-    def _warm(self, image: str, pull: Awaitable[str]) -> None:
-        self._failed.pop(image, None)
-        task = asyncio.create_task(self._fetch(image, pull), name=f"warm {image}")
-        self._warming[image] = task
-        task.add_done_callback(lambda _done: self._warming.pop(image, None))
-
-    async def _fetch(self, image: str, pull: Awaitable[str]) -> None:
-        try:
-            await pull
-        except StokerError as error:
-            log.warning("image_not_warmed", image=image, error=error.message)
-            if isinstance(error, InvalidInput) or len(self._failed) < WARMING_MOST:
-                self._failed[image] = error.message
-
     # ── for the pruner ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def collect(self) -> None:
@@ -160,29 +89,19 @@ class Images:
         if not isinstance(self._runtime, PullsImages):
             return
         before_ms = self._clock.now_ms() - int(self._terms.unused_kept_s * 1000)
+        used = {name for _, release in await deployed(self._store) for name in (release.image, release.digest) if name}
         removed = await self._runtime.collect_images(
-            used=await self._used_by(lambda _owner: True), unused_before_ms=before_ms, bytes_max=self._terms.bytes_max
+            used=used, unused_before_ms=before_ms, bytes_max=self._terms.bytes_max
         )
         for image in removed:
+            await self._store.warm_ups.collected(image)
             log.info("image_collected", image=image)
 
-    async def _used_by(self, who: Callable[[TeamId], bool]) -> set[str]:
-        """The names of all images that endpoints of such teams run, by tag and by digest."""
-        names: set[str] = set()
-        for endpoint in await self._store.endpoints.active():
-            if not who(endpoint.team):
-                continue
-            release = await self._store.endpoints.release(endpoint.release)
-            if release is not None:
-                names |= {release.image, release.digest} - {""}
-        return names
 
-    async def close(self) -> None:
-        """Give up what is being fetched."""
-        tasks = list(self._warming.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def deployed(store: Store) -> Sequence[tuple[Endpoint, Release]]:
+    """The endpoints of all teams, each with its present release. Looks across teams: for loops, and to take from nobody."""
+    found = [(one, await store.endpoints.release(one.release)) for one in await store.endpoints.active()]
+    return [(endpoint, release) for endpoint, release in found if release is not None]
 
 
-__all__ = ["FindLogin", "ImageTerms", "Images"]
+__all__ = ["FindLogin", "ImageTerms", "Images", "deployed"]

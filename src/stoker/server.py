@@ -242,7 +242,6 @@ class Server:
         await _cancel(rest)
         if self._door is not None:
             self._door[1].close()
-        await self._parts.images.close()
         await self._hosting.close()
         await self._store.close()
         self._listener.close()

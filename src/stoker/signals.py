@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from stoker.ids import EndpointId, JobId, WorkerId
 
@@ -33,6 +33,10 @@ def worker_key(worker: WorkerId) -> Key:
 def job_key(job: JobId) -> Key:
     """Rung when the job changed."""
     return ("job", job)
+
+
+IMAGES: Final[Key] = ("images", "")
+"""Rung when an image is to be fetched, or one more."""
 
 
 class Ear:
@@ -148,6 +152,10 @@ class Signals:
         """The worker's slots, state or stops changed."""
         self._ring_everywhere(worker_key(worker))
 
+    def images_wanted(self) -> None:
+        """An image is to be fetched ahead of its workers."""
+        self._ring_everywhere(IMAGES)
+
     def scale(self, endpoint: EndpointId) -> None:
         """Something that the scaling decision depends on changed."""
         self._stirred.set()
@@ -174,7 +182,7 @@ class Signals:
                 self._ring_next(queue_key(EndpointId(name)))
             elif kind == "admitted" and self.admitted is not None:
                 self.admitted(name)
-            elif kind in ("queue", "job", "worker"):
+            elif kind in ("queue", "job", "worker", "images"):
                 self._ring_all((kind, name))
             elif self.on_duty and kind == "scale":
                 self.scale(EndpointId(name))

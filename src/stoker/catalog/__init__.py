@@ -6,9 +6,10 @@ is written with its line of the audit log.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from stoker.catalog.credentials import Credentials, Registries, release_login
+from stoker.catalog.credentials import Credentials, Registries, login, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
 from stoker.catalog.entrances import Entrances, Way
 from stoker.catalog.remembered import TRUST_MS
@@ -17,7 +18,6 @@ from stoker.catalog.teams import NewKey, Teams
 from stoker.catalog.templates import Templates
 from stoker.clock import Clock
 from stoker.errors import Unavailable
-from stoker.images import Images
 from stoker.machine import Machine
 from stoker.registry import Login
 from stoker.runtimes import Runtime
@@ -25,6 +25,7 @@ from stoker.signals import Signals
 from stoker.store import Store
 from stoker.team import ApiKey
 from stoker.vault import NO_VAULT, Vault
+from stoker.warming import Warming
 
 SESSION_LIFE_MS: Final = 12 * 3_600_000
 """A working day, for servers that do not say."""
@@ -51,12 +52,13 @@ class Catalog(Endpoints):
         *,
         vault: Vault = NO_VAULT,
         registries: Registries | None = None,
-        images: Images | None = None,
+        warming: Warming | None = None,
         session_life_ms: int = SESSION_LIFE_MS,
         machine: Machine | None = None,
     ) -> None:
-        images, machine = images or Images(store, clock, runtime), machine or Machine(store, clock, runtime)
-        super().__init__(store, clock, signals, runtime, defaults, vault, images, machine)
+        warming = warming or Warming(store, clock, signals, runtime, find_login=partial(login, store, vault))
+        machine = machine or Machine(store, clock, runtime)
+        super().__init__(store, clock, signals, runtime, defaults, vault, warming, machine)
         self.teams = Teams(store, clock)
         self.sessions = Sessions(store, clock, self.teams, life_ms=session_life_ms)
         self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
@@ -68,4 +70,4 @@ class Catalog(Endpoints):
         return await self.teams.authenticate(secret)
 
 
-__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "Way", "release_login"]
+__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "Way", "login", "release_login"]

@@ -20,7 +20,6 @@ from stoker.document import document
 from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound
 from stoker.ids import EndpointId, TeamId
-from stoker.images import Images
 from stoker.inventory import check_placeable
 from stoker.machine import Machine
 from stoker.runtimes import ChecksImages, Runtime
@@ -31,6 +30,7 @@ from stoker.store.ledger import tell_endpoint
 from stoker.store.tables import Step
 from stoker.vault import Vault
 from stoker.volume import Mount, MountTerms
+from stoker.warming import Warming
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Endpoints:
         runtime: Runtime,
         defaults: Defaults,
         vault: Vault,
-        images: Images,
+        warming: Warming,
         machine: Machine,
     ) -> None:
         self._store = store
@@ -75,17 +75,20 @@ class Endpoints:
         self._runtime = runtime
         self._defaults = defaults
         self._vault = vault
-        self._images = images
+        self._warming = warming
         self.machine = machine
         self._endpoints: Remembered[tuple[TeamId, str], Endpoint] = Remembered(clock, self._look_up)
 
     # ── changes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create(self, by: Actor, fields: Mapping[str, Any], *, dry_run: bool = False) -> Deployed:
+    async def create(
+        self, by: Actor, fields: Mapping[str, Any], *, warm: bool | None = None, dry_run: bool = False
+    ) -> Deployed:
         """Store an endpoint with its first release. `fields` are those of `Endpoint` and `Release` that were given.
 
-        A dry run only says what would be stored. Raises `InvalidInput` for a value out of range or an image that cannot work,
-        `Conflict` for a taken name, `NotFound` for a credential that is not there.
+        `warm` says whether its image is fetched now, None for where the runtime can. A dry run only says what would be stored. Raises
+        `InvalidInput` for a value out of range or an image that cannot work, `Conflict` for a taken name or for nothing to warm,
+        `NotFound` for a credential that is not there.
         """
         now_ms = self._clock.now_ms()
         endpoint_id, release_id = ids.new_endpoint_id(), ids.new_release_id()
@@ -103,20 +106,28 @@ class Endpoints:
         check(endpoint, release)
         await self._check_machine(release)
         made = Deployed(endpoint=endpoint, release=release)
+        warmed = self._warming.steps(by.team, release, wanted=warm)
         if dry_run:
             await self._check_free(made)
             return made
         line = self._line(by, Action.CREATED, made, None, made.document)
         told = _told(line, made, "created", f"release 1: {release.image}")
-        await self._store.endpoints.add(endpoint, release, *_needs(by.team, release), audit.step(line), told)
+        await self._store.endpoints.add(endpoint, release, *_needs(by.team, release), *warmed, audit.step(line), told)
         self._changed(endpoint.id)  # its name may have been the id of another
-        self._images.warm_release(release)
+        self._signals.images_wanted()
         return made
 
     async def update(
-        self, by: Actor, deployed: Deployed, fields: Mapping[str, Any], *, dry_run: bool = False
+        self,
+        by: Actor,
+        deployed: Deployed,
+        fields: Mapping[str, Any],
+        *,
+        warm: bool | None = None,
+        dry_run: bool = False,
     ) -> Deployed:
-        """Change the given fields. A change of what workers execute makes a new release; what changes nothing stores nothing.
+        """Change the given fields. A change of what workers execute makes a new release, whose image is fetched as `create` says;
+        what changes nothing stores nothing.
 
         Raises as `create`, and `Conflict` (`version_changed`) when somebody else changed the endpoint meanwhile.
         """
@@ -140,7 +151,7 @@ class Endpoints:
         if dry_run:
             await self._check_free(made)
             return made
-        return await self._store_change(by, Action.CHANGED, deployed, made)
+        return await self._store_change(by, Action.CHANGED, deployed, made, warm=warm)
 
     def _next(self, by: Actor, deployed: Deployed, wanted: Release) -> Release:
         """The present release if it does what is wanted, else one after it."""
@@ -174,7 +185,7 @@ class Endpoints:
         check(after, release)
         await self._check_machine(release)
         return await self._store_change(
-            by, Action.ROLLED_BACK, deployed, Deployed(endpoint=after, release=release), {"to_release": number}
+            by, Action.ROLLED_BACK, deployed, Deployed(endpoint=after, release=release), more={"to_release": number}
         )
 
     async def pause(self, by: Actor, deployed: Deployed) -> Deployed:
@@ -213,12 +224,21 @@ class Endpoints:
         return deleted
 
     async def _store_change(
-        self, by: Actor, action: Action, before: Deployed, after: Deployed, more: Facts | None = None
+        self,
+        by: Actor,
+        action: Action,
+        before: Deployed,
+        after: Deployed,
+        *,
+        more: Facts | None = None,
+        warm: bool | None = None,
     ) -> Deployed:
         old, new = difference(before.document, after.document)
         line = self._line(by, action, after, old, {**new, **(more or {})})
         release = None if after.release is before.release else after.release
-        needs = () if release is None else _needs(by.team, release)
+        needs: Sequence[Step] = ()
+        if release is not None:
+            needs = (*_needs(by.team, release), *self._warming.steps(by.team, release, wanted=warm))
         kind, text = action.value, ", ".join(new)
         if release is not None:
             kind, text = "released", f"release {release.number}: {text}"
@@ -226,7 +246,7 @@ class Endpoints:
         await self._store.endpoints.update(after.endpoint, release, *needs, audit.step(line), told)
         self._changed(after.endpoint.id)
         if release is not None:
-            self._images.warm_release(release)
+            self._signals.images_wanted()
         return after
 
     def _changed(self, endpoint: EndpointId) -> None:

@@ -233,6 +233,13 @@ _SETTINGS: Final = (
 )
 
 
+warm_option = click.option(
+    "--warm/--no-warm",
+    default=None,
+    help="Fetch the image now, before the first worker needs it, or not. Without either: where workers are containers.",
+)
+
+
 def _settings(command: Command) -> Command:
     for option in reversed(_SETTINGS):
         command = option(command)
@@ -261,10 +268,11 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
 @_settings
 @click.option("--app-name", help="Added to the endpoint's id in its URL; cannot be changed later.")
 @click.option("--template", metavar="NAME", help="Take from this template what is not given.")
+@warm_option
 @click.option("--yes", is_flag=True, help="On a terminal: do not show the plan and ask.")
 @output.json_option
 @with_client
-def create(client: Client, /, name: str, yes: bool, **given: Any) -> None:
+def create(client: Client, /, name: str, yes: bool, warm: bool | None, **given: Any) -> None:
     """Create the endpoint NAME.
 
     What is not given gets the server's default. A relative dir: image is taken from the current directory. On a terminal the
@@ -274,7 +282,7 @@ def create(client: Client, /, name: str, yes: bool, **given: Any) -> None:
         raise click.UsageError("say what workers run: --image dir:PATH, or a container image")
     body = {"name": name, **_body(given)}
     if yes or not output.asks() or _agrees(client, body):
-        output.answer(client.create_endpoint(body), _show_created)
+        output.answer(client.create_endpoint(body, warm=warm), _show_created)
 
 
 def _agrees(client: Client, body: dict[str, Any]) -> bool:
@@ -303,9 +311,10 @@ def show(client: Client, name: str) -> None:
 @click.argument("name")
 @click.option("--name", "new_name", help="A new name.")
 @_settings
+@warm_option
 @output.json_option
 @with_client
-def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> None:
+def update(client: Client, /, name: str, new_name: str | None, warm: bool | None, **given: Any) -> None:
     """Change an endpoint: only what is given.
 
     A new image, command, environment or number of GPUs makes a new release: new workers run it, old ones finish their
@@ -316,7 +325,7 @@ def update(client: Client, /, name: str, new_name: str | None, **given: Any) -> 
         raise click.UsageError("nothing to change was given; see: stoker endpoint update --help")
     if "policy" in body:  # the API takes a whole policy
         body["policy"] = client.endpoint(name)["policy"] | body["policy"]
-    output.answer(client.update_endpoint(name, body), show_endpoint)
+    output.answer(client.update_endpoint(name, body, warm=warm), show_endpoint)
 
 
 @endpoint.command()

@@ -1,4 +1,4 @@
-"""`stoker image`: the images on the server's machine."""
+"""`stoker image`: a team's images on the server's machine."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ def image() -> None:
 
 @image.command()
 @click.argument("name", metavar="IMAGE")
+@click.option("--credential", metavar="NAME", help="The registry credential with which it is pulled.")
 @output.json_option
 @with_client
-def warm(client: Client, name: str) -> None:
-    """Begin to fetch IMAGE on the server's machine, so that no worker waits for it."""
-    output.answer(client.warm_image(name), lambda _begun: output.say(f"fetching {name}; how far: stoker image ls"))
+def warm(client: Client, name: str, credential: str | None) -> None:
+    """Begin to fetch IMAGE on the server's machine, so that no worker waits for it.
+
+    Of one that is here, what its tag means by now is fetched.
+    """
+    begun = client.warm_image(name, credential=credential)
+    output.answer(begun, lambda _begun: output.say(f"fetching {name}; how far: stoker image ls"))
 
 
 @image.command("ls")
 @output.json_option
 @with_client
 def list_images(client: Client) -> None:
-    """List the images that were fetched for workers, and those on their way."""
+    """List the team's images: those fetched ahead, those on their way, and those that endpoints run."""
     output.answer(client.images(), _show_list)
 
 
@@ -37,18 +42,19 @@ def list_images(client: Client) -> None:
 @output.json_option
 @with_client
 def remove(client: Client, name: str) -> None:
-    """Remove IMAGE, which no endpoint may use."""
+    """Remove IMAGE, which no endpoint may use. One that is on its way is given up."""
     output.answer(client.remove_image(name), lambda _gone: output.say(f"removed {name}"))
 
 
 def _show_list(found: ImagesJson) -> None:
-    heads = ("NAME", "SIZE", "FETCHED", "USED", "STATE")
+    heads = ("NAME", "SIZE", "FETCHED", "USED", "ENDPOINTS", "STATE")
     rows = (
         (
             each["name"],
-            f"{each['bytes'] / 1e6:.0f} MB",
+            f"{each['bytes'] / 1e6:.0f} MB" if each["bytes"] else "",
             output.ago(each["pulled_ms"]),
             output.ago(each["used_ms"]),
+            ", ".join(each["endpoints"]),
             _state(each),
         )
         for each in found["images"]
@@ -57,4 +63,7 @@ def _show_list(found: ImagesJson) -> None:
 
 
 def _state(each: ImageJson) -> str:
-    return each["progress"] or each["error"] or "here"
+    if not each["error"]:
+        return each["progress"] or output.words(each["state"])
+    again = "" if each["retry_ms"] is None else f"; tried again at {output.moment(each['retry_ms'])}"
+    return f"{each['error']}{again}"

@@ -9,7 +9,7 @@ import click
 
 from stoker.cli import files, output
 from stoker.cli.connection import with_client
-from stoker.cli.endpoint import endpoint, read_secrets, show_endpoint
+from stoker.cli.endpoint import endpoint, read_secrets, show_endpoint, warm_option
 from stoker.client import Client
 
 
@@ -94,10 +94,11 @@ def export(client: Client, name: str, file: Path | None) -> None:
     callback=read_secrets,
     help="Value of a secret variable of the document; without =V that of this environment's variable. Repeatable.",
 )
+@warm_option
 @click.option("--dry-run", is_flag=True, help="Only print the difference.")
 @output.json_option
 @with_client
-def apply(client: Client, file: str, secrets: dict[str, Any] | None, dry_run: bool) -> None:
+def apply(client: Client, file: str, secrets: dict[str, Any] | None, warm: bool | None, dry_run: bool) -> None:
     """Make an endpoint as a document says, and print the difference.
 
     It is created, changed where it differs, or left alone: applying twice does no more than once. Fields that the document
@@ -106,7 +107,7 @@ def apply(client: Client, file: str, secrets: dict[str, Any] | None, dry_run: bo
     document = files.read(file)
     if secrets:
         document["env"] = {**document.get("env", {}), **secrets}
-    plan = client.ask("POST", "endpoints", "apply", body=document, params={"dry_run": dry_run})
+    plan = client.ask("POST", "endpoints", "apply", body=document, params={"dry_run": dry_run, "warm": warm})
     output.answer(plan, files.say_plan)
 
 

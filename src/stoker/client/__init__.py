@@ -100,17 +100,18 @@ class Client:
         """The team's endpoints, by name."""
         return cast(EndpointsJson, self._ask("GET", "/api/endpoints"))
 
-    def create_endpoint(self, settings: Mapping[str, Any]) -> EndpointJson:
-        """Make an endpoint; what `settings` lacks gets the server's default."""
-        return cast(EndpointJson, self._ask("POST", "/api/endpoints", settings))
+    def create_endpoint(self, settings: Mapping[str, Any], *, warm: bool | None = None) -> EndpointJson:
+        """Make an endpoint; what `settings` lacks gets the server's default. `warm` None fetches its image where that can be done."""
+        return cast(EndpointJson, self._ask("POST", "/api/endpoints", settings, params={"warm": warm}))
 
     def endpoint(self, ref: str) -> EndpointJson:
         """The endpoint of that name or id."""
         return cast(EndpointJson, self._ask("GET", f"/api/endpoints/{_segment(ref)}"))
 
-    def update_endpoint(self, ref: str, settings: Mapping[str, Any]) -> EndpointJson:
-        """Change what `settings` names and nothing else."""
-        return cast(EndpointJson, self._ask("PATCH", f"/api/endpoints/{_segment(ref)}", settings))
+    def update_endpoint(self, ref: str, settings: Mapping[str, Any], *, warm: bool | None = None) -> EndpointJson:
+        """Change what `settings` names and nothing else; the image of a new release is fetched as `create_endpoint` says."""
+        path = f"/api/endpoints/{_segment(ref)}"
+        return cast(EndpointJson, self._ask("PATCH", path, settings, params={"warm": warm}))
 
     def delete_endpoint(self, ref: str) -> EndpointJson:
         """Delete the endpoint; the answer shows it as it was."""
@@ -214,12 +215,13 @@ class Client:
     # images
 
     def images(self) -> ImagesJson:
-        """The images on the server's machine."""
+        """The team's images on the server's machine."""
         return cast(ImagesJson, self._ask("GET", "/api/images"))
 
-    def warm_image(self, image: str) -> NamedImageJson:
-        """Begin to fetch an image."""
-        return cast(NamedImageJson, self._ask("POST", "/api/images/warm", {"image": image}))
+    def warm_image(self, image: str, *, credential: str | None = None) -> NamedImageJson:
+        """Begin to fetch an image, with the credential of that name."""
+        body = {"image": image, "credential": credential}
+        return cast(NamedImageJson, self._ask("POST", "/api/images/warm", body))
 
     def remove_image(self, image: str) -> NamedImageJson:
         """Remove an image."""

@@ -165,14 +165,21 @@ class EndpointJson(TypedDict):
 
 
 class ImageJson(TypedDict):
-    """An image on the server's machine, or on its way there."""
+    """An image of the team, on the server's machine or on its way there."""
 
     name: str
-    bytes: int
-    pulled_ms: int | None
-    used_ms: int | None
+    state: str
     progress: str
     error: str | None
+    code: str | None
+    retry_ms: int | None
+    credential: str | None
+    digest: str
+    endpoints: list[str]
+    asked_ms: int | None
+    bytes: int | None
+    pulled_ms: int | None
+    used_ms: int | None
 
 
 class ImagesJson(TypedDict):

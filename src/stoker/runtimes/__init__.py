@@ -207,11 +207,11 @@ class ChecksImages(Protocol):
 
 
 @runtime_checkable
-class PullsImages(Protocol):
-    """Ability: images come from somewhere else, which takes time, and stay on the machine until nobody needs them."""
+class FetchesImages(Protocol):
+    """Ability: have an image where workers will start before the first of them does."""
 
     async def pull(self, image: str, *, login: Login | None) -> str:
-        """Have the image here; the name under which these bytes, and no others, are found again.
+        """Have the image there; the name under which these bytes, and no others, are found again, empty where nobody can tell.
 
         Pulls of one image at the same time are one. Raises `InvalidInput` when it will never come, `Unavailable` when it may.
         """
@@ -221,12 +221,17 @@ class PullsImages(Protocol):
         """How far its pull is, in words; empty when none goes on."""
         ...
 
-    async def images(self) -> Sequence[Image]:
-        """The images that were pulled here, by name."""
+    async def remove_image(self, image: str) -> None:
+        """Give it up again. Raises `NotFound` when it was not fetched, `Conflict` while it is in use."""
         ...
 
-    async def remove_image(self, image: str) -> None:
-        """Remove one of them. Raises `NotFound`, and `Conflict` while it is in use."""
+
+@runtime_checkable
+class PullsImages(FetchesImages, Protocol):
+    """Ability: images stay on this machine until nobody needs them, and are pulled before the launch that needs them."""
+
+    async def images(self) -> Sequence[Image]:
+        """The images that were pulled here, by name."""
         ...
 
     async def collect_images(self, *, used: Collection[str], unused_before_ms: int, bytes_max: int) -> Sequence[str]:
@@ -238,6 +243,7 @@ __all__ = [
     "Capacity",
     "ChecksImages",
     "Device",
+    "FetchesImages",
     "Forgets",
     "Image",
     "LogLine",

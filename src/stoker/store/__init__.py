@@ -34,6 +34,7 @@ from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 from stoker.store.volumes import VolumeRows
+from stoker.store.warm_ups import WarmUpRows
 from stoker.worker import Worker, WorkerEvent, WorkerStep
 
 SUBMIT_KEY_LIFE_MS = 86_400_000
@@ -508,6 +509,11 @@ class Store(Protocol):
         ...
 
     @property
+    def warm_ups(self) -> WarmUpRows:
+        """Images that teams want to have where their workers start."""
+        ...
+
+    @property
     def audit(self) -> AuditRows:
         """The audit log."""
         ...
@@ -575,5 +581,6 @@ __all__ = [
     "TemplateRows",
     "VolumeRows",
     "Wakes",
+    "WarmUpRows",
     "WorkerRows",
 ]

@@ -29,6 +29,10 @@ from stoker.worker import WorkerState
 
 JsonObject = dict[str, Any]
 Names = dict[MemberId | None, str]
+Warm = Annotated[
+    bool | None,
+    Query(description="Whether the image of a new release is fetched now; left out: where the runtime can."),
+]
 
 
 class EndpointRoutes:
@@ -89,32 +93,38 @@ class EndpointRoutes:
         manage = self._asks(Scope.MANAGE, whole_team=True)
 
         @router.post("/endpoints", status_code=201)
-        async def create_endpoint(body: NewEndpointBody, dry_run: bool = False, key: ApiKey = manage) -> JsonObject:
-            """Create an endpoint, from a template if one is named; a dry run says what would be, and stores nothing."""
+        async def create_endpoint(
+            body: NewEndpointBody, dry_run: bool = False, warm: Warm = None, key: ApiKey = manage
+        ) -> JsonObject:
+            """Create an endpoint, from a template if one is named; a dry run says what would be, and stores nothing. Its image is
+            fetched at once, where the runtime can and `warm` is not false."""
             fields = await self._fields(key, body, Policy())
             if body.template is not None:
                 template = await self._catalog.templates.find(key.team, body.template)
                 fields = _over(read(template.fields), fields)
-            made = await self._catalog.create(Actor.of(key), {"image": ""} | fields, dry_run=dry_run)
+            made = await self._catalog.create(Actor.of(key), {"image": ""} | fields, warm=warm, dry_run=dry_run)
             return await self._planned("create", None, made) if dry_run else await self._show(made)
 
         @router.post("/endpoints/apply")
-        async def apply_endpoint(body: AppliedBody, dry_run: bool = False, key: ApiKey = manage) -> JsonObject:
+        async def apply_endpoint(
+            body: AppliedBody, dry_run: bool = False, warm: Warm = None, key: ApiKey = manage
+        ) -> JsonObject:
             """Make the endpoint of that name be so: create it, change what differs, or do nothing. Fields that are left out
             keep their values. A dry run only tells the difference."""
-            return await self._apply(key, body, dry_run=dry_run)
+            return await self._apply(key, body, warm=warm, dry_run=dry_run)
 
         return router
 
-    async def _apply(self, key: ApiKey, body: AppliedBody, *, dry_run: bool) -> JsonObject:
+    async def _apply(self, key: ApiKey, body: AppliedBody, *, warm: bool | None, dry_run: bool) -> JsonObject:
         by = Actor.of(key)
         try:
             before = await self._find(key, body.name)
         except NotFound:
             fields = {"image": ""} | await self._fields(key, body, Policy())
-            return await self._planned("create", None, await self._catalog.create(by, fields, dry_run=dry_run))
+            made = await self._catalog.create(by, fields, warm=warm, dry_run=dry_run)
+            return await self._planned("create", None, made)
         fields = await self._fields(key, body, before.endpoint.policy, before.release.health)
-        after = await self._catalog.update(by, before, fields, dry_run=dry_run)
+        after = await self._catalog.update(by, before, fields, warm=warm, dry_run=dry_run)
         return await self._planned("nothing" if after is before else "update", before, after)
 
     async def _planned(self, action: str, before: Deployed | None, after: Deployed) -> JsonObject:
@@ -134,11 +144,13 @@ class EndpointRoutes:
         manage = self._asks(Scope.MANAGE)
 
         @router.patch("/endpoints/{endpoint}")
-        async def update_endpoint(endpoint: str, body: EndpointBody, key: ApiKey = manage) -> JsonObject:
+        async def update_endpoint(
+            endpoint: str, body: EndpointBody, warm: Warm = None, key: ApiKey = manage
+        ) -> JsonObject:
             """Change the given fields. A change of what workers execute makes a new release."""
             found = await self._find(key, endpoint)
             fields = await self._fields(key, body, found.endpoint.policy, found.release.health)
-            return await self._show(await self._catalog.update(Actor.of(key), found, fields))
+            return await self._show(await self._catalog.update(Actor.of(key), found, fields, warm=warm))
 
         @router.post("/endpoints/{endpoint}/pause")
         async def pause_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:

@@ -7,7 +7,7 @@ compares the real answers with these shapes. All times are milliseconds since th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -383,18 +383,25 @@ class Credentials(TypedDict):
 
 
 class ImageShown(TypedDict):
-    """An image of the server's machine."""
+    """An image of the team, on the server's machine or on its way there."""
 
     name: str
-    bytes: int
-    pulled_ms: int | None
-    used_ms: int | None
+    state: Literal["fetching", "here", "failed", "not_fetched"]
     progress: str
     error: str | None
+    code: str | None
+    retry_ms: int | None
+    credential: str | None
+    digest: str
+    endpoints: list[str]
+    asked_ms: int | None
+    bytes: int | None
+    pulled_ms: int | None
+    used_ms: int | None
 
 
 class ImageList(TypedDict):
-    """Images that were fetched, or are on their way."""
+    """All images of the team."""
 
     images: list[ImageShown]
 

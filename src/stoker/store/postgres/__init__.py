@@ -35,6 +35,7 @@ from stoker.store.sessions import SessionRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 from stoker.store.volumes import VolumeRows
+from stoker.store.warm_ups import WarmUpRows
 
 POOL_SIZE: Final = 4
 """Connections beside that of the lane. A read takes a fraction of a millisecond: more would only queue in the database."""
@@ -64,6 +65,7 @@ class PostgresStore:
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)
+        self.warm_ups = WarmUpRows(tables)
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.sealed = SealedRows(tables, JOBS)

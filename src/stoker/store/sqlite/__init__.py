@@ -33,6 +33,7 @@ from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 from stoker.store.volumes import VolumeRows
+from stoker.store.warm_ups import WarmUpRows
 
 JOBS: Final = Place(
     find="""SELECT seq, 'jobs', s3_config FROM jobs WHERE s3_config IS NOT NULL AND seq > $1 ORDER BY seq LIMIT $2""",
@@ -55,6 +56,7 @@ class SqliteStore:
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
         self.volumes = VolumeRows(tables)
+        self.warm_ups = WarmUpRows(tables)
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.sealed = SealedRows(tables, JOBS)
