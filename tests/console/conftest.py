@@ -75,7 +75,7 @@ class Window:
         self.page.on("console", lambda said: self._hear(said.type, said.text))
 
     def _hear(self, kind: str, text: str) -> None:
-        expected = re.search(r"status of (400|401|403|404|409)|net::ERR_", text)
+        expected = re.search(r"status of (400|401|403|404|409|503)|net::ERR_", text)
         if kind == "error" and not expected:
             self.wrong.append(text)
 
@@ -121,6 +121,14 @@ def window(context: BrowserContext, live: LiveServer) -> Iterator[Window]:
     window.sign_in()
     yield window
     assert window.wrong == []
+
+
+def looked_at(window: Window, name: str) -> None:
+    """Nothing on the page keeps people from using it, in both themes; and a picture of each."""
+    for theme in THEMES:
+        window.page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+        assert window.barriers() == [], f"{name}, {theme}"
+        window.shot(f"{name}-{theme}")
 
 
 def workers_of(example: str) -> Path:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from tests.console.conftest import THEMES, Window, workers_of
+from tests.console.conftest import Window, looked_at, workers_of
 from tests.live import LiveServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]  # a browser, a server, real workers
@@ -96,14 +96,6 @@ def test_from_nothing_to_a_picture_and_back(window: Window, live: LiveServer) ->
     confirm(window, "Delete")
     expect(page.get_by_role("heading", level=1)).to_have_text("Endpoints")
     assert live.api.get("/api/endpoints/first").status_code == 404
-
-
-def looked_at(window: Window, name: str) -> None:
-    """Nothing on the page keeps people from using it, in both themes; and a picture of each."""
-    for theme in THEMES:
-        window.page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
-        assert window.barriers() == [], f"{name}, {theme}"
-        window.shot(f"{name}-{theme}")
 
 
 def test_every_page(window: Window, live: LiveServer) -> None:

@@ -31,6 +31,7 @@ CHANGES: dict[str, Any] = {
     "DELETE /api/credentials/{credential}": {},
     "DELETE /api/templates/{template}": {},
     "POST /api/workers/{worker}/stop": {"now": True},
+    "POST /api/webhooks/secret/rotate": {},
     "DELETE /api/endpoints/{endpoint}": {},
 }
 """Bodies of changes, in an order in which each finds its thing."""

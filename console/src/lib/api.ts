@@ -6,6 +6,7 @@ import type { components, paths } from '../api/schema';
 type Shapes = components['schemas'];
 export type Me = Shapes['Me'];
 export type Scope = Shapes['Scope'];
+export type Role = Shapes['Role'];
 export type Endpoint = Shapes['EndpointShown'];
 export type Release = Shapes['ReleaseShown'];
 export type Worker = Shapes['WorkerShown'];
@@ -14,13 +15,18 @@ export type Job = Shapes['JobShown'];
 export type JobInFull = Shapes['JobInFull'];
 export type StoryLine = Shapes['StoryLine'];
 export type Key = Shapes['Key'];
+export type NewKey = Shapes['NewKey'];
 export type Member = Shapes['MemberShown'];
 export type Template = Shapes['TemplateShown'];
 export type Credential = Shapes['CredentialShown'];
 export type AuditLine = Shapes['AuditLine'];
+export type Volume = Shapes['VolumeShown'];
+export type VolumeFile = Shapes['FileShown'];
 export type Planned = Shapes['Planned'];
 export type Specification = Shapes['SpecificationShown'];
 export type Limit = Shapes['Limit'];
+
+export type WebhookSecretMade = Shapes['WebhookSecretMade'];
 
 /** A refusal, as the server puts it; status 0 when the server was not reached. */
 export class ApiError extends Error {
@@ -68,7 +74,7 @@ export async function ask<T>(outcome: Promise<Outcome<T>>): Promise<NonNullable<
     throw refusal(response, error);
 }
 
-function refusal(response: Response, said: unknown): ApiError {
+function refusal(response: { status: number }, said: unknown): ApiError {
     const body = (said ?? {}) as Record<string, string | null | undefined>;
     const error = new ApiError(
         response.status,
@@ -94,6 +100,25 @@ export async function send(method: string, path: string, body?: unknown): Promis
     const said: unknown = text ? JSON.parse(text) : {};
     if (!response.ok) throw refusal(response, said);
     return said;
+}
+
+/** A file as the body of a PUT; `fetch` would not say how much of it is sent. Throws `ApiError`. */
+export function upload(path: string, file: Blob, progress: (sent: number) => void, signal: AbortSignal): Promise<void> {
+    return new Promise((done, failed) => {
+        const request = new XMLHttpRequest();
+        request.open('PUT', path);
+        for (const [name, value] of Object.entries(HEADERS)) request.setRequestHeader(name, value);
+        request.upload.onprogress = (event) => progress(event.loaded);
+        request.onload = () => {
+            if (request.status < 300) return done();
+            const said: unknown = request.responseText.startsWith('{') ? JSON.parse(request.responseText) : null;
+            failed(refusal({ status: request.status }, said));
+        };
+        request.onerror = () => failed(new ApiError(0, 'unreachable', 'the server does not answer'));
+        request.onabort = () => failed(new ApiError(0, 'stopped', 'it was stopped'));
+        signal.addEventListener('abort', () => request.abort());
+        request.send(file);
+    });
 }
 
 /** Objects of an answer that comes as one JSON object a line, as they arrive. Throws `ApiError`. */

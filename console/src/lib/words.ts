@@ -32,12 +32,22 @@ export function ago(then: number | null | undefined, now: number): string {
     return now - then < 1_500 ? 'now' : `${duration(Math.floor((now - then) / 1_000) * 1_000)} ago`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+});
 const DAY = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
 
 /** The time of day, to the millisecond. */
 export function clock(at: number): string {
     return `${CLOCK.format(at)}.${String(at % 1000).padStart(3, '0')}`;
+}
+
+/** The day alone. */
+export function day(at: number): string {
+    return DAY.format(at);
 }
 
 /** The day and the time of day. */

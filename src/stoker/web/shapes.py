@@ -14,6 +14,7 @@ import msgspec
 from stoker.endpoint import PolicyType
 from stoker.job import JobState
 from stoker.team import Role, Scope
+from stoker.webhook import NoticeState
 from stoker.worker import WorkerState
 
 JsonObject = dict[str, Any]
@@ -554,6 +555,52 @@ class JobWhy(Because):
     state: JobState
 
 
+# ── webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TryShown(TypedDict):
+    """One attempt to tell a receiver; `status` None when it did not answer."""
+
+    at_ms: int
+    status: int | None
+    duration_ms: int
+    error: str
+
+
+class NoticeShown(TypedDict):
+    """What a job's receiver was told, or will be."""
+
+    id: str
+    url: str
+    dialect: str
+    job_state: JobState
+    ended_ms: int
+    state: NoticeState
+    next_try_ms: int | None
+    delivered_ms: int | None
+    tries: list[TryShown]
+
+
+class NoticeList(TypedDict):
+    """Notices of a job, oldest first."""
+
+    notices: list[NoticeShown]
+
+
+class WebhookSecret(TypedDict):
+    """Whether a team's notices are signed, and since when."""
+
+    signs: bool
+    made_ms: int | None
+    old_until_ms: int | None
+
+
+class WebhookSecretMade(WebhookSecret):
+    """A secret that was made just now."""
+
+    secret: str
+
+
 ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/session": Session,
     "GET /api/me": Me,
@@ -609,6 +656,9 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "GET /api/jobs/{job}/why": JobWhy,
     "POST /api/jobs/{job}/cancel": JobInFull,
     "POST /api/jobs/{job}/retry": JobInFull,
+    "GET /api/jobs/{job}/notices": NoticeList,
+    "GET /api/webhooks/secret": WebhookSecret,
+    "POST /api/webhooks/secret/rotate": WebhookSecretMade,
 }
 """The shape of a good answer, by route. Routes that are not here answer with what their description says, or with lines."""
 
