@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
@@ -44,6 +45,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if CI else "lapt
 
 def pytest_report_header() -> str:
     return f"hypothesis profile {settings.get_current_profile_name()}, skips {'fail (CI is set)' if CI else 'allowed'}"
+
+
+@pytest.fixture(autouse=True)
+def logs_of_one_test() -> Iterator[None]:
+    """A test that starts a server in this process tells where logs go: to its own captured stderr, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
