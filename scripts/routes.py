@@ -17,6 +17,7 @@ from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
+from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.webhooks import WebhookRoutes
@@ -61,6 +62,7 @@ def description() -> dict[str, Any]:
         DeadLetterRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
+        ServerRoutes((), _NOTHING, database="").router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
         *WebhookRoutes(*jobs).routers(),

@@ -19,7 +19,7 @@ from stoker.catalog import Catalog, Defaults, login, release_login
 from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
-from stoker.config import Settings
+from stoker.config import Settings, shown
 from stoker.dead_letters import DeadLetters
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet, FleetTerms
@@ -62,6 +62,7 @@ from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
 from stoker.web.metrics import MetricRoutes
+from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.volumes import VolumeRoutes
@@ -98,6 +99,7 @@ class Assembly:
         self._signals = signals
         self._url = settings.public_url.rstrip("/") or url
         self._console = console
+        self._database = "PostgreSQL" if settings.database else "SQLite"
         self._streaks = Streaks(settings.worker_failures_max)
         self._metrics = Metrics()
         self.pulse = Pulse(store, clock, self._metrics)
@@ -211,6 +213,7 @@ class Assembly:
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),
+            ServerRoutes(shown(self._settings), self.catalog, database=self._database).router(),
             self._console.router(),
             *WebhookRoutes(self.notices, queue, self.catalog).routers(),
         ]

@@ -12,10 +12,20 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
 from stoker.errors import InvalidInput
 from stoker.specification import Specification
@@ -23,6 +33,15 @@ from stoker.volume import MountTerms
 
 CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 """Variables with our prefix that are not settings of the server."""
+
+
+class Origin(StrEnum):
+    """Where the value of a setting came from."""
+
+    COMMAND_LINE = "command_line"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -103,6 +122,8 @@ class Settings(BaseModel):
     """Everything the server can be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -420,6 +441,17 @@ class Settings(BaseModel):
             return False
 
     @property
+    def origins(self) -> Mapping[str, Origin]:
+        """Where each setting that is not at its default came from."""
+        return self._origins
+
+    def came_from(self, origins: Mapping[str, Origin]) -> Settings:
+        """The same settings, that know where they came from."""
+        told = self.model_copy()
+        told._origins = dict(origins)
+        return told
+
+    @property
     def allowed_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         """Those of `webhook_networks`."""
         return tuple(ipaddress.ip_network(one) for one in self.webhook_networks.replace(",", " ").split())
@@ -429,13 +461,15 @@ def load(
     file: Path | None = None, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Settings:
     """Settings from all sources. Raises `InvalidInput` naming the setting that is unknown or wrong."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        values |= _read_file(file)
-    values |= _read_environment(os.environ if environ is None else environ)
-    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    sources = {
+        Origin.FILE: {} if file is None else _read_file(file),
+        Origin.ENVIRONMENT: _read_environment(os.environ if environ is None else environ),
+        Origin.COMMAND_LINE: {name: value for name, value in (overrides or {}).items() if value is not None},
+    }
+    values = {name: value for given in sources.values() for name, value in given.items()}
+    origins = {name: origin for origin, given in sources.items() for name in given}
     try:
-        return _agreeing(Settings.model_validate(values))
+        return _agreeing(Settings.model_validate(values)).came_from(origins)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -446,6 +480,25 @@ def load(
             field=name,
             next_step="see docs/reference/settings.md for all settings",
         ) from None
+
+
+def shown(settings: Settings) -> list[dict[str, Any]]:
+    """Every setting for people: its value as JSON, where it came from and what it means. A secret one shows only whether it is set."""
+    values = settings.model_dump(mode="json")
+    return [_shown(settings, name, values[name]) for name in Settings.model_fields]
+
+
+def _shown(settings: Settings, name: str, value: Any) -> dict[str, Any]:
+    field = Settings.model_fields[name]
+    secret = SecretStr in (field.annotation, *get_args(field.annotation))
+    return {
+        "name": name,
+        "value": None if secret else value,
+        "is_set": bool(getattr(settings, name)) if secret else value is not None,
+        "secret": secret,
+        "origin": settings.origins.get(name, Origin.DEFAULT),
+        "description": field.description or "",
+    }
 
 
 def _agreeing(settings: Settings) -> Settings:

@@ -31,7 +31,7 @@ import structlog
 from pydantic import SecretStr
 
 from stoker import memory
-from stoker.config import Settings
+from stoker.config import Origin, Settings
 from stoker.databases import prepare
 from stoker.errors import StokerError
 from stoker.listening import settle, url_of
@@ -138,7 +138,16 @@ def _told(settings: Settings) -> bytes:
     def plain(value: object) -> object:
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
-    return json.dumps(settings.model_dump(), default=plain).encode()
+    told = {"settings": settings.model_dump(), "origins": dict(settings.origins)}
+    return json.dumps(told, default=plain).encode()
+
+
+def _heard(line: bytes) -> Settings:
+    """Settings as the parent told them."""
+    told = json.loads(line)
+    return Settings.model_validate(told["settings"]).came_from(
+        {name: Origin(one) for name, one in told["origins"].items()}
+    )
 
 
 def _why(status: int) -> str:
@@ -218,7 +227,7 @@ def main() -> int:
 
     descriptor, number = map(int, sys.argv[1:])
     os.set_inheritable(descriptor, False)
-    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    settings = _heard(sys.stdin.buffer.readline())
     configure_logging(settings)
     structlog.contextvars.bind_contextvars(server=number)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -255,3 +255,15 @@ def test_secrets_are_rotated_beside_a_running_server(cli: Cli, live: LiveServer,
 def test_completion(cli: Cli, shell: str) -> None:
     """Every shell gets a script that asks the command itself."""
     assert "_STOKER_COMPLETE" in cli.ok("completion", shell).out
+
+
+def test_settings_and_about(cli: Cli) -> None:
+    """What the server was told is listed, with where it came from and without secrets; and what is shipped, with its licences."""
+    found = cli.ok("settings").out
+    assert re.search(r"^runtime +process +environment", found, re.MULTILINE)
+    assert re.search(r"^bootstrap_key +\(secret\) +environment", found, re.MULTILINE)
+    assert "session_s" not in found
+    assert re.search(r"^session_s +\d+ +default", cli.ok("settings", "--all").out, re.MULTILINE)
+    about = cli.ok("about")
+    assert re.search(r"^fastapi +[\d.]+ +MIT +server", about.out, re.MULTILINE)
+    assert about.err.startswith("Stoker ")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
 from tests.console.conftest import Window, looked_at, workers_of
-from tests.live import LiveServer
+from tests.live import KEY, LiveServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]  # a browser, a server, real workers
 
@@ -207,6 +207,39 @@ def test_webhooks(window: Window, live: LiveServer) -> None:
     expect(page.locator(".notices")).to_contain_text("It is told again")
 
 
+def test_settings_and_about(window: Window, live: LiveServer) -> None:
+    """What the server was told is shown with where it came from, secrets masked; what it is made of, with every licence."""
+    page = window.page
+    window.go("/settings?from=environment")
+    row = page.get_by_role("row", name=re.compile("bootstrap_key"))
+    expect(row).to_contain_text("set, and shown nowhere")
+    expect(row).to_contain_text("STOKER_BOOTSTRAP_KEY")
+    assert KEY not in page.content()
+    page.goto(f"{live.url}/settings")
+    expect(page.get_by_role("row", name=re.compile("session_s"))).to_contain_text("default")
+    looked_at(window, "server-settings")
+    window.go("/about")
+    expect(page.get_by_role("region", name="Health")).to_contain_text("a server runs the loops")
+    page.get_by_role("button", name="Read it: the licence of svelte").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Permission is hereby granted")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("row", name=re.compile("fastapi"))).to_contain_text("MIT")
+    looked_at(window, "about")
+
+
+def test_images(window: Window, live: LiveServer) -> None:
+    """Images are listed with what became of them; where workers are processes it is said that there is nothing to fetch."""
+    page = window.page
+    window.go("/images")
+    dialog = ask_for(window, "Fetch an image ahead")
+    dialog.get_by_label("Image").fill("example.com/nothing:1")
+    do(dialog, "Fetch an image ahead")
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    assert window.barriers() == []
+    page.keyboard.press("Escape")
+    looked_at(window, "images")
+
+
 def test_a_reader(context: BrowserContext, live: LiveServer) -> None:
     """With a key that may only look nothing here can be changed, and what is for admins is not in the navigation."""
     live.api.post("/api/volumes", json={"name": "to-look-at", "size_gb": 1})
@@ -215,7 +248,18 @@ def test_a_reader(context: BrowserContext, live: LiveServer) -> None:
     window.sign_in(secret)
     for name in ("Keys and members", "Audit log"):
         expect(window.page.get_by_role("navigation", name="Pages").get_by_role("link", name=name)).to_have_count(0)
-    for path in ("/storage", "/storage/to-look-at", "/credentials", "/templates", "/webhooks", "/keys", "/audit"):
+    for path in (
+        "/storage",
+        "/storage/to-look-at",
+        "/credentials",
+        "/templates",
+        "/webhooks",
+        "/keys",
+        "/audit",
+        "/settings",
+        "/images",
+        "/about",
+    ):
         window.go(path)
         main = window.page.locator("main")
         expect(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stoker.config import CLIENT_VARIABLES, Settings, load
+from stoker.config import CLIENT_VARIABLES, Settings, load, shown
 from stoker.errors import InvalidInput
 
 NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
@@ -55,6 +55,25 @@ def test_the_order_of_the_sources(file: Path) -> None:
     environ = {"STOKER_PORT": "2", "STOKER_HOST": "10.0.0.2"}
     settings = load(file, environ=environ, overrides={"port": 3, "host": None})
     assert (settings.port, settings.host, settings.log_level) == (3, "10.0.0.2", "error")
+
+
+def test_where_settings_come_from(file: Path) -> None:
+    """Each setting is shown with the source that won; a secret one without its value."""
+    file.write_text('port = 1\nhost = "10.0.0.1"\nbootstrap_key = "sk_hush"\n')
+    settings = load(file, environ={"STOKER_HOST": "10.0.0.2"}, overrides={"port": 3})
+    told = {one["name"]: one for one in shown(settings)}
+    assert list(told) == list(Settings.model_fields)
+    assert [(told[name]["value"], told[name]["origin"]) for name in ("port", "host", "lease_s")] == [
+        (3, "command_line"),
+        ("10.0.0.2", "environment"),
+        (Settings().lease_s, "default"),
+    ]
+    key = told["bootstrap_key"]
+    assert (key["value"], key["is_set"], key["secret"], key["origin"]) == (None, True, True, "file")
+    assert [name for name, one in told.items() if one["secret"]] == [
+        name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+    ]
+    assert "hush" not in str(told)
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

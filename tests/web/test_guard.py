@@ -272,7 +272,7 @@ def test_read_scope(live: LiveServer, api: httpx.Client, things: Things, routes:
     reader.close()
 
 
-ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team|webhooks)\b.*")
+ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team|webhooks|settings)\b.*")
 RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)|/api/endpoints/{endpoint}/dead-letters/retry")
 
 

@@ -26,6 +26,9 @@ export type Planned = Shapes['Planned'];
 export type Specification = Shapes['SpecificationShown'];
 export type Limit = Shapes['Limit'];
 
+export type Setting = Shapes['SettingShown'];
+export type Licence = Shapes['Licence'];
+export type Image = Shapes['ImageShown'];
 export type WebhookSecretMade = Shapes['WebhookSecretMade'];
 
 /** A refusal, as the server puts it; status 0 when the server was not reached. */
@@ -36,6 +39,8 @@ export class ApiError extends Error {
         message: string,
         readonly field: string | null = null,
         readonly nextStep: string | null = null,
+        /** The whole answer. */
+        readonly said: unknown = null,
     ) {
         super(message);
     }
@@ -82,6 +87,7 @@ function refusal(response: { status: number }, said: unknown): ApiError {
         body.error ?? `the server answered ${response.status}`,
         body.field ?? null,
         body.next_step ?? null,
+        said,
     );
     if (response.status === 401) onSignedOut();
     return error;

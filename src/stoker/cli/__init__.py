@@ -31,6 +31,7 @@ from stoker.cli import (
     release,
     secrets,
     serve,
+    server,
     specification,
     template,
     volume,
@@ -107,6 +108,8 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     key.key,
     member.audit,
     secrets.secrets,
+    server.settings,
+    server.about,
     completion.completion,
 )
 for command in _COMMANDS:

@@ -601,6 +601,45 @@ class WebhookSecretMade(WebhookSecret):
     secret: str
 
 
+# ── the server ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SettingShown(TypedDict):
+    """A setting; `value` of a secret one is None, and `is_set` says whether there is one."""
+
+    name: str
+    value: Any
+    is_set: bool
+    secret: bool
+    origin: Literal["command_line", "environment", "file", "default"]
+    description: str
+
+
+class SettingList(TypedDict):
+    """All settings, in the order of the documentation."""
+
+    settings: list[SettingShown]
+
+
+class Licence(TypedDict):
+    """A package that is shipped; `text` where the licence asks for it."""
+
+    part: Literal["server", "console"]
+    name: str
+    version: str
+    licence: str
+    text: str
+
+
+class About(TypedDict):
+    """What a server is."""
+
+    version: str
+    python: str
+    database: str
+    licences: list[Licence]
+
+
 ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/session": Session,
     "GET /api/me": Me,
@@ -657,6 +696,8 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/jobs/{job}/cancel": JobInFull,
     "POST /api/jobs/{job}/retry": JobInFull,
     "GET /api/jobs/{job}/notices": NoticeList,
+    "GET /api/settings": SettingList,
+    "GET /api/about": About,
     "GET /api/webhooks/secret": WebhookSecret,
     "POST /api/webhooks/secret/rotate": WebhookSecretMade,
 }
