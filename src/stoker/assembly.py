@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Final
 
 import uvicorn
@@ -51,7 +52,7 @@ from stoker.streaks import Streaks
 from stoker.throttle import Throttle
 from stoker.vault import Vault
 from stoker.warming import Warming
-from stoker.web.app import FOR_BROWSERS, build_app, build_hot
+from stoker.web.app import FOR_BROWSERS, OVER_TLS, build_app, build_hot
 from stoker.web.connection import connections_to
 from stoker.web.console import Console
 from stoker.web.dead_letters import DeadLetterRoutes
@@ -162,7 +163,7 @@ class Assembly:
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
         )
 
-    def http(self, ready: Ready, *, on_duty: Callable[[], bool]) -> uvicorn.Config:
+    def http(self, ready: Ready, *, on_duty: Callable[[], bool], tls: SSLContext | None) -> uvicorn.Config:
         """Every route, for clients and workers."""
         clients, workers = self._rooms()
         settings = self._settings
@@ -175,12 +176,12 @@ class Assembly:
             on_duty=on_duty,
             key=None if settings.metrics_open else settings.metrics_key.get_secret_value(),
         )
-        return _config_of([*self._routers(clients, workers), metrics.router()], ready, clients)
+        return _config_of([*self._routers(clients, workers), metrics.router()], ready, clients, tls)
 
     def door(self, ready: Ready) -> uvicorn.Config:
         """The worker protocol alone, for those that reach the server by another address."""
         _, workers = self._rooms()
-        return _config_of([self._worker_routes(workers)], ready, workers)
+        return _config_of([self._worker_routes(workers)], ready, workers, None)
 
     def _rooms(self) -> tuple[Uploads, Uploads]:
         """Room for the bodies of clients and of workers: no upload of a client can hold up a worker's result."""
@@ -236,7 +237,7 @@ class Assembly:
         ).router()
 
 
-def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads) -> uvicorn.Config:
+def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads, tls: SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         build_app(routers, ready=ready, uploads=uploads),
         http=connections_to(build_hot(routers)),
@@ -245,7 +246,8 @@ def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads) -> uvic
         log_config=None,
         access_log=False,
         server_header=False,
-        headers=list(FOR_BROWSERS),
+        headers=[*FOR_BROWSERS, *(() if tls is None else OVER_TLS)],
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=HTTP_STOP_S,
     )

@@ -64,10 +64,10 @@ def terms_of(settings: Settings, namespace: str) -> Terms:
 
 def check_reach(settings: Settings) -> None:
     """Raise `InvalidInput` where pods cannot know how to reach the server."""
-    if settings.worker_url or not (settings.on_loopback or settings.host in ("0.0.0.0", "::")):
+    if settings.worker_url or not (settings.workers_on_loopback or settings.worker_host in ("0.0.0.0", "::")):
         return
     raise InvalidInput(
-        f"pods do not know how to reach a server that listens on {settings.host}",
+        f"pods do not know how to reach a server that listens on {settings.worker_host}",
         code="no_worker_url",
         field="worker_url",
         next_step="say it: STOKER_WORKER_URL=http://NAME:PORT, the name of a service or an address that pods can reach",

@@ -112,6 +112,23 @@ def _own_ids(declared: tuple[DeclaredSpecification, ...]) -> tuple[DeclaredSpeci
     return declared
 
 
+def _address(text: str) -> str:
+    if text:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError("it is no address and port, as in 127.0.0.1:8701")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _networks(text: str) -> str:
     for one in filter(None, text.replace(",", " ").split()):
         ipaddress.ip_network(one)  # its message names what is wrong
@@ -153,8 +170,22 @@ class Settings(BaseModel):
         description="How many servers `stoker serve` runs on the port, each a process of its own; more than one need a "
         "PostgreSQL database.",
     )
+    tls_certificate: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+        None,
+        description="The PEM file with the server's certificate, and those that vouch for it: then the server speaks HTTPS. A renewed file "
+        "is taken within 10 s, or at SIGHUP. Empty: it speaks HTTP.",
+    )
+    tls_key: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+        None, description="The PEM file with the key of that certificate, without a passphrase."
+    )
+    worker_listen: Annotated[str, AfterValidator(_address)] = Field(
+        "",
+        description="Where the server also listens for workers, without TLS and for nothing but their calls, as `ADDRESS:PORT`; empty: "
+        "workers come where clients do. With TLS it is needed, or a `worker_url` whose certificate workers trust.",
+    )
     worker_url: str = Field(
-        "", description="URL under which workers reach this server; empty: derived from host and port."
+        "",
+        description="URL under which workers reach this server; empty: derived from `worker_listen`, else from host and port.",
     )
     public_url: str = Field(
         "", description="URL that answers show to clients, as seen through a proxy; empty: derived from host and port."
@@ -433,12 +464,28 @@ class Settings(BaseModel):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+    @property
+    def scheme(self) -> str:
+        """What clients speak."""
+        return "http" if self.tls_certificate is None else "https"
+
+    @property
+    def worker_door(self) -> tuple[str, int] | None:
+        """The address and port of `worker_listen`."""
+        host, _, port = self.worker_listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+
+    @property
+    def worker_host(self) -> str:
+        """The address that workers come to."""
+        return self.worker_door[0] if self.worker_door else self.host
+
+    @property
+    def workers_on_loopback(self) -> bool:
+        """Whether only this machine's workers can come there."""
+        return _is_loopback(self.worker_host)
 
     @property
     def origins(self) -> Mapping[str, Origin]:
@@ -509,6 +556,20 @@ def _agreeing(settings: Settings) -> Settings:
             code="processes_need_postgresql",
             field="processes",
             next_step="set database to a postgresql:// URL, or processes to 1",
+        )
+    if (settings.tls_certificate is None) is not (settings.tls_key is None):
+        raise InvalidInput(
+            "TLS needs a certificate and its key",
+            code="invalid_setting",
+            field="tls_key" if settings.tls_key is None else "tls_certificate",
+            next_step="set both tls_certificate and tls_key, or neither",
+        )
+    if settings.tls_certificate and not (settings.worker_listen or settings.worker_url or settings.runtime == "none"):
+        raise InvalidInput(
+            "with TLS, workers need an address of their own: they would not trust the certificate for the one they know",
+            code="no_worker_door",
+            field="worker_listen",
+            next_step="set worker_listen=127.0.0.1:8701, or worker_url to an https:// URL that workers trust",
         )
     return settings
 

@@ -85,8 +85,8 @@ async def reach(docker: DockerRuntime, settings: Settings) -> Reached:
     gateway = await docker.gateway()
     if settings.worker_url:
         return Reached()
-    anywhere = settings.host in ("0.0.0.0", "::")
-    if not settings.on_loopback and not anywhere:
+    anywhere = settings.worker_host in ("0.0.0.0", "::")
+    if not settings.workers_on_loopback and not anywhere:
         return Reached()
     if not _is_ours(gateway):
         raise Unavailable(

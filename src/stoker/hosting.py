@@ -1,8 +1,8 @@
 """Which runtime serves, and how its workers reach the server.
 
 `auto` asks the Docker engine first; where none answers, workers are child processes if only this machine can reach the server, else
-there are none. Pods are only run where the settings say so. Containers do not reach a server that listens on loopback, so it opens a second door for them: the same port, on the
-address that this machine has in the engine's first network, and behind it the worker protocol and nothing else.
+there are none. Pods are only run where the settings say so. Containers do not reach a server that listens on loopback, so it opens a door for them: the same port (or that of
+`worker_listen`), on the address that this machine has in the engine's first network, and behind it the worker protocol and nothing else.
 """
 
 from __future__ import annotations

@@ -50,16 +50,17 @@ def listen(host: str, port: int, *, beside_others: bool = False) -> socket.socke
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """Where clients reach who accepts from it."""
     host, port = listener.getsockname()[:2]
-    return f"http://{_reachable(host)}:{port}"
+    return f"{scheme}://{reachable(host)}:{port}"
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
+    """How a URL names who listens on this address."""
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
-__all__ = ["listen", "lock_data_dir", "settle", "url_of"]
+__all__ = ["listen", "lock_data_dir", "reachable", "settle", "url_of"]

@@ -213,7 +213,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     _, listener = await asyncio.to_thread(settle, settings)
     key = await prepare(settings)
-    await _Parent(settings, listener).run(lambda: announce(url_of(listener), key))
+    await _Parent(settings, listener).run(lambda: announce(url_of(listener, scheme=settings.scheme), key))
     listener.close()
     return 0
 

@@ -31,7 +31,7 @@ from stoker.databases import check_clock, first_key, open_store, open_vault
 from stoker.errors import Unavailable
 from stoker.health import Check
 from stoker.hosting import Hosting, choose
-from stoker.listening import listen, settle, url_of
+from stoker.listening import listen, reachable, settle, url_of
 from stoker.logs import configure_logging
 from stoker.loops import goes_well, keep_going
 from stoker.loops.duty import SKEW_MOST_MS, Duty
@@ -39,6 +39,7 @@ from stoker.relay import Relay
 from stoker.runtimes.absent import AbsentRuntime
 from stoker.signals import Signals
 from stoker.store import Store
+from stoker.tls import Certificate
 from stoker.vault.aes import AesVault
 from stoker.web.console import Console
 
@@ -81,6 +82,7 @@ class Server:
         hosting: Hosting,
         signals: Signals,
         console: Console,
+        certificate: Certificate | None,
     ) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
@@ -108,8 +110,10 @@ class Server:
         kind = "none" if isinstance(hosting.runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
         self._duty = Duty("loops", self._name, store.leases, self._clock, loops=self._loops, wanted=self._fit_for_duty)
-        self._http = _Http(self._parts.http(self._ready, on_duty=lambda: self._duty.held))
-        self._door: tuple[_Http, socket.socket] | None = None
+        self._certificate = certificate
+        tls = None if certificate is None else certificate.context
+        self._http = _Http(self._parts.http(self._ready, on_duty=lambda: self._duty.held, tls=tls))
+        self._doors: list[socket.socket] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._duties: list[asyncio.Task[None]] = []
         self._skewed = False
@@ -128,7 +132,10 @@ class Server:
         await check_clock(store, SystemClock())
         vault = await open_vault(store, settings)
         console = await asyncio.to_thread(Console.load)
-        server = cls(settings, store, vault, accepts, lock, hosting, signals, console)
+        certificate = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            certificate = await Certificate.load(settings.tls_certificate, settings.tls_key)
+        server = cls(settings, store, vault, accepts, lock, hosting, signals, console, certificate)
         server.new_admin_key = await first_key(server._parts.catalog.teams, settings)
         await server._start_tasks()
         return server
@@ -140,8 +147,11 @@ class Server:
         self._tasks.append(asyncio.create_task(keep_going("secrets", self._follow_secrets), name="secrets"))
         self._tasks.append(asyncio.create_task(keep_going("headroom", self._parts.headroom.watch), name="headroom"))
         self._tasks.append(asyncio.create_task(keep_going("pulse", self._parts.pulse.beat), name="pulse"))
-        if self._hosting.door:
-            self._open_door(self._hosting.door)
+        if self._certificate is not None:
+            follow = self._certificate.follow
+            self._tasks.append(asyncio.create_task(keep_going("certificate", follow), name="certificate"))
+        for address in self._door_addresses():
+            self._open_door(address)
         if self._shared:
             self._tasks.append(asyncio.create_task(keep_going("clock", self._watch_clock), name="clock"))
         if self._shared and self.settings.database_listen:
@@ -157,12 +167,21 @@ class Server:
         await self._http.listening.wait()
         log.info("server_started", url=self.url, loops=self._duty.held)
 
+    @property
+    def _worker_port(self) -> int:
+        """Where workers come."""
+        door = self.settings.worker_door
+        return door[1] if door is not None else int(self._listener.getsockname()[1])
+
+    def _door_addresses(self) -> set[str]:
+        """Where we listen for workers alone: as the settings say, and where containers know this machine by."""
+        door = self.settings.worker_door
+        return {address for address in ("" if door is None else door[0], self._hosting.door) if address}
+
     def _open_door(self, address: str) -> None:
-        """Listen for workers where they can reach us: the same port, on the address that containers know this machine by."""
-        port = self._listener.getsockname()[1]
-        listener = listen(address, port, beside_others=self.settings.processes > 1)
+        listener = listen(address, self._worker_port, beside_others=self.settings.processes > 1)
         door = _Http(self._parts.door(self._ready))
-        self._door = (door, listener)
+        self._doors.append(listener)
         self._tasks.append(asyncio.create_task(door.serve(sockets=[listener]), name="door"))
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -208,10 +227,17 @@ class Server:
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        return url_of(self._listener)
+        return url_of(self._listener, scheme=self.settings.scheme)
 
     def _url_for_workers(self) -> str:
-        return f"http://{self._hosting.host}:{self._listener.getsockname()[1]}" if self._hosting.host else self.url
+        door = self.settings.worker_door
+        host = self._hosting.host or ("" if door is None else reachable(door[0]))
+        return f"http://{host}:{self._worker_port}" if host else self.url
+
+    def look_again(self) -> None:
+        """Its certificate may be another."""
+        if self._certificate is not None:
+            self._certificate.look_now()
 
     async def run_until(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Serve until `stop` is set, then stop in order; `hurry` cuts the grace short."""
@@ -240,8 +266,8 @@ class Server:
         http, *rest = self._tasks
         await asyncio.wait([http])
         await _cancel(rest)
-        if self._door is not None:
-            self._door[1].close()
+        for listener in self._doors:
+            listener.close()
         await self._hosting.close()
         await self._store.close()
         self._listener.close()
@@ -293,6 +319,8 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> int:
     server = await Server.start(settings)
     memory.settle()
+    if settings.tls_certificate is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.look_again)
     announce(server.url, server.new_admin_key)
     await server.run_until(*told())
     return 0

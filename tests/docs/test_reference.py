@@ -37,6 +37,8 @@ ANSWERED, START, COMMAND = "## What the server answers", "## What keeps", "## Wh
 AT_START: Final = {
     "invalid_setting",
     "processes_need_postgresql",
+    "no_worker_door",
+    "invalid_certificate",
     "clock_skew",
     "secrets_key_missing",
     "secrets_key_mismatch",
@@ -52,7 +54,7 @@ AT_START: Final = {
     "database_too_new",
 }
 """Codes that are raised before the server listens."""
-MISUSE: Final = {"usage", "invalid_setting", "processes_need_postgresql"}
+MISUSE: Final = {"usage", "invalid_setting", "processes_need_postgresql", "no_worker_door"}
 """Codes for which the command ends with the status of a wrong command line, whatever their class."""
 MADE_BY_HTTP: Final = {"no_such_route": "404", "method_not_allowed": "405", "http_error": "other"}
 """Codes of `web.app` for what is no error of ours."""

@@ -23,6 +23,8 @@ OUTSIDE = [
     if hasattr(bound, end)
 ]
 
+TLS = {"STOKER_TLS_CERTIFICATE": "/tls/c.pem", "STOKER_TLS_KEY": "/tls/k.pem"}
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -82,7 +84,8 @@ def test_every_setting_has_its_variable(name: str) -> None:
     default = getattr(Settings(), name)
     samples = {"database": "postgresql://host/name", "specifications": "[]"}
     text = samples.get(name) or ("some text" if default is None else str(default))
-    assert name in load(environ={f"STOKER_{name.upper()}": text}).model_fields_set
+    beside = TLS | {"STOKER_WORKER_URL": "http://a"} if name.startswith("tls_") else {}
+    assert name in load(environ=beside | {f"STOKER_{name.upper()}": text}).model_fields_set
 
 
 def test_unknown_settings_are_refused(file: Path) -> None:
@@ -206,3 +209,32 @@ def test_several_processes_need_postgresql() -> None:
     assert (caught.value.code, caught.value.field) == ("processes_need_postgresql", "processes")
     assert caught.value.next_step
     assert load(environ={"STOKER_PROCESSES": "2", "STOKER_DATABASE": "postgresql://db/stoker"}).processes == 2
+
+
+@pytest.mark.parametrize(
+    ("environ", "code"),
+    [
+        ({"STOKER_TLS_KEY": "/tls/k.pem"}, "invalid_setting"),
+        ({"STOKER_TLS_CERTIFICATE": "/tls/c.pem"}, "invalid_setting"),
+        (TLS, "no_worker_door"),
+        (TLS | {"STOKER_WORKER_LISTEN": "8701"}, "invalid_setting"),
+        (TLS | {"STOKER_WORKER_LISTEN": "127.0.0.1:0"}, "invalid_setting"),
+    ],
+)
+def test_tls_is_whole(environ: dict[str, str], code: str) -> None:
+    """TLS needs a certificate, its key, and a way for workers."""
+    with pytest.raises(InvalidInput) as refused:
+        load(environ=environ)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("listen", "door"),
+    [("127.0.0.1:8701", ("127.0.0.1", 8701)), ("[::1]:8701", ("::1", 8701)), ("0.0.0.0:1", ("0.0.0.0", 1)), ("", None)],
+)
+def test_door_of_workers(listen: str, door: tuple[str, int] | None) -> None:
+    """The address for workers, in IPv4 and IPv6, is where they come; without one it is where everybody does."""
+    settings = load(environ={"STOKER_WORKER_LISTEN": listen, "STOKER_HOST": "10.0.0.1"})
+    assert settings.worker_door == door
+    assert settings.worker_host == (door[0] if door else "10.0.0.1")
+    assert settings.workers_on_loopback is (listen in ("127.0.0.1:8701", "[::1]:8701"))

@@ -86,6 +86,7 @@ class Client:
             timeout=httpx.Timeout(patience_s, connect=min(CONNECT_S, patience_s)),
             # HTTP_PROXY is meant for the way out, and a proxy's localhost is not ours
             trust_env=not _on_loopback(httpx.URL(url).host),
+            verify=httpx.create_ssl_context() if url.startswith("https://") else True,  # SSL_CERT_FILE counts there too
         )
 
     def __enter__(self) -> Self:

@@ -75,6 +75,8 @@ FOR_BROWSERS: Final = (
     ("referrer-policy", "no-referrer"),
 )
 """On every answer: nothing is taken for a script that is none, shown in a frame of others, or told to others by its address."""
+OVER_TLS: Final = (("strict-transport-security", "max-age=31536000"),)
+"""Beside them where the server itself speaks TLS: a browser that was here comes back over TLS alone, for a year."""
 
 
 def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
