@@ -19,6 +19,7 @@ from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.manage import ManageRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
+from stoker.web.usage import UsageRoutes
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
@@ -34,6 +35,7 @@ TAGS: Final = {
     "templates": "Management: templates",
     "credentials": "Management: registry credentials",
     "specifications": "Management: instance specifications",
+    "usage": "Management: usage",
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
@@ -64,6 +66,7 @@ def description() -> dict[str, Any]:
         ImageRoutes(_NOTHING, _NOTHING).router(),
         ServerRoutes((), _NOTHING, database="").router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
+        UsageRoutes(_NOTHING, _NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
         *WebhookRoutes(*jobs).routers(),
     ]

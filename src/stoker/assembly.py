@@ -31,6 +31,7 @@ from stoker.images import Images, ImageTerms
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
+from stoker.loops.meter import MeterReader
 from stoker.loops.prober import Prober
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
@@ -50,6 +51,7 @@ from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
 from stoker.streaks import Streaks
 from stoker.throttle import Throttle
+from stoker.usage import Usages
 from stoker.vault import Vault
 from stoker.warming import Warming
 from stoker.web.app import FOR_BROWSERS, OVER_TLS, build_app, build_hot
@@ -66,6 +68,7 @@ from stoker.web.metrics import MetricRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
+from stoker.web.usage import UsageRoutes
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
@@ -151,13 +154,20 @@ class Assembly:
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs while this server is on duty."""
         store, clock, signals, fleet = self._store, self._clock, self._signals, self.fleet
-        self._metrics.rounds.begin(("autoscaler", "lifeline", "pruner"))
+        self._metrics.rounds.begin(("autoscaler", "lifeline", "pruner", "meter"))
         ended = self._metrics.rounds.ended
         return (
             Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s, ended=ended).run(),
             Pruner(store, clock, fleet, self._images, ended=ended).run(),
             Autoscaler(store, clock, signals, fleet, ended=ended).run(),
             *([] if fleet.checks is None else [Prober(fleet.checks).run()]),
+            MeterReader(
+                store,
+                clock,
+                kept_days=self._settings.usage_kept_days,
+                storage_price=self._settings.volume_price_per_gib_hour,
+                ended=ended,
+            ).run(),
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
             Warmer(signals, self._warming).run(),
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
@@ -215,6 +225,7 @@ class Assembly:
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),
             ServerRoutes(shown(self._settings), self.catalog, database=self._database).router(),
+            UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),
             *WebhookRoutes(self.notices, queue, self.catalog).routers(),
         ]

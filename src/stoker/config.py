@@ -301,6 +301,12 @@ class Settings(BaseModel):
     volumes_measured_every_s: float = Field(
         60.0, gt=0, description="How often the usage of volumes is measured, at most a tenth of the time."
     )
+    volume_price_per_gib_hour: float = Field(
+        0.0, ge=0, description="Price of a GiB in a volume for an hour, in your currency."
+    )
+    usage_kept_days: int = Field(
+        400, ge=1, description="How long the ledger of usage is kept, in days. Budgets need the month that goes on."
+    )
     images_unused_s: int = Field(
         604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
     )

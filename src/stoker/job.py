@@ -29,7 +29,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stoker.errors import IllegalTransition
-from stoker.ids import EndpointId, JobId, TeamId, WorkerId
+from stoker.ids import EndpointId, JobId, KeyId, TeamId, WorkerId
 
 ATTEMPTS_MAX: Final = 100
 """No job is handed out more often than this, whatever the reasons: every repetition is bounded."""
@@ -136,6 +136,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finished_ms: int | None = None
     receiver: str | None = None
     """Who is told of its end: the host of its webhook. None when nobody is."""
+    key: KeyId | None = None
+    """The API key that submitted it; None for jobs of an earlier version."""
 
     @property
     def purge_ms(self) -> int | None:

@@ -17,7 +17,7 @@ from stoker.clock import Clock
 from stoker.endpoint import Endpoint, check_range
 from stoker.errors import Conflict, InvalidInput, NotFound, Refused
 from stoker.headroom import NO_DISK, Headroom
-from stoker.ids import EndpointId, JobId, TeamId
+from stoker.ids import EndpointId, JobId, KeyId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
@@ -46,6 +46,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     s3_config: bytes | None = None
     idempotency_key: str | None = None
     body_hash: str = ""
+    key: KeyId | None = None
+    """Who asks: the time that its attempts take is booked on it."""
 
 
 class Queue:
@@ -87,6 +89,7 @@ class Queue:
             retention_ms=endpoint.retention_s * 1000,
             retry_limit=endpoint.retries,
             receiver=None if url is None else webhook.parse(url).receiver,
+            key=submission.key,
         )
         storing = self._store.jobs.submit(
             NewJob(

@@ -18,9 +18,11 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from stoker import metering
 from stoker.errors import IllegalTransition
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
 from stoker.job import JobReason
+from stoker.metering import Meter
 from stoker.specification import Place
 
 SIGN_OF_LIFE_EVERY_MS: Final = 1_000
@@ -128,6 +130,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unhealthy_ms: int | None = None
     """Since when it gets no jobs because of its health check: from the beginning until it has passed it, and whenever it fails.
     None when it is healthy, or has no check."""
+    meter: Meter | None = None
+    """Its time that is not in the ledger of usage yet; None before its first take."""
 
     @property
     def alive(self) -> bool:
@@ -143,6 +147,17 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def takes_jobs(self) -> bool:
         """Whether a job may be given to it."""
         return self.state is WorkerState.READY and self.unhealthy_ms is None
+
+    @property
+    def counted_until_ms(self) -> int | None:
+        """When its time ceased to count; None while it goes on."""
+        return self.gone_ms if self.stopped_ms is None else self.stopped_ms
+
+    @property
+    def unmetered(self) -> bool:
+        """Whether there is, or may come to be, time of it that is not in the ledger of usage."""
+        until_ms = self.counted_until_ms
+        return self.meter is not None and (until_ms is None or self.meter.upto_ms < until_ms)
 
     @property
     def never_ready(self) -> bool:
@@ -327,6 +342,7 @@ def _first_take(worker: Worker, event: WorkerEvent) -> WorkerStep:
         idle_ms=event.at_ms,
         seen_ms=event.at_ms,
         sdk=event.sdk or worker.sdk,
+        meter=Meter(event.at_ms),
     )
     return WorkerStep(worker=ready, changed=True)
 
@@ -423,7 +439,8 @@ def _vanished_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 
 def _gone(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, end: Exit | None) -> WorkerStep:
-    gone = replace(worker, state=WorkerState.GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms, idle_ms=None)
+    rested = awake(worker, at_ms if worker.stopped_ms is None else min(at_ms, worker.stopped_ms))
+    gone = replace(rested, state=WorkerState.GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms)
     return WorkerStep(worker=gone, changed=True, effects=(LoseJobs(reason=JobReason.WORKER_LOST, text=detail),))
 
 
@@ -535,3 +552,10 @@ def advance(worker: Worker, event: WorkerEvent) -> WorkerStep:
             f"worker {worker.id} is {worker.state} ({worker.reason}): {type(event).__name__} cannot happen now"
         )
     return rule(worker, event)
+
+
+def awake(worker: Worker, at_ms: int) -> Worker:
+    """The worker when it is idle no more."""
+    if worker.idle_ms is None or worker.meter is None:
+        return replace(worker, idle_ms=None)
+    return replace(worker, idle_ms=None, meter=metering.rested(worker.meter, worker.idle_ms, at_ms))

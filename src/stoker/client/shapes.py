@@ -237,6 +237,7 @@ class JobJson(TypedDict):
     attempt: int
     losses: int
     worker: str | None
+    key: str | None
     created_ms: int
     queued_ms: int
     claimed_ms: int | None
@@ -249,6 +250,37 @@ class JobJson(TypedDict):
     position: NotRequired[int | None]
     why: NotRequired[WhyJson]
     story: NotRequired[list[StoryLineJson]]
+
+
+class UsageTotalJson(TypedDict):
+    """What was used, and its cost in the operator's currency."""
+
+    running_s: float
+    idle_s: float
+    storage_gib_h: float
+    cost: float
+
+
+class UsageLineJson(UsageTotalJson):
+    """Usage of a period; what rows are told apart by is there if it was asked for."""
+
+    at_ms: int
+    endpoint: NotRequired[NamedJson | None]
+    release: NotRequired[str | None]
+    specification: NotRequired[str | None]
+    use: NotRequired[str]
+    key: NotRequired[str | None]
+    volume: NotRequired[str | None]
+
+
+class UsageJson(TypedDict):
+    """Usage by hour or day, oldest first."""
+
+    from_ms: int
+    to_ms: int
+    by: str
+    rows: list[UsageLineJson]
+    total: UsageTotalJson
 
 
 class JobWhyJson(WhyJson):
@@ -330,6 +362,9 @@ __all__ = [
     "PurgedJson",
     "ReleaseJson",
     "StoryLineJson",
+    "UsageJson",
+    "UsageLineJson",
+    "UsageTotalJson",
     "WhyJson",
     "WorkerCountsJson",
     "WorkerJson",

@@ -2,7 +2,7 @@
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
 that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`, `notices`,
-`audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
+`usage`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
@@ -33,6 +33,7 @@ from stoker.store.sessions import SessionRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
 from stoker.worker import Worker, WorkerEvent, WorkerStep
@@ -371,6 +372,17 @@ class WorkerRows(Protocol):
         """The worker's lines of the ledger, oldest first."""
         ...
 
+    async def unmetered(self) -> Sequence[WorkerId]:
+        """Workers with time that is not in the ledger of usage yet. Looks across teams: for loops."""
+        ...
+
+    async def read_meter(self, worker: WorkerId, at_ms: int) -> None:
+        """Write into the ledger of usage what the worker's time was until that moment, or until its time ceased to count.
+
+        However often and by whomever it is called, no moment is counted twice. Raises `NotFound`.
+        """
+        ...
+
     async def record(self, decision: Decision, *also: Step) -> None:
         """Keep the latest decision of an endpoint, and carry out `also`."""
         ...
@@ -380,7 +392,7 @@ class WorkerRows(Protocol):
         ...
 
     async def prune(self, gone_before_ms: int, limit: int) -> Sequence[WorkerId]:
-        """Forget workers that went before that moment; who they were, so that their logs can go too."""
+        """Forget workers that went before that moment and whose time is in the ledger of usage; who they were, so that their logs can go too."""
         ...
 
 
@@ -524,6 +536,11 @@ class Store(Protocol):
         ...
 
     @property
+    def usage(self) -> UsageRows:
+        """The ledger of usage."""
+        ...
+
+    @property
     def sealed(self) -> SealedRows:
         """The key that seals secrets, and what is sealed."""
         ...
@@ -579,6 +596,7 @@ __all__ = [
     "StoryLine",
     "TeamRows",
     "TemplateRows",
+    "UsageRows",
     "VolumeRows",
     "Wakes",
     "WarmUpRows",

@@ -73,7 +73,7 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         full = after.takes_jobs and stored.free <= 0
         claims, again = self._hand_out(image, stored) if after.takes_jobs else ([], False)
         if claims and stored.worker.idle_ms is not None:
-            image.save_worker(replace(stored.worker, idle_ms=None))
+            image.save_worker(workers.awake(stored.worker, self.at_ms))
         return Taken(Claims(worker=stored.worker, claims=claims, ready_now=ready_now, full=full), again)
 
     def _settle(self, image: Image) -> list[Job]:

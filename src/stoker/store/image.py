@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from stoker.errors import Defect
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
+from stoker.metering import Account
 from stoker.specification import Place
 from stoker.store import Counts, NewJob, Stop
 from stoker.worker import Worker, WorkerState
@@ -253,6 +254,8 @@ class Image:
         """Jobs whose webhooks are to be told of their end, as they ended."""
         self.kept_ends: list[StoredJob] = []
         """Jobs whose end is about to be replaced."""
+        self.used: defaultdict[Account, int] = defaultdict(int)
+        """Milliseconds for the ledger of usage."""
         self._jobs_before: dict[JobId, Job] = {}
         self._workers_before: dict[WorkerId, StoredWorker] = {}
 

@@ -16,6 +16,7 @@ import msgspec
 from stoker.checkup import HealthCheck
 from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
+from stoker.metering import Meter
 from stoker.specification import Place
 from stoker.store import Failures, NewJob, Stop, StoryLine
 from stoker.store.image import StoredJob
@@ -37,7 +38,7 @@ def _columns(table: str, names: str) -> str:
 JOB: Final = _columns(
     "jobs",
     "seq id team endpoint state reason low_priority created_ms queued_ms expires_ms execution_limit_ms retention_ms "
-    "retry_limit attempt losses worker claimed_ms confirmed_ms lease_until_ms finished_ms receiver",
+    "retry_limit attempt losses worker claimed_ms confirmed_ms lease_until_ms finished_ms receiver key",
 )
 JOB_WIDTH: Final = JOB.count(",") + 1
 """How many columns `stored_job` takes; what a statement selects besides comes after them."""
@@ -73,6 +74,7 @@ def stored_job(row: Row) -> StoredJob:
             lease_until_ms=row[18],
             finished_ms=row[19],
             receiver=row[20],
+            key=row[21],
         ),
     )
 
@@ -101,6 +103,7 @@ NEW_JOB: Final = ", ".join(
         "deadline_ms",
         "purge_ms",
         "receiver",
+        "key",
         "webhook",
         "dialect",
         "s3_config",
@@ -120,7 +123,7 @@ def new_job_values(new: NewJob, job: Job) -> tuple[Any, ...]:
         job.retention_ms,
         job.retry_limit,
     )
-    return (*fixed, *moving_job_values(job), job.receiver, new.webhook, new.dialect or None, new.s3_config)
+    return (*fixed, *moving_job_values(job), job.receiver, job.key, new.webhook, new.dialect or None, new.s3_config)
 
 
 def moving_job_values(job: Job) -> tuple[Any, ...]:
@@ -202,7 +205,7 @@ WORKER: Final = _columns(
     "workers",
     "id team endpoint release token_hash gpus specification memory_bytes price_per_hour_micros decided_ms "
     "state reason detail launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text "
-    "unhealthy_ms",
+    "unhealthy_ms meter unmetered",
 )
 WORKER_WIDTH: Final = WORKER.count(",") + 1
 
@@ -234,6 +237,7 @@ def worker(row: Row) -> Worker:
         sdk=row[21],
         exit=None if row[23] is None else Exit(code=row[22], text=row[23]),
         unhealthy_ms=row[24],
+        meter=None if row[25] is None else _METERS.decode(row[25]),
     )
 
 
@@ -283,7 +287,17 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
         None if worker.exit is None else worker.exit.code,
         None if worker.exit is None else plain(worker.exit.text),
         worker.unhealthy_ms,
+        *metered_values(worker),
     )
+
+
+_METERS: Final = msgspec.json.Decoder(Meter)
+
+
+def metered_values(worker: Worker) -> tuple[str | None, bool]:
+    """Its meter, and whether it is to be read."""
+    meter = None if worker.meter is None else msgspec.json.encode(worker.meter).decode()
+    return meter, worker.unmetered
 
 
 # ── what customers configure ──────────────────────────────────────────────────────────────────────────────────────────

@@ -39,6 +39,7 @@ from stoker.job import (
     TellEnd,
     TurnCame,
 )
+from stoker.metering import let_go
 from stoker.specification import UNBOUNDED, Bounds, admits
 from stoker.store import Bodies, Stop
 from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker
@@ -123,7 +124,7 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
         image.save_job(stored, after)
         _keep_bodies(image, stored.seq, after, bodies)
         if after.state is not before.state:
-            _count(image, before, after)
+            _count(image, before, after, event.at_ms)
         for effect in step.effects:
             _carry_out(image, stored, effect, event)
         if not _is_heartbeat(before, event):
@@ -147,7 +148,7 @@ def _keep_bodies(image: Image, seq: int, job: Job, bodies: Bodies | None) -> Non
         image.keep_body(seq, Body(output, error, fresh))
 
 
-def _count(image: Image, before: Job, after: Job) -> None:
+def _count(image: Image, before: Job, after: Job, at_ms: int) -> None:
     """Keep the counters of the endpoint, and of the workers that run it. The state is another."""
     if not before.state.final:
         image.count(before.endpoint, counter(before), -1)
@@ -155,6 +156,7 @@ def _count(image: Image, before: Job, after: Job) -> None:
     if before.state is JobState.RUNNING and after.state is JobState.QUEUED:
         image.count(after.endpoint, "retried", 1)
     if before.worker is not None:
+        _meter(image, before, before.worker, at_ms)
         _hold(image, before, before.worker, -1)
     if after.worker is not None:
         _hold(image, after, after.worker, 1)
@@ -174,6 +176,16 @@ def _hold(image: Image, job: Job, worker: WorkerId, change: int) -> None:
         which[worker].add(job.id)
     else:
         which[worker].discard(job.id)
+
+
+def _meter(image: Image, job: Job, worker: WorkerId, at_ms: int) -> None:
+    """Note on the worker's meter for how long the attempt that ends held it."""
+    stored = image.workers.get(worker)
+    if job.state is not JobState.RUNNING or job.key is None or job.claimed_ms is None or stored is None:
+        return
+    meter = stored.worker.meter
+    if meter is not None:
+        image.save_worker(replace(stored.worker, meter=let_go(meter, job.key, job.claimed_ms, at_ms)))
 
 
 def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEvent) -> None:

@@ -16,6 +16,7 @@ from stoker.specification import UNBOUNDED, Bounds
 from stoker.store import Bodies, Claims, NewJob
 from stoker.store.claims import Take
 from stoker.store.image import Operation
+from stoker.store.meters import ReadMeter
 from stoker.store.signs import Confirm, MarkTold
 from stoker.store.streams import AddPart, Progress
 from stoker.store.submissions import Submit
@@ -110,3 +111,7 @@ class WorkerWrites:
     async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:
         """See `transitions`."""
         return await self._write(AdvanceWorker(worker, event))
+
+    async def read_meter(self, worker: WorkerId, at_ms: int) -> None:
+        """See `meters`."""
+        await self._write(ReadMeter(worker, at_ms))

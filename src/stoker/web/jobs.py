@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter
+from msgspec.structs import replace
 
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
@@ -139,15 +140,16 @@ class Gate:
         await self._throttle.check_queue(endpoint)
         length = call.length
         if length is not None and length <= SMALL_BYTES:
-            return endpoint, await self._read(call, sync=sync, dialect=dialect)
+            return endpoint, await self._read(call, key, sync=sync, dialect=dialect)
         self._throttle.begin_upload(key.id)
         try:
-            return endpoint, await self._read(call, sync=sync, dialect=dialect)
+            return endpoint, await self._read(call, key, sync=sync, dialect=dialect)
         finally:
             self._throttle.end_upload(key.id)
 
-    async def _read(self, call: Call, *, sync: bool, dialect: str) -> Submission:
-        return await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect)
+    async def _read(self, call: Call, key: ApiKey, *, sync: bool, dialect: str) -> Submission:
+        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect)
+        return replace(wish, key=key.id)
 
 
 class JobRoutes:

@@ -14,6 +14,7 @@ import msgspec
 from stoker.endpoint import PolicyType
 from stoker.job import JobState
 from stoker.team import Role, Scope
+from stoker.usage import Period
 from stoker.webhook import NoticeState
 from stoker.worker import WorkerState
 
@@ -506,6 +507,37 @@ class WorkerList(TypedDict):
     workers: list[WorkerShown]
 
 
+class UsageTotal(TypedDict):
+    """What was used, and its cost in the operator's currency."""
+
+    running_s: float
+    idle_s: float
+    storage_gib_h: float
+    cost: float
+
+
+class UsageLine(UsageTotal):
+    """Usage of a period; what rows are told apart by is there if it was asked for."""
+
+    at_ms: int
+    endpoint: NotRequired[Named | None]
+    release: NotRequired[str | None]
+    specification: NotRequired[str | None]
+    use: NotRequired[str]
+    key: NotRequired[str | None]
+    volume: NotRequired[str | None]
+
+
+class UsageShown(TypedDict):
+    """Usage by hour or day, oldest first."""
+
+    from_ms: int
+    to_ms: int
+    by: Period
+    rows: list[UsageLine]
+    total: UsageTotal
+
+
 class JobShown(TypedDict):
     """A job, without its bodies."""
 
@@ -517,6 +549,7 @@ class JobShown(TypedDict):
     attempt: int
     losses: int
     worker: str | None
+    key: str | None
     created_ms: int
     queued_ms: int
     claimed_ms: int | None
@@ -653,6 +686,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/keys/{key_id}/rotate": NewKey,
     "DELETE /api/keys/{key_id}": Key,
     "GET /api/audit": AuditLines,
+    "GET /api/usage": UsageShown,
     "GET /api/limits": dict[str, Limit],
     "GET /api/endpoints": EndpointList,
     "POST /api/endpoints": EndpointShown,  # a dry run answers as `apply` does

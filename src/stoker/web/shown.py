@@ -24,6 +24,7 @@ def job_json(job: Job, endpoint_name: str) -> dict[str, Any]:
         "attempt": job.attempt,
         "losses": job.losses,
         "worker": job.worker,
+        "key": job.key,
         "created_ms": job.created_ms,
         "queued_ms": job.queued_ms,
         "claimed_ms": job.claimed_ms,

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from stoker.store import audit, credentials, notices, sealed, teams, templates
+from stoker.store import audit, credentials, notices, sealed, teams, templates, usage
 from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
@@ -30,6 +30,7 @@ MODULES = (
     sealed,
     teams,
     templates,
+    usage,
     workers,
 )
 
@@ -40,6 +41,7 @@ SMALL_TABLES = {
     "leases.HOLDERS": "as many as there are servers",
     "sealed.PRESENT": "the only row of the table",
     "sealed.REPLACE": "the same",
+    "usage.VOLUMES": "every volume is asked for",
 }
 """Statements that may walk a whole table, and why."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.ids import WorkerId
-from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates
+from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates, usage
 from stoker.store.claims import Take
 from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
@@ -30,7 +30,7 @@ from tests.store.records import (
     an_endpoint,
 )
 
-MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, workers)
+MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, usage, workers)
 
 SMALL_TABLES = {
     "endpoints.ACTIVE": "every endpoint is asked for",
@@ -43,6 +43,8 @@ SMALL_TABLES = {
     "sealed.REPLACE": "the same",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",
+    "usage.VOLUMES": "every volume is asked for",
+    "workers.UNMETERED": "the index holds workers whose time goes on only: those that are alive, and a few that went just now",
     "load.PLACES": "what all of them hold, before one more is added",
 }
 """Statements that may walk a whole table or index, and why."""

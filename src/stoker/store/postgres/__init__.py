@@ -34,6 +34,7 @@ from stoker.store.sealed import Place, SealedRows
 from stoker.store.sessions import SessionRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
 
@@ -68,6 +69,7 @@ class PostgresStore:
         self.warm_ups = WarmUpRows(tables)
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
+        self.usage = UsageRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)

@@ -19,7 +19,8 @@ from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
 from stoker.store.postgres.connection import Connection
-from stoker.store.rows import END, end_values, moving_worker_values, plain_error, told, worker_values
+from stoker.store.rows import END, end_values, metered_values, moving_worker_values, plain_error, told, worker_values
+from stoker.store.usage import ACCOUNT
 
 Columns = dict[str, str]
 """Names of columns, with their types."""
@@ -56,7 +57,7 @@ def _delete(name: str, table: str, columns: Columns) -> Part:
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _FIXED: Final = _types(
-    "id team endpoint receiver", "seq created_ms execution_limit_ms retention_ms retry_limit", flags="low_priority"
+    "id team endpoint receiver key", "seq created_ms execution_limit_ms retention_ms retry_limit", flags="low_priority"
 )
 _MOVING: Final = _types(
     "state reason worker",
@@ -187,6 +188,7 @@ _MOVED: Final = {
     **_types("state reason detail", "launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms"),
     **_types("sdk", "exit_code"),
     **_types("exit_text", "unhealthy_ms"),
+    **_types("meter", flags="unmetered"),
 }
 _WORKER: Final = (
     _types("id team endpoint release token_hash gpus specification", "memory_bytes price_per_hour_micros decided_ms")
@@ -195,7 +197,17 @@ _WORKER: Final = (
 ADD_WORKERS: Final = _insert("add_workers", "workers", _WORKER | _HELD)
 MOVE_WORKERS: Final = _update("move_workers", "workers", "id", _types("id") | _MOVED | _HELD)
 TOUCH_WORKERS: Final = _update(
-    "touch_workers", "workers", "id", _types("id sdk", "idle_ms seen_ms pinged_ms running stopping ahead")
+    "touch_workers",
+    "workers",
+    "id",
+    _types("id sdk meter", "idle_ms seen_ms pinged_ms running stopping ahead", flags="unmetered"),
+)
+
+BOOK: Final = _insert(
+    "book",
+    "usage",
+    _types("team endpoint release specification use key volume", "hour_ms price_micros ms"),
+    f"ON CONFLICT ({ACCOUNT}) DO UPDATE SET ms = usage.ms + excluded.ms",
 )
 
 
@@ -247,6 +259,10 @@ async def save(tx: Connection, image: Image, shard: int) -> None:
             changes.add(COUNT, endpoint, shard, *counted)
     for line in image.lines:
         changes.add(TELL, *astuple(line))
+    for account, ms in sorted(image.used.items()):
+        one = account
+        words = (one.team, one.endpoint, one.release, one.specification, one.use, one.key, one.volume)
+        changes.add(BOOK, *words, one.hour_ms, one.price_micros, ms)
     for ended in image.ends:
         changes.add(TELL_ENDS, *end_values(ended.job), ended.seq)
     for kept in image.kept_ends:
@@ -274,6 +290,7 @@ def _place(changes: Changes, seq: int, job: Job) -> None:
         job.team,
         job.endpoint,
         job.receiver,
+        job.key,
         seq,
         job.created_ms,
         job.execution_limit_ms,
@@ -355,7 +372,9 @@ def _workers(changes: Changes, image: Image) -> None:
         if after.id in image.new_workers:
             continue
         if told(after) == told(before):
-            changes.add(TOUCH_WORKERS, after.id, after.sdk, after.idle_ms, after.seen_ms, after.pinged_ms, *held)
+            meter, unmetered = metered_values(after)
+            seen = (after.idle_ms, after.seen_ms, after.pinged_ms)
+            changes.add(TOUCH_WORKERS, after.id, after.sdk, meter, *seen, *held, unmetered)
         else:
             changes.add(MOVE_WORKERS, after.id, *moving_worker_values(after), *held)
 

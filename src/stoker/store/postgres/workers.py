@@ -38,10 +38,11 @@ RECORD: Final = """
     INSERT INTO decisions (endpoint, at_ms, reason, text, wanted) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (endpoint)
     DO UPDATE SET at_ms = excluded.at_ms, reason = excluded.reason, text = excluded.text, wanted = excluded.wanted"""
 DECISION: Final = "SELECT at_ms, reason, text, wanted FROM decisions WHERE endpoint = $1"
+UNMETERED: Final = "SELECT id FROM workers WHERE unmetered ORDER BY seq"
 FORGET: Final = """
     WITH gone AS (
       DELETE FROM workers WHERE id IN (
-        SELECT id FROM workers WHERE gone_ms < $1 ORDER BY gone_ms, seq LIMIT $2 FOR UPDATE SKIP LOCKED)
+        SELECT id FROM workers WHERE gone_ms < $1 AND NOT unmetered ORDER BY gone_ms, seq LIMIT $2 FOR UPDATE SKIP LOCKED)
       RETURNING id, gone_ms, seq),
     story AS (DELETE FROM story USING gone WHERE story.worker = gone.id AND story.job IS NULL)
     SELECT id FROM gone ORDER BY gone_ms, seq"""
@@ -83,6 +84,10 @@ class PostgresWorkers(WorkerWrites):
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """In the order of writing; what it did with jobs is told by their stories."""
         return [story_line(row) for row in await self._pool.read(lambda tx: tx.fetch(STORY_OF, worker))]
+
+    async def unmetered(self) -> Sequence[WorkerId]:
+        """Oldest first."""
+        return [row[0] for row in await self._pool.read(lambda tx: tx.fetch(UNMETERED))]
 
     async def record(self, decision: Decision, *also: Step) -> None:
         """One row for each endpoint."""

@@ -32,6 +32,7 @@ from stoker.store.sqlite.workers import SqliteWorkers
 from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
 
@@ -59,6 +60,7 @@ class SqliteStore:
         self.warm_ups = WarmUpRows(tables)
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
+        self.usage = UsageRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)

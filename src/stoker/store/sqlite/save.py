@@ -19,6 +19,7 @@ from stoker.store.rows import (
     NEW_JOB,
     WORKER,
     end_values,
+    metered_values,
     moving_job_values,
     moving_worker_values,
     new_job_values,
@@ -27,6 +28,7 @@ from stoker.store.rows import (
     worker_values,
 )
 from stoker.store.sqlite.tx import LARGE_BYTES, Statement, Tx, places
+from stoker.store.usage import ACCOUNT
 
 _MOVING: Final = [
     "state",
@@ -43,14 +45,14 @@ _MOVING: Final = [
     "deadline_ms",
     "purge_ms",
 ]
-_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "running", "stopping", "ahead"]
+_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "meter", "unmetered", "running", "stopping", "ahead"]
 _KEPT: Final = "s3_config = CASE WHEN new.column2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
 """A failed or timed-out job keeps its S3 configuration: a client's retry needs it. `column2` is the state."""
 
 SAVE_WORKER: Final = """
     UPDATE workers SET state = ?, reason = ?, detail = ?, launched_ms = ?, ready_ms = ?, idle_ms = ?, drained_ms = ?,
       stopped_ms = ?, gone_ms = ?, seen_ms = ?, pinged_ms = ?, sdk = ?, exit_code = ?, exit_text = ?,
-      unhealthy_ms = ?, running = ?, stopping = ?, ahead = ?
+      unhealthy_ms = ?, meter = ?, unmetered = ?, running = ?, stopping = ?, ahead = ?
     WHERE id = ?"""
 COUNT: Final = (
     f"INSERT INTO counters (endpoint, {', '.join(COUNTERS)}) VALUES {places(len(COUNTERS) + 1)} "
@@ -103,6 +105,7 @@ MERGE_OUTPUTS: Final = inserts(
     _OUTPUT,
     "ON CONFLICT (job) DO UPDATE SET output = coalesce(excluded.output, output), error = coalesce(excluded.error, error)",
 )
+BOOK: Final = inserts("usage", f"{ACCOUNT}, ms", f"ON CONFLICT ({ACCOUNT}) DO UPDATE SET ms = ms + excluded.ms")
 TELL: Final = inserts("story", ", ".join(LINE[:-1]))
 """Without the job's id: it is found by the number when it is read."""
 TOUCH_WORKERS: Final = updates("workers", "id", _TOUCHED)
@@ -156,6 +159,7 @@ def save(tx: Tx, image: Image) -> None:
     for endpoint, changes in image.counted.items():
         tx.execute(COUNT, (endpoint, *changes))
     tx.write(TELL, [astuple(line)[:-1] for line in image.lines])
+    tx.write(BOOK, [(*account, ms) for account, ms in image.used.items()])
     for ended in image.ends:
         tx.execute(TELL_END, (*end_values(ended.job), ended.seq))
 
@@ -217,7 +221,9 @@ def _save_workers(tx: Tx, image: Image) -> None:
     for before, stored in image.worker_changes():
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
         if told(after) == told(before):
-            touched.append((after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *held))
+            touched.append(
+                (after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *metered_values(after), *held)
+            )
         else:
             tx.execute(SAVE_WORKER, (*moving_worker_values(after), *held, after.id))
     tx.write(TOUCH_WORKERS, touched)

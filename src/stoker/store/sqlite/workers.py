@@ -38,7 +38,10 @@ FAILED: Final = f"""
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE worker = ? AND job IS NULL ORDER BY seq"
 RECORD: Final = "INSERT OR REPLACE INTO decisions (endpoint, at_ms, reason, text, wanted) VALUES (?, ?, ?, ?, ?)"
 DECISION: Final = "SELECT at_ms, reason, text, wanted FROM decisions WHERE endpoint = ?"
-GONE_BEFORE: Final = "SELECT id FROM workers WHERE gone_ms IS NOT NULL AND gone_ms < ? ORDER BY gone_ms, seq LIMIT ?"
+UNMETERED: Final = "SELECT id FROM workers WHERE unmetered = 1 ORDER BY seq"
+GONE_BEFORE: Final = (
+    "SELECT id FROM workers WHERE gone_ms IS NOT NULL AND gone_ms < ? AND unmetered = 0 ORDER BY gone_ms, seq LIMIT ?"
+)
 FORGET_STORY: Final = "DELETE FROM story WHERE worker = ? AND job IS NULL"
 FORGET: Final = "DELETE FROM workers WHERE id = ?"
 
@@ -78,6 +81,10 @@ class SqliteWorkers(WorkerWrites):
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """In the order of writing; what it did with jobs is told by their stories."""
         return [story_line(row) for row in await self._reader.run(lambda tx: tx.all(STORY_OF, (worker,)))]
+
+    async def unmetered(self) -> Sequence[WorkerId]:
+        """Oldest first."""
+        return [row[0] for row in await self._reader.run(lambda tx: tx.all(UNMETERED))]
 
     async def record(self, decision: Decision, *also: Step) -> None:
         """One row for each endpoint."""
