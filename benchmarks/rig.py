@@ -6,6 +6,7 @@ with its real token.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -151,6 +152,7 @@ class StokerServer:
             "STOKER_INPUT_BYTES_MAX": str(8 * 1024 * 1024),
             "STOKER_RATE_FACTOR": "0",  # one key brings all the load
             "STOKER_QUEUED_MAX": "0",
+            "STOKER_SPECIFICATIONS": json.dumps([{"id": "bench", "slots": self._wanted + 1}]),  # they only sleep
             "STOKER_OUTPUT_BYTES_MAX": str(8 * 1024 * 1024),
             "PYTHONUNBUFFERED": "1",
         } | {f"STOKER_{name.upper()}": value for name, value in self._settings.items()}
