@@ -15,7 +15,9 @@ from typing import Final
 from stoker.store.sqlite.hand import Hand
 
 CHANGES: Final = 20_000
-"""Rows written between two checkpoints. Most share their pages: some 8,000 pages, 32 MiB, of small jobs."""
+"""Rows written between two checkpoints. Most share their pages: some 32 MiB of small jobs."""
+BODY_BYTES: Final = 32 * 1024 * 1024
+"""Bodies written between two checkpoints, when they are large."""
 
 Task = Callable[[], None]
 
@@ -28,8 +30,13 @@ class Checkpoints:
         self._beside = beside
         self._hand = Hand("stoker-store-checkpoints")
         self._changes = 0
+        self._bytes = 0
         self._copying = False
         self._rest = False
+
+    def wrote(self, size: int) -> None:
+        """So many bytes of bodies went into the log."""
+        self._bytes += size
 
     def due(self) -> Task | None:
         """What to do before the next transaction, in a thread. No transaction may be open."""
@@ -37,8 +44,9 @@ class Checkpoints:
             self._rest = False
             return lambda: _copy(self._writer)
         changes = self._writer.total_changes
-        if not self._copying and changes - self._changes >= CHANGES:
+        if not self._copying and (changes - self._changes >= CHANGES or self._bytes >= BODY_BYTES):
             self._changes = changes
+            self._bytes = 0
             self._copying = True
             self._hand.do(lambda: _copy(self._beside), self._copied)
         return None

@@ -25,7 +25,9 @@ CACHE_KIB: Final = 32 * 1024
 """Pages each connection may keep; beyond it the system's file cache serves."""
 WAL_BYTES_MOST: Final = 64 * 1024 * 1024
 """To what the log is cut back after a burst."""
-CHECKPOINT_PAGES: Final = 32_000
+PAGE_BYTES: Final = 16 * 1024
+"""Of new files. A body of 100 KiB is seven pages instead of 26: each is checked, written to the log and copied on its own."""
+CHECKPOINT_PAGES: Final = 128 * 1024 * 1024 // PAGE_BYTES
 """Pages in the log before a commit copies them to the database (128 MiB), should that not have been done beside it
 (`checkpoints.py`). The fewer copies, the more changes of a page share one; a start after a crash reads the log."""
 STATEMENTS_KEPT: Final = 512
@@ -33,6 +35,7 @@ STATEMENTS_KEPT: Final = 512
 
 _SETTINGS: Final = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    f"PRAGMA page_size = {PAGE_BYTES}",  # before the log: afterwards it cannot change any more
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",

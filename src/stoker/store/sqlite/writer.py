@@ -191,6 +191,8 @@ class Writer(_Shared):
     def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         works = [waiting.work for waiting in batch]
         answer = partial(self._answer, batch)
+        if self._checkpoints is not None:
+            self._checkpoints.wrote(sum(waiting.size for waiting in batch))
         outcomes = None if _is_heavy(batch) else self._session.begin(works)
         if outcomes is None:
             self._hand.do(partial(self._write_patiently, works), answer)
