@@ -108,11 +108,16 @@ test-slow: .venv/.ready sdks console .helm/.ready ## run the rest: real SDKs, ki
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow $(ARGS)
 
 .PHONY: check
-check: .venv/.ready ## lint, format, types, who imports whom
+check: .venv/.ready ## lint, format, types, who imports whom, what is unsafe to write
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy src tests $(ALSO)
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src scripts
+
+.PHONY: audit
+audit: .venv/.ready ## look for known weaknesses of the pinned packages, where advisories can be reached
+	$(BIN)/python scripts/audit.py
 
 .PHONY: check-console
 check-console: console ## types, format, lint and unit tests of the console

@@ -225,7 +225,7 @@ def _mounts(spec: WorkerSpec, terms: Terms) -> list[VolumeMount]:
         )
         for volume in spec.volumes
     ]
-    return [VolumeMount(name=SHM, mountPath="/dev/shm"), *mounts]
+    return [VolumeMount(name=SHM, mountPath="/dev/shm"), *mounts]  # nosec B108  # the pod's own memory
 
 
 # ── secrets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
