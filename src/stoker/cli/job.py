@@ -194,7 +194,11 @@ def why(client: Client, job_id: str) -> None:
 @output.json_option
 @with_client
 def logs(client: Client, job_id: str, follow: bool, since_ms: int) -> None:
-    """Print what the job's workers wrote about it, also after they are gone."""
+    """Print what the job's workers wrote about it, also after they are gone.
+
+    Of workers with one slot that is everything from the begin of its turn to its end. Where several jobs run at once it is the lines that
+    bear the job's id, which the SDK's logger writes.
+    """
     for line in client.job_logs(job_id, follow=follow, since_ms=since_ms):
         output.log_line(line)
 

@@ -1,4 +1,9 @@
-"""What workers printed about one job, past and live: lines that the SDK marks with the job's id (protocol §19).
+"""What workers printed about one job, past and live: lines that the SDK marks with the job's id (protocol §19), and what else a worker
+printed during the job's turn, if it runs one job at a time.
+
+A line without a mark says nothing about its job but when it was written. So it is the job's only where nothing else can have written it: the
+endpoint has one slot, and had no other number since the turn began; and the moment is later than the turn's begin and not later than its end.
+Lines that bear the mark of another job are never this one's.
 
 A job may move from worker to worker while its log is followed. Each worker's log is read where it was left, so that no line
 comes twice, and read once more after the job has left the worker: what it printed last may not have arrived before.
@@ -7,23 +12,53 @@ comes twice, and read once more after the job has left the worker: what it print
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from stoker.ids import JobId, WorkerId
-from stoker.job import Job
+from stoker.job import Job, JobState
 from stoker.runtimes import LogLine, Runtime
 from stoker.signals import Signals, job_key
-from stoker.store import Store
+from stoker.store import Store, StoryLine
 
 LINES_MOST: Final = 100_000
 """Lines of one worker that are searched for a job's."""
+CHANGES_MOST: Final = 50
+"""Changes of an endpoint that are looked through; after more of them during one job nobody can tell."""
 POLL_S: Final = 1.0
 """How soon a move of the job is seen when its signal is lost."""
 
+MARK: Final = re.compile(r'"requestId": "([^"]*)"')
+"""How the SDK marks what it writes about a job."""
+
 Line = tuple[WorkerId, LogLine]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """While a worker ran the job."""
+
+    worker: WorkerId
+    begun_ms: int
+    ended_ms: int | None = None
+    """None while it does."""
+
+
+def turns_of(story: Sequence[StoryLine]) -> Sequence[Turn]:
+    """The turns of a job, from its lines of the ledger."""
+    turns: list[Turn] = []
+    attempt: int | None = None
+    for line in story:
+        runs = line.state == JobState.RUNNING and line.worker is not None
+        if turns and turns[-1].ended_ms is None and not (runs and line.attempt == attempt):
+            turns[-1] = replace(turns[-1], ended_ms=line.at_ms)
+        if runs and line.worker is not None and (not turns or turns[-1].ended_ms is not None):
+            turns.append(Turn(worker=line.worker, begun_ms=line.at_ms))
+            attempt = line.attempt
+    return turns
 
 
 class JobLogs:
@@ -41,24 +76,28 @@ class JobLogs:
             present = await self._present(job)
             over = present is None or present.state.final or not follow or self._signals.closed
             holder = None if over or present is None else present.worker
-            for worker in await self._workers(job.id):
+            workers, turns = await self._history(job)
+            for worker in workers:
                 if worker != holder:
-                    async for line in reading.unread(worker, self._past(worker)):
+                    async for line in reading.unread(worker, self._past(worker), turns.get(worker, ())):
                         yield line
             if over or present is None:
                 return
             if present.worker is None:
                 await self._until_moved(present)
                 continue
-            async with aclosing(self._while_held(present, present.worker, reading)) as lines:
+            mine = turns.get(present.worker, ())
+            async with aclosing(self._while_held(present, present.worker, reading, mine)) as lines:
                 async for line in lines:
                     yield line
 
-    async def _while_held(self, job: Job, worker: WorkerId, reading: _Reading) -> AsyncGenerator[Line, None]:
+    async def _while_held(
+        self, job: Job, worker: WorkerId, reading: _Reading, turns: Sequence[Turn]
+    ) -> AsyncGenerator[Line, None]:
         """What the worker prints about the job, until it is no longer the one that holds it."""
         moved = asyncio.create_task(self._until_moved(job), name=f"moves of {job.id}")
         live = self._runtime.logs(worker, tail=LINES_MOST, follow=True)
-        lines = reading.unread(worker, live)
+        lines = reading.unread(worker, live, turns, over=moved.done)
         coming: asyncio.Task[Line | None] | None = None
         try:
             while not moved.done():
@@ -95,9 +134,23 @@ class JobLogs:
         found = await self._store.jobs.result(job.team, job.endpoint, job.id)
         return None if found is None else found.job
 
-    async def _workers(self, job: JobId) -> list[WorkerId]:
-        """Every worker that ever held it, in the order of their first attempts."""
-        return list(dict.fromkeys(line.worker for line in await self._store.jobs.story(job) if line.worker is not None))
+    async def _history(self, job: Job) -> tuple[Sequence[WorkerId], Mapping[WorkerId, Sequence[Turn]]]:
+        """Every worker that ever held it, in the order of their first attempts; and its turns, if it was alone in each."""
+        story = await self._store.jobs.story(job.id)
+        workers = list(dict.fromkeys(line.worker for line in story if line.worker is not None))
+        turns = turns_of(story)
+        if not turns or not await self._alone_since(job, turns[0].begun_ms):
+            return workers, {}
+        return workers, {worker: [turn for turn in turns if turn.worker == worker] for worker in workers}
+
+    async def _alone_since(self, job: Job, at_ms: int) -> bool:
+        """Whether workers of its endpoint have run one job at a time since then."""
+        endpoint = await self._store.endpoints.get(job.endpoint)
+        if endpoint is None or endpoint.slots != 1:
+            return False
+        changes = await self._store.audit.lines(job.team, thing=job.endpoint, limit=CHANGES_MOST)
+        since = [one.line for one in changes if one.line.at_ms >= at_ms]
+        return len(since) < CHANGES_MOST and not any("slots" in (line.after or {}) for line in since)
 
 
 @dataclass(slots=True)
@@ -121,18 +174,35 @@ class _Reading:
     since_ms: int
     places: dict[WorkerId, _Place]
 
-    async def unread(self, worker: WorkerId, log: AsyncIterator[LogLine]) -> AsyncIterator[Line]:
-        """The job's lines of this log that were not read before; the log may lack the oldest by now."""
+    async def unread(
+        self,
+        worker: WorkerId,
+        log: AsyncIterator[LogLine],
+        turns: Sequence[Turn],
+        *,
+        over: Callable[[], bool] = lambda: False,
+    ) -> AsyncIterator[Line]:
+        """The job's lines of this log that were not read before; the log may lack the oldest by now. `over` tells that a turn which had
+        no end has one by now: from then on only marks count."""
         place = self.places.setdefault(worker, _Place())
-        mark, until_ms, known = f'"requestId": "{self.job}"', place.at_ms, place.lines
+        until_ms, known = place.at_ms, place.lines
         async for line in log:
-            if mark not in line.text or line.at_ms < max(until_ms, self.since_ms):
+            if line.at_ms < max(until_ms, self.since_ms) or not self._is_mine(line, turns, over):
                 continue
             if line.at_ms == until_ms and known:
                 known -= 1
                 continue
             place.pass_by(line)
             yield worker, line
+
+    def _is_mine(self, line: LogLine, turns: Sequence[Turn], over: Callable[[], bool]) -> bool:
+        marks = MARK.findall(line.text)
+        if marks:
+            return self.job in marks
+        return any(
+            turn.begun_ms < line.at_ms and (not over() if turn.ended_ms is None else line.at_ms <= turn.ended_ms)
+            for turn in turns
+        )
 
 
 async def _next(lines: AsyncIterator[Line]) -> Line | None:

@@ -218,7 +218,8 @@ class ManageRoutes:
             job: str, follow: bool = False, since_ms: Annotated[int, Query(ge=0)] = 0, key: ApiKey = read
         ) -> StreamingResponse:
             """What the job's workers printed about it, lines before `since_ms` left out, one JSON object a line:
-            `{"at_ms", "text", "worker"}`; with `follow` until the job has ended."""
+            `{"at_ms", "text", "worker"}`; with `follow` until the job has ended. Of workers with one slot everything from the begin of
+            its turn to its end, else the lines that bear its id."""
             result = await self._job(key, job)
             return _job_lines(self._fleet.job_logs.of(result.job, since_ms=since_ms, follow=follow))
 
