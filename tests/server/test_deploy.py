@@ -65,7 +65,15 @@ def postgres_image(docker_engine: Engine) -> str:
 
 
 @pytest.fixture
-def composed(docker_engine: Engine, server_image: str, postgres_image: str) -> Iterator[httpx.Client]:
+def volumes_dir(tmp_path: Path) -> Path:
+    """Where the machine has the files of volumes."""
+    return tmp_path / "volumes"
+
+
+@pytest.fixture
+def composed(
+    docker_engine: Engine, server_image: str, postgres_image: str, volumes_dir: Path
+) -> Iterator[httpx.Client]:
     """What `deploy/compose.yaml` starts, on free ports."""
     if shutil.which("docker-compose") is None:
         pytest.skip("not installed: docker-compose (Debian: docker-compose)")
@@ -76,6 +84,7 @@ def composed(docker_engine: Engine, server_image: str, postgres_image: str) -> I
         "STOKER_IMAGE": server_image,
         "STOKER_PORT": str(port),
         "STOKER_BOOTSTRAP_KEY": KEY,
+        "STOKER_VOLUMES_DIR": str(volumes_dir),
         "POSTGRES_IMAGE": postgres_image,
         "POSTGRES_PASSWORD": "pass-word",
         "POSTGRES_PORT": str(free_port()),
@@ -93,9 +102,10 @@ def composed(docker_engine: Engine, server_image: str, postgres_image: str) -> I
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # wheels are gathered and two images are built
-def test_compose_is_a_whole_platform(composed: httpx.Client, docker_engine: Engine) -> None:
+def test_compose_is_a_whole_platform(composed: httpx.Client, docker_engine: Engine, volumes_dir: Path) -> None:
     """The server's image and the compose file, built and started: PostgreSQL keeps what there is, workers are containers beside the
-    server, made through the mounted socket, and reach it; metadata addresses are closed to them."""
+    server, made through the mounted socket, and reach it; metadata addresses are closed to them; what is uploaded to a volume is there
+    for them, and what they write into it can be downloaded."""
     image = docker_engine.build(
         "stoker-test-handler", f"FROM {BASE}\nWORKDIR /worker\nCOPY handler.py .\n", [WORKERS / "handler.py"]
     )
@@ -107,10 +117,16 @@ def test_compose_is_a_whole_platform(composed: httpx.Client, docker_engine: Engi
             return False
 
     until(ready, what="the server in its container", patience_s=120)
-    body = {"name": "a", "image": image, "command": "python3 -u handler.py"}
+    assert composed.post("/api/volumes", json={"name": "files", "size_gb": 1}).status_code == 201
+    assert composed.put("/api/volumes/files/files/to", content=b"sent").status_code == 200
+    command = "sh -c 'cat /files/to /files/to > /runpod-volume/fro && exec python3 -u handler.py'"
+    body = {"name": "a", "image": image, "command": command, "volumes": ["files:/files"]}
     assert composed.post("/api/endpoints", json=body).status_code == 201
     answer = composed.post("/v2/a/runsync", json={"input": {"echo": "inside"}}, timeout=90).json()
     assert answer["output"] == "inside"
+    assert composed.get("/api/volumes/files/files/fro").content == b"sentsent"
+    (written,) = volumes_dir.rglob("fro")
+    assert written.read_bytes() == b"sentsent"
     (worker,) = composed.get("/api/endpoints/a/workers").json()["workers"]
     names = docker_engine.run("ps", "--format", "{{.Names}}").split()
     assert f"stoker-{worker['id']}" in names
@@ -127,5 +143,8 @@ def test_compose_shares_what_the_server_needs() -> None:
     mounts = {name: [one.rpartition(":")[2] for one in service["volumes"]] for name, service in services.items()}
     assert "/var/run/docker.sock" in mounts["server"]
     assert "/var/run/docker.sock" not in mounts["database"]
+    places = [one for one in services["server"]["volumes"] if "STOKER_VOLUMES_DIR" in one]
+    where = services["server"]["environment"]["STOKER_VOLUMES_DIR"]
+    assert places == [f"{where}:{where}"]
     assert services["server"]["network_mode"] == "host"
     assert all(port.startswith("127.0.0.1:") for port in services["database"]["ports"])
