@@ -21,7 +21,7 @@ from stoker.containers import engine_of
 from stoker.errors import Unavailable
 from stoker.loops.duty import SKEW_MOST_MS
 from stoker.runtimes import Capacity, gpus
-from stoker.runtimes.docker import Engine, firewall
+from stoker.runtimes.docker import Engine, disk, firewall
 from stoker.runtimes.output import moment_ms
 
 ENGINE_LEAST: Final = (20, 10)
@@ -121,7 +121,7 @@ def clock_finding(engine_time: str, now_ms: int) -> Finding:
 def driver_finding(info: dict[str, Any]) -> Finding:
     """Whether the engine itself can limit what a container writes."""
     driver, status = str(info["Driver"]), dict(info.get("DriverStatus") or ())
-    if driver in ("btrfs", "zfs") or (driver == "overlay2" and status.get("Backing Filesystem") == "xfs"):
+    if disk.keeps_limits(info):
         return Finding(subject="disk limits", verdict="ok", text=f"{driver} can enforce them (xfs needs pquota)")
     return Finding(
         subject="disk limits",

@@ -11,7 +11,7 @@ from stoker.ids import WorkerId
 from stoker.runtimes import LogLine, WorkerSpec
 from stoker.runtimes.docker.container import Terms, container_config, published
 from stoker.runtimes.docker.death import exit_of
-from stoker.runtimes.docker.disk import too_full
+from stoker.runtimes.docker.disk import keeps_limits, too_full
 from stoker.runtimes.docker.networks import first_address, network_config
 from stoker.runtimes.docker.record import Records
 from stoker.runtimes.output import LINE_CHARACTERS_MAX, lines_of, moment_ms
@@ -182,6 +182,23 @@ def test_deaths_in_words(state: dict[str, Any], more: dict[str, str], text: str)
     """Each way to end has its sentence."""
     words = {"stopped": "", "victim": "", "last_line": ""} | more
     assert exit_of(state, **words) == Exit(code=state["ExitCode"], text=text)
+
+
+@pytest.mark.parametrize(
+    ("driver", "status", "keeps"),
+    [
+        ("overlay2", [["Backing Filesystem", "xfs"], ["Supports d_type", "true"]], True),
+        ("overlay2", [["Backing Filesystem", "extfs"], ["Supports d_type", "true"]], False),
+        ("btrfs", [["Build Version", "Btrfs v6.2"], ["Library Version", "102"]], False),
+        ("zfs", [["Zpool", "tank"], ["Zpool Health", "ONLINE"]], True),
+        ("overlayfs", [["driver-type", "io.containerd.snapshotter.v1"]], False),
+        ("zfs", [["driver-type", "io.containerd.snapshotter.v1"]], False),
+        ("vfs", None, False),
+    ],
+)
+def test_which_engines_keep_disk_limits(driver: str, status: list[list[str]] | None, keeps: bool) -> None:
+    """A limit is left to the engine only if it counts what is written, and takes it seriously."""
+    assert keeps_limits({"Driver": driver, "DriverStatus": status}) is keeps
 
 
 def test_who_wrote_too_much() -> None:

@@ -69,7 +69,8 @@ class DockerRuntime:
         self._stopped: dict[WorkerId, str] = {}
         self._errands: set[asyncio.Task[None]] = set()
         self._removals: dict[WorkerId, asyncio.Task[None]] = {}
-        self._enforces_disk = True
+        self._enforces_disk: bool | None = None
+        """None while nobody has asked the engine."""
         self._look_at_disks_at = 0.0
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +233,8 @@ class DockerRuntime:
         volumes = await asyncio.to_thread(places.found, spec.volumes, self._terms.mounts)
         spec = replace(spec, volumes=volumes)
         network = await self._networks.of(spec.endpoint)
+        if self._enforces_disk is None:
+            self._enforces_disk = disk.keeps_limits(await self._engine.info())
         config = container_config(spec, self._terms, network=network, enforce_disk=self._enforces_disk)
         await self._engine.create(container_name(spec.worker), config)
 
@@ -291,7 +294,7 @@ class DockerRuntime:
     def _watch_disks(self) -> None:
         """Look at what containers have written, if it is time and nobody looks."""
         now = asyncio.get_running_loop().time()
-        if not self._enforces_disk and now >= self._look_at_disks_at:
+        if now >= self._look_at_disks_at:  # an earlier server may have begun one that the engine does not keep
             self._look_at_disks_at = now + disk.LOOK_EVERY_S
             self._run_errand(self._look_at_disks())
 
