@@ -344,33 +344,43 @@ def docker_engine() -> Iterator[Engine]:
         yield engine
 
 
+@contextmanager
+def memory_disk(mib: int) -> Iterator[Path]:
+    """A disk that is gone at once, with all that is on it: an engine has tens of thousands of files."""
+    disk = Path(tempfile.mkdtemp(prefix="stoker-engine-"))
+    _do("mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(disk))
+    try:
+        yield disk
+    finally:
+        _do("umount", "--lazy", str(disk))
+        disk.rmdir()
+
+
 @pytest.fixture
 def lonely_engine() -> Iterator[Engine]:
     """An engine for a test that ends it in the middle."""
     check_machine()
-    engine = Engine(Path(tempfile.mkdtemp(prefix="stoker-engine-")), alone=True)
-    engine.start()
-    try:
-        load_base(engine)
-        yield engine
-    finally:
-        engine.close()
+    with memory_disk(1024) as disk:
+        engine = Engine(disk / "engine", alone=True)
+        engine.start()
+        try:
+            load_base(engine)
+            yield engine
+        finally:
+            engine.close()
 
 
 @pytest.fixture
 def small_engine() -> Iterator[Engine]:
     """An engine without images, on a disk of 64 MiB."""
     check_machine()
-    disk = Path(tempfile.mkdtemp(prefix="stoker-small-"))
-    _do("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk))
-    engine = Engine(disk / "engine", alone=True)
-    try:
-        engine.start()
-        yield engine
-    finally:
-        engine.close()
-        _do("umount", "--lazy", str(disk))
-        disk.rmdir()
+    with memory_disk(64) as disk:
+        engine = Engine(disk / "engine", alone=True)
+        try:
+            engine.start()
+            yield engine
+        finally:
+            engine.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.docker import Engine, check_machine, free_port, load_base, remove, until
+from tests.docker import Engine, check_machine, free_port, load_base, memory_disk, remove, until
 
 ROOTLESS: Final = Path("/usr/share/docker.io/contrib/dockerd-rootless.sh")
 ROOTLESS_NEEDED: Final = ("rootlesskit", "slirp4netns", "newuidmap", "setpriv", "unshare")
@@ -87,13 +87,14 @@ class TcpEngine(Engine):
 def tcp_engine() -> Iterator[TcpEngine]:
     """An engine behind TCP and TLS, with the base image."""
     check_machine()
-    engine = TcpEngine(Path(tempfile.mkdtemp(prefix="stoker-engine-")))
-    engine.start()
-    try:
-        load_base(engine)
-        yield engine
-    finally:
-        engine.close()
+    with memory_disk(1024) as disk:
+        engine = TcpEngine(disk / "engine")
+        engine.start()
+        try:
+            load_base(engine)
+            yield engine
+        finally:
+            engine.close()
 
 
 # ── without root ──────────────────────────────────────────────────────────────────────────────────────────────────────

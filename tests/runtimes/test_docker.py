@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -387,8 +388,9 @@ async def test_an_image_that_does_not_fit(
     docker: DockerStage, small_engine: Engine, registry: Registry, tmp_path: Path
 ) -> None:
     """An engine whose disk is full says so, and not that the image is wrong."""
-    image = f"{registry.host}/large:1"
-    docker.engine.build(image, "FROM stoker-test-base\nRUN head -c 90000000 /dev/urandom > /noise\n")
+    image, noise = f"{registry.host}/large:1", tmp_path / "noise"
+    noise.write_bytes(os.urandom(90_000_000))
+    docker.engine.build(image, "FROM scratch\nCOPY noise /\n", [noise])
     docker.engine.run("push", "-q", image)
     client = EngineClient(small_engine.host)
     runtime = DockerRuntime(client, tmp_path / "small", SystemClock(), nudge=None, terms=docker.terms)

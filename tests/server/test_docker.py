@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.docker import BASE, Engine
+from tests.docker import BASE, Engine, Registry, basic_auth
 from tests.live import ROOT, LiveServer, until
 from tests.server.conftest import WORKERS
 
@@ -60,6 +60,48 @@ def test_a_job_runs_in_a_container(housed: LiveServer, handler_image: str) -> No
     moments = [line["at_ms"] for line in story]
     assert moments == sorted(moments)
     assert housed.api.get("/api/endpoints/a").json()["digest"].startswith("sha256:")
+
+
+@pytest.fixture
+def private(docker_engine: Engine, tmp_path: Path) -> Iterator[str]:
+    """An image in a registry that lets in ann alone; it is not on the machine."""
+    registry = Registry(tmp_path / "private", basic_auth(tmp_path / "private", "ann", "pass-word"))
+    registry.start()
+    image = f"{registry.host}/private:1"
+    docker_engine.build(image, "FROM scratch\nCOPY Dockerfile /private\n")
+    docker_engine.run("login", "-u", "ann", "-p", "pass-word", registry.host)
+    docker_engine.run("push", "-q", image)
+    docker_engine.run("logout", registry.host)
+    docker_engine.run("rmi", image)
+    yield image
+    registry.close()
+
+
+def image_of(live: LiveServer, name: str) -> dict[str, Any]:
+    """What the list of images says about one."""
+    return next(one for one in live.api.get("/api/images").json()["images"] if one["name"] == name)
+
+
+def test_a_private_image_is_warmed(housed: LiveServer, private: str) -> None:
+    """Without a credential the warm-up fails with the reason, with it the image comes; an endpoint is warmed when it is made, runs what came,
+    and keeps it; once the endpoint is gone the image can be removed from the machine."""
+    api, registry = housed.api, private.partition("/")[0]
+    assert api.post("/api/images/warm", json={"image": private}).status_code == 202
+    until(lambda: image_of(housed, private)["state"] == "failed", what="the refusal")
+    assert image_of(housed, private)["code"] == "image_denied"
+    login = {"name": "ours", "registry": registry, "username": "ann", "password": "pass-word"}
+    assert api.post("/api/credentials", json=login).status_code == 201
+    create(housed, "a", private, credential="ours")
+    until(lambda: image_of(housed, private)["state"] == "here", what="the image")
+    here = image_of(housed, private)
+    assert (here["credential"], here["endpoints"], here["error"]) == ("ours", ["a"], None)
+    assert here["bytes"] > 0
+    assert api.get("/api/endpoints/a").json()["digest"] == here["digest"]
+    refused = api.post("/api/images/remove", json={"image": private})
+    assert (refused.status_code, refused.json()["code"]) == (409, "image_in_use")
+    api.delete("/api/endpoints/a")
+    assert api.post("/api/images/remove", json={"image": private}).status_code == 200
+    assert api.get("/api/images").json() == {"images": []}
 
 
 def test_containers_survive_a_killed_server(housed: LiveServer, handler_image: str) -> None:
