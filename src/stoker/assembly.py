@@ -184,6 +184,8 @@ class Assembly:
             self._signals,
             uploads=(("clients", clients), ("workers", workers)),
             on_duty=on_duty,
+            told=lambda: self.notices.told,
+            refused=self.throttle.refused,
             key=None if settings.metrics_open else settings.metrics_key.get_secret_value(),
         )
         return _config_of([*self._routers(clients, workers), metrics.router()], ready, clients, tls)

@@ -29,6 +29,9 @@ BUCKETS_MOST: Final = 50_000
 BELIEVED_MS: Final = 1_000
 """How long the length of a queue is believed, with what was submitted here since."""
 
+REFUSALS: Final = ("rate_limited", "queue_full", "too_many_uploads")
+"""What is answered to who asks too much."""
+
 Bucket = tuple[str, str, str]
 """Key, endpoint and what is asked."""
 CountsOf = Callable[[EndpointId], Awaitable[Counts]]

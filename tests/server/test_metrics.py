@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from stoker.throttle import REFUSALS
 from tests.live import KEY, ROOT, LiveServer, until
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,21 @@ def test_counts_outlive_the_server(tmp_path: Path) -> None:
         assert not now["stoker_jobs_finished"].samples
 
 
+def test_refusals_and_webhooks(tmp_path: Path) -> None:
+    """Who was refused for asking too much is counted by code, and tries to tell receivers by how they went."""
+    with LiveServer(tmp_path / "server", metrics_key=METRICS_KEY, queued_max=1) as live:
+        live.create("full", image=WORKERS, command="true", max_workers=1)
+        live.api.post("/api/endpoints/full/pause")
+        job = live.run("full", 1, webhook="http://127.0.0.1:9/hook")  # no public address: every try fails
+        assert live.api.post("/v2/full/run", json={"input": 2}).json()["code"] == "queue_full"
+        refused = {code: value(scrape(live), "stoker_requests_refused_total", code=code) for code in REFUSALS}
+        assert refused == {"rate_limited": 0, "queue_full": 1, "too_many_uploads": 0}
+        live.api.post(f"/api/jobs/{job}/cancel")
+        until(lambda: value(scrape(live), "stoker_webhook_tries_total", result="failed"), what="the try")
+        assert value(scrape(live), "stoker_webhook_tries_total", result="delivered") == 0
+        assert value(scrape(live), "stoker_webhooks_given_up_total") == 0
+
+
 def test_names_and_units(server: LiveServer) -> None:
     """Names begin with our own, units are seconds and bytes, and every metric says what it is."""
     for metric in scrape(server).values():
@@ -116,8 +132,9 @@ def test_the_dashboard(server: LiveServer) -> None:
     """Every metric and label that the dashboard asks for is there, and it leaves out no metric."""
     samples = [sample for metric in scrape(server).values() for sample in metric.samples]
     there = {sample.name: set(sample.labels) | {"instance"} for sample in samples}
+    ends = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
     declared = {
-        f"{metric.name}{end}" for metric in scrape(server).values() for end in ("", "_total", "_bucket")
+        f"{metric.name}{end}" for metric in scrape(server).values() for end in ends[metric.type]
     }  # some have not happened yet
     asked = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -19,8 +19,10 @@ from stoker import __version__
 from stoker.clock import Clock
 from stoker.errors import Forbidden, Unauthenticated
 from stoker.metrics import LABELS_MOST, OTHER, Gauge, Metric, Metrics, Total, exposition
+from stoker.notices import Told
 from stoker.signals import Signals
 from stoker.store import Counts, Store
+from stoker.throttle import REFUSALS
 from stoker.web.auth import credential
 from stoker.web.uploads import Uploads
 
@@ -42,6 +44,8 @@ class MetricRoutes:
         *,
         uploads: Sequence[tuple[str, Uploads]],
         on_duty: Callable[[], bool],
+        told: Callable[[], Told],
+        refused: Mapping[str, int],
         key: str | None,
     ) -> None:
         self._metrics = metrics
@@ -50,6 +54,8 @@ class MetricRoutes:
         self._signals = signals
         self._uploads = uploads
         self._on_duty = on_duty
+        self._told = told
+        self._refused = refused
         self._key = key
         self._known: tuple[int, Sequence[Metric]] = (0, ())
         self._asking = asyncio.Lock()
@@ -104,6 +110,26 @@ class MetricRoutes:
                 "Memory for large request bodies.",
                 ("side",),
                 [((side,), float(room.bytes_max)) for side, room in self._uploads],
+            ),
+            *self._counted(),
+        )
+
+    def _counted(self) -> Sequence[Metric]:
+        """What others count here."""
+        told = self._told()
+        return (
+            Total(
+                "stoker_webhook_tries_total",
+                "Tries to tell a receiver that a job ended, by how they went.",
+                ("result",),
+                [(("delivered",), told.delivered), (("failed",), told.failed)],
+            ),
+            Total("stoker_webhooks_given_up_total", "Webhooks that nobody will be told.", (), [((), told.given_up)]),
+            Total(
+                "stoker_requests_refused_total",
+                "Requests that were refused because too much was asked, by the code of the answer.",
+                ("code",),
+                [((code,), self._refused.get(code, 0)) for code in REFUSALS],
             ),
         )
 
