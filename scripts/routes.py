@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 from scripts import machines
+from stoker.clock import SystemClock
 from stoker.health import Check
 from stoker.web.app import build_app
 from stoker.web.dead_letters import DeadLetterRoutes
@@ -16,6 +17,7 @@ from stoker.web.images import ImageRoutes
 from stoker.web.jobs import JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
+from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
@@ -64,6 +66,7 @@ def description() -> dict[str, Any]:
         DeadLetterRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
+        LastHourRoutes(_NOTHING, _NOTHING, SystemClock()).router(),
         ServerRoutes((), _NOTHING, database="").router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         UsageRoutes(_NOTHING, _NOTHING).router(),

@@ -28,6 +28,7 @@ from stoker.follow import Ledger
 from stoker.headroom import Headroom
 from stoker.health import Check, Pulse
 from stoker.images import Images, ImageTerms
+from stoker.last_hour import LastHours
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
@@ -63,6 +64,7 @@ from stoker.web.images import ImageRoutes
 from stoker.web.jobs import Gate, JobRoutes, tell_end
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
+from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
 from stoker.web.metrics import MetricRoutes
 from stoker.web.server import ServerRoutes
@@ -226,6 +228,7 @@ class Assembly:
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),
+            LastHourRoutes(LastHours(self._store, self._clock), self.catalog, self._clock).router(),
             ServerRoutes(shown(self._settings), self.catalog, database=self._database).router(),
             UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),

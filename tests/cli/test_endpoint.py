@@ -146,3 +146,13 @@ def test_odd_references_stay_references(cli: Cli) -> None:
     """A name cannot lead to another route: dots, slashes and blanks are names of nothing."""
     for odd in ("..", ".", "", "../keys", "a b", "ä/ö", "x?y", "%2e%2e"):
         assert cli("endpoint", "show", odd).status == 4, odd
+
+
+def test_last_hour(cli: Cli, name: str, tmp_path: Path) -> None:
+    """Every endpoint has its line of the last hour; where nothing ended there are no times."""
+    cli.ok("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600")
+    found = cli.ok("endpoint", "last-hour").out
+    assert found.split("\n")[0].split()[:5] == ["NAME", "ENDED", "SUCCESS", "WAIT", "P50"]
+    assert any(line.split() == [name, "0", *["-"] * 6] for line in found.splitlines())
+    hours = cli.ok("endpoint", "last-hour", "--json").json["endpoints"]
+    assert [one["causes"] for one in hours if one["endpoint"]["name"] == name] == [[]]

@@ -26,6 +26,8 @@ export type Planned = Shapes['Planned'];
 export type Specification = Shapes['SpecificationShown'];
 export type Limit = Shapes['Limit'];
 
+export type LastHour = Shapes['LastHourShown'];
+export type Notice = Shapes['NoticeShown'];
 export type Setting = Shapes['SettingShown'];
 export type Licence = Shapes['Licence'];
 export type Image = Shapes['ImageShown'];

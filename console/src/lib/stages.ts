@@ -1,6 +1,6 @@
 /** A life as stages on an axis of time, from its story. Pure. */
 
-import type { JobInFull, StoryLine, Worker } from './api';
+import type { JobInFull, Notice, StoryLine, Worker } from './api';
 import { words } from './words';
 
 export interface Stage {
@@ -89,6 +89,45 @@ function end(line: StoryLine): Stage {
         detail: words(line.reason),
         open: false,
     };
+}
+
+/** Each time the webhook of a job was called. */
+export function stagesOfTries(notices: Notice[]): Stage[] {
+    return notices.flatMap((notice) =>
+        notice.tries.map((one, index) => ({
+            name: `Webhook, try ${index + 1}`,
+            from: one.at_ms,
+            to: one.at_ms + one.duration_ms,
+            hue: one.status !== null && one.status < 300 ? ('green' as const) : ('orange' as const),
+            detail: [one.status ?? '', one.error].filter(Boolean).join(', '),
+            open: false,
+        })),
+    );
+}
+
+export interface Attempt {
+    number: number;
+    worker: string | null;
+    began: number;
+    ended: number | null;
+    /** Why it is over; empty while it runs. */
+    end: string;
+}
+
+/** The attempts of a job side by side, from its story. */
+export function attemptsOf(story: StoryLine[]): Attempt[] {
+    const attempts: Attempt[] = [];
+    for (const line of story) {
+        const last = attempts.at(-1);
+        if (line.state === 'running' && line.kind === 'claimed') {
+            const number = line.attempt ?? attempts.length + 1;
+            attempts.push({ number, worker: line.worker, began: line.at_ms, ended: null, end: '' });
+        } else if (line.state !== 'running' && last && last.ended === null) {
+            last.ended = line.at_ms;
+            last.end = line.text || line.reason;
+        }
+    }
+    return attempts;
 }
 
 /** Decided, launched, ready, …: each state of a worker until the next. */

@@ -66,6 +66,12 @@ export function several(value: number, one: string, many = `${one}s`): string {
     return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** A share of one: `100%`, `99.4%`. */
+export function percent(share: number): string {
+    const text = (share * 100).toFixed(1);
+    return `${share < 1 && text === '100.0' ? '99.9' : text.replace(/\.0$/, '')}%`;
+}
+
 /** A size in powers of 1024. */
 export function bytes(value: number): string {
     const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

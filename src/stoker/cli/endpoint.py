@@ -298,6 +298,14 @@ def list_endpoints(client: Client) -> None:
     output.answer(client.endpoints(), _show_list)
 
 
+@endpoint.command("last-hour")
+@output.json_option
+@with_client
+def last_hour(client: Client) -> None:
+    """List how long jobs waited and ran within the last hour, and how many ended well."""
+    output.answer(client.ask("GET", "last-hour"), _show_last_hour)
+
+
 @endpoint.command()
 @click.argument("name")
 @output.json_option
@@ -366,6 +374,21 @@ def delete(client: Client, name: str, yes: bool) -> None:
 def _show_created(made: EndpointJson) -> None:
     output.say(f"created {made['name']} ({made['id']})")
     output.remark(f'  next: stoker job run {made["name"]} -d \'{{"prompt":"hello"}}\' --wait')
+
+
+def _show_last_hour(found: Mapping[str, Any]) -> None:
+    heads = ("NAME", "ENDED", "SUCCESS", "WAIT P50", "WAIT P95", "RUN P50", "RUN P95", "FAILED BECAUSE OF")
+    output.table(heads, map(_hour, found["endpoints"]), nothing="there are no endpoints")
+
+
+def _hour(each: Mapping[str, Any]) -> tuple[object, ...]:
+    ended = each["looked_at"]
+    times = [
+        f"{each[of][rank] / 1000:g} s" if each[of] else "" for of in ("wait_ms", "run_ms") for rank in ("p50", "p95")
+    ]
+    causes = ", ".join(f"{one['reason']} ({one['count']})" for one in each["causes"])
+    success = f"{each['completed'] / ended:.1%}" if ended else ""
+    return each["endpoint"]["name"], f"{ended}{'' if each['complete'] else ' or more'}", success, *times, causes
 
 
 def _show_list(found: EndpointsJson) -> None:

@@ -262,6 +262,50 @@ class EndpointList(TypedDict):
     endpoints: list[EndpointShown]
 
 
+class Percentiles(TypedDict):
+    """Milliseconds that half of the jobs, and 95 of 100, did not exceed."""
+
+    p50: int
+    p95: int
+
+
+class Ends(TypedDict):
+    """How many jobs ended well, and how many badly."""
+
+    good: int
+    bad: int
+
+
+class CauseShown(TypedDict):
+    """Jobs that ended badly for one reason, and the id of the newest."""
+
+    state: JobState
+    reason: str
+    count: int
+    newest: str
+
+
+class LastHourShown(TypedDict):
+    """The last hour of an endpoint; `ends` in equal parts of the hour, oldest first."""
+
+    endpoint: Named
+    looked_at: int
+    complete: bool
+    completed: int
+    wait_ms: Percentiles | None
+    run_ms: Percentiles | None
+    oldest_queued_ms: int | None
+    ends: list[Ends]
+    causes: list[CauseShown]
+
+
+class LastHourList(TypedDict):
+    """The last hour of all endpoints."""
+
+    span_ms: int
+    endpoints: list[LastHourShown]
+
+
 class SpecificationShown(TypedDict):
     """A kind of place for workers: `gpu` or `cpu`. Numbers that nobody can tell are null; the price is that of one GPU, or of one
     worker without any."""
@@ -689,6 +733,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "GET /api/usage": UsageShown,
     "GET /api/limits": dict[str, Limit],
     "GET /api/endpoints": EndpointList,
+    "GET /api/last-hour": LastHourList,
     "POST /api/endpoints": EndpointShown,  # a dry run answers as `apply` does
     "POST /api/endpoints/apply": Planned,
     "GET /api/endpoints/{endpoint}": EndpointShown,

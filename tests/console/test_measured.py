@@ -1,0 +1,69 @@
+"""What is measured: the table of endpoints, the last hour on Home, heat maps with releases, attempts and webhook tries of a job."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.console.conftest import Window, looked_at, workers_of
+from tests.live import LiveServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]  # a browser, a server, real workers
+
+COMMAND = f"{sys.executable} -u handler.py"
+
+
+def test_every_number_leads_to_its_jobs(window: Window, live: LiveServer) -> None:
+    """Failures of the last hour stand on Home by cause, on the endpoint's metrics beside releases, and lead to the jobs."""
+    page = window.page
+    live.create("measured", image=workers_of("hello"), command=COMMAND, min_workers=1, max_workers=1)
+    good = [live.run("measured", {"prompt": "x", "seconds": 0}) for _ in range(2)]
+    bad = [live.run("measured", {"seconds": 0}) for _ in range(4)]
+    for job in (*good, *bad):
+        live.finished(job)
+
+    window.go("/endpoints")
+    row = page.get_by_role("row", name=re.compile("measured"))
+    expect(row).to_contain_text("33.3%", timeout=30_000)  # it is read again every 10 s
+    expect(row.get_by_role("img", name="2 jobs ended well and 4 badly within the last hour")).to_be_visible()
+    looked_at(window, "endpoints-measured")
+
+    window.go("/")
+    needs = page.get_by_role("region", name="What needs a human")
+    expect(needs).to_contain_text("4 of 6 jobs failed within the hour, most by handler error", timeout=30_000)
+    failures = page.get_by_role("region", name="Failures of the last hour")
+    expect(failures).to_contain_text("handler error")
+    looked_at(window, "home-failures")
+    failures.get_by_role("link", name="handler error").first.click()
+    expect(page.get_by_role("table", name="Jobs of measured").locator("tbody tr")).to_have_count(4)
+    assert page.url.endswith("/endpoints/measured/jobs?state=failed&reason=handler_error")
+
+    window.go("/endpoints/measured/metrics?range=15m")
+    expect(page.get_by_role("table", name="Jobs by how long they ran")).to_be_visible()
+    expect(page.get_by_role("region", name="Errors")).to_contain_text("failed: handler error")
+    expect(page.get_by_role("region", name="Errors")).to_contain_text("release 1")
+    expect(page.get_by_role("table", name="Stages of cold starts")).to_contain_text("Together")
+    looked_at(window, "metrics")
+    page.get_by_role("region", name="Errors").get_by_role("link", name="failed: handler error").click()
+    assert page.url.endswith("state=failed&reason=handler_error")
+
+
+def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -> None:
+    """A job that was lost shows its attempts side by side, and the tries of its webhook on the axis of its life."""
+    page = window.page
+    live.create("twice", image=workers_of("hello"), command=COMMAND, retries=2)
+    job = live.run("twice", {"prompt": "x", "seconds": 3}, webhook="http://192.0.2.1:9/told")
+    window.go(f"/jobs/{job}")
+    expect(page.locator("main").get_by_text("running", exact=True).first).to_be_visible(timeout=90_000)
+    (worker,) = live.workers("twice")
+    live.api.post(f"/api/workers/{worker['id']}/stop", json={"now": True})
+    live.finished(job)
+    attempts = page.get_by_role("region", name="Attempts")
+    expect(attempts.get_by_role("article")).to_have_count(2)
+    expect(attempts.get_by_role("article", name="Attempt 1")).to_contain_text(worker["id"])
+    expect(page.get_by_role("list", name="Stages of the job")).to_contain_text("Webhook, try 1")
+    expect(page.get_by_role("region", name="Webhook")).to_contain_text("192.0.2.1:9/told")
+    looked_at(window, "job-twice")
