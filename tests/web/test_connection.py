@@ -67,9 +67,9 @@ async def test_a_call_says_what_was_asked(client: Client) -> None:
 @pytest.mark.parametrize("target", ["/raw/echo/w?q=%2C", "/raw/echo/%2E%2e", "/raw/defect", "/raw/large/0"])
 async def test_both_ways_answer_alike(client: Client, target: str) -> None:
     """What FastAPI answers for a path with a doubled slash is what the connection answers for the path itself."""
-    client.ask("GET", target)
+    client.ask("GET", target, "X-Request-Id: alike")
     short = undated(await client.answer())
-    client.ask("GET", "/" + target)
+    client.ask("GET", "/" + target, "X-Request-Id: alike")
     assert undated(await client.answer()) == short
 
 
@@ -119,7 +119,7 @@ async def test_asked_again_answered_alike(client: Client, method: str, target: s
     """A request that is known by its head is answered as the first of its kind was, by which it was learned."""
     answers = []
     for _ in range(3):
-        client.ask(method, target, "X-Test: seen", body=body)
+        client.ask(method, target, "X-Test: seen", "X-Request-Id: alike", body=body)
         answers.append(undated(await client.answer()))
     assert answers == [answers[0]] * 3
 
@@ -198,14 +198,31 @@ async def test_empty_answers(client: Client, server: HotServer) -> None:
 async def test_defects_are_not_shown(client: Client, log: Sequence[MutableMapping[str, Any]]) -> None:
     """What a handler raises unasked is "internal" outside and in full in the log; the connection goes on."""
     client.ask("GET", "/raw/defect")
-    status, _headers, content = await client.answer()
+    status, headers, content = await client.answer()
     assert (status, json.loads(content)["code"]) == (500, "internal")
     assert b"secret" not in content
-    assert [(line["event"], line["path"], str(line["exc_info"])) for line in log] == [
-        ("request_failed", "/raw/defect", "secret detail")
+    assert headers["x-request-id"] in json.loads(content)["next_step"]
+    assert [(line["event"], line["request"], line["path"], str(line["exc_info"])) for line in log] == [
+        ("request_failed", headers["x-request-id"], "/raw/defect", "secret detail")
     ]
     client.ask("GET", "/raw/echo/w")
     assert (await echoed(client))["word"] == "w"
+
+
+@pytest.mark.parametrize("path", ["/raw/defect", "//raw/defect"])
+async def test_a_failure_has_the_name_of_its_request(
+    server: HotServer, log: Sequence[MutableMapping[str, Any]], path: str
+) -> None:
+    """A request that fails is called in the answer and in the log what its client calls it, if that is a plain word; else anew each time."""
+    named = []
+    for name in ("trace-1.a", "two words", "x" * 65, "\u00fc"):
+        async with server.connect() as client:
+            client.ask("GET", path, f"X-Request-Id: {name}")
+            named.append((await client.answer())[1]["x-request-id"])
+    assert named == [line["request"] for line in log]
+    assert named[0] == "trace-1.a"
+    assert all(len(name) == 16 and name.isalnum() for name in named[1:])
+    assert len(set(named)) == 4
 
 
 async def test_chunked_body(client: Client) -> None:

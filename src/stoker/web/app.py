@@ -6,6 +6,8 @@ is "internal" to the outside: the log has the traceback, the client never does.
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -77,6 +79,10 @@ FOR_BROWSERS: Final = (
 """On every answer: nothing is taken for a script that is none, shown in a frame of others, or told to others by its address."""
 OVER_TLS: Final = (("strict-transport-security", "max-age=31536000"),)
 """Beside them where the server itself speaks TLS: a browser that was here comes back over TLS alone, for a year."""
+
+
+REQUEST_ID: Final = "x-request-id"
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
@@ -173,17 +179,24 @@ def error_body(error: StokerError) -> dict[str, str | None]:
 
 def answer_error(call: Call, error: Exception) -> Answer:
     """The answer to whatever the handler of a raw route raised."""
-    return _answer_to(error, method=call.method, path=call.path)
+    return _answer_to(error, method=call.method, path=call.path, asked_as=call.header(REQUEST_ID))
 
 
-def _answer_to(error: Exception, *, method: str, path: str) -> Answer:
+def _answer_to(error: Exception, *, method: str, path: str, asked_as: str | None) -> Answer:
     if not isinstance(error, StokerError) or _status_of(error) == 500:
         if isinstance(error, ClientDisconnect):
             return Answer(400)  # nobody is left to read this
-        log.error("request_failed", method=method, path=path, exc_info=error)
+        request = request_id(asked_as)
+        log.error("request_failed", request=request, method=method, path=path, exc_info=error)
         body = {"error": "internal error", "code": "internal", "field": None}
-        return answer(body | {"next_step": "the server's log says more"}, status=500)
+        body |= {"next_step": f"the server's log says more about request {request}"}
+        return answer(body, status=500, headers=((REQUEST_ID, request),))
     return _refusal(error)
+
+
+def request_id(asked_as: str | None) -> str:
+    """What the log calls a request that failed: as its client or a proxy does, if that is a plain word, else a new one."""
+    return asked_as if asked_as is not None and _PLAIN_WORD.fullmatch(asked_as) else secrets.token_hex(8)
 
 
 def _refusal(error: StokerError) -> Answer:
@@ -198,7 +211,8 @@ def _status_of(error: Exception) -> int:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    return to_response(_answer_to(error, method=request.method, path=request.url.path))
+    asked_as = request.headers.get(REQUEST_ID)
+    return to_response(_answer_to(error, method=request.method, path=request.url.path, asked_as=asked_as))
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
