@@ -118,6 +118,8 @@ class Endpoint:
     idle_timeout_s: int = 60
     max_surge: int = 1
     """Workers beyond those that are wanted while a new release replaces an old one; 0 drains old ones first."""
+    weight: int = 1
+    """How much of a full machine it gets beside others that want it too."""
     slots: int = 1
     """Jobs that one worker may hold at once."""
     policy: Policy = field(default_factory=Policy)
@@ -162,6 +164,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "min_workers": Range(0, 100, "workers", "0 lets the endpoint scale to zero"),
     "max_workers": Range(1, 100, "workers", "one server starts at most this many workers of an endpoint"),
     "max_surge": Range(0, 100, "workers", "0 drains old workers before new ones start"),
+    "weight": Range(1, 1_000, "parts", "an endpoint of weight 2 gets twice what one of weight 1 gets"),
     "idle_timeout_s": Range(1, 3_600, "seconds", "an idle worker costs what a busy one costs"),
     "slots": Range(1, 100, "jobs", "what the SDK's concurrency can use"),
     "gpus_per_worker": Range(0, 8, "GPUs", "0 runs on the CPU; 8 is the largest common box"),
@@ -218,6 +221,7 @@ OF_ENDPOINT: Final = (
     "max_workers",
     "idle_timeout_s",
     "max_surge",
+    "weight",
     "slots",
     "policy",
     "execution_timeout_ms",
@@ -258,6 +262,7 @@ def check(endpoint: Endpoint, release: Release) -> None:
         "min_workers",
         "max_workers",
         "max_surge",
+        "weight",
         "idle_timeout_s",
         "slots",
         "execution_timeout_ms",

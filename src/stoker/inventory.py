@@ -8,8 +8,8 @@ promised twice: no device, no slot, no byte of memory that a specification reser
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from stoker.endpoint import Release, cuda_refusal
 from stoker.errors import InvalidInput
@@ -34,6 +34,8 @@ class Inventory:
     """Each GPU with the id of its specification, in the order of the driver."""
     places: tuple[Place, ...]
     """What living workers hold."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """How many free GPUs or places of each specification are kept for others than who asks: `sharing` says for whom."""
 
     # ── what there is ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -99,9 +101,10 @@ class Inventory:
         return tuple(Room(specification=one, workers=self._room(one, release)) for one in self.choices(release))
 
     def _room(self, one: Specification, release: Release) -> int | None:
-        if not one.has_gpus:
-            return self.free(one)
         free = self.free(one)
+        free = None if free is None else max(0, free - self.kept.get(one.id, 0))
+        if not one.has_gpus:
+            return free
         rooms = (
             None if free is None else free // release.gpus_per_worker,
             self._memory_room(one, release.gpus_per_worker),
@@ -132,6 +135,9 @@ class Inventory:
 
     def _fullness_of(self, one: Specification, gpus: int) -> str:
         total, free = self.total(one), self.free(one)
+        if kept := self.kept.get(one.id, 0):
+            noun = "GPUs" if one.has_gpus else "places"
+            return f"{free} of {total} {noun} {one.name} are free, and {kept} of them kept for others whose turn it is"
         if one.has_gpus:
             text = f"{free} of {total} GPUs {one.name} are free, a worker needs {gpus}"
             short = free is not None and free >= gpus

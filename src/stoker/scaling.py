@@ -82,6 +82,8 @@ class WorkerView:
     """Why no place has been found for it yet, by a runtime that looks for one itself."""
     ailing: str = ""
     """What its health check got, while that keeps it from jobs. It counts like one that starts: it gets well, or is replaced."""
+    gives_way: str = ""
+    """Why others are to have its place, when their turn has come (`sharing`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +148,8 @@ class Launch:
     """How many of the endpoint may exist then, those included that finish or stop."""
     reason: Reason
     text: str
+    wanted_ms: int | None = None
+    """Since when the oldest job waits that they are for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,6 +224,8 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(wanted=0, reason=Reason.DELETED, text="the endpoint was deleted", drain=leaving)
     if snapshot.paused:
         return Plan(wanted=0, reason=Reason.PAUSED, text="the endpoint is paused: its queue is kept", drain=leaving)
+    giving_way = _drain_giving_way(snapshot, leaving)
+    snapshot, leaving = _without(snapshot, giving_way), leaving + giving_way
     fleet = _fleet(snapshot)
     asked = wanted_by_load(snapshot)
     wanted = min(max(asked, snapshot.min_workers), snapshot.max_workers)
@@ -276,7 +282,13 @@ def _grow(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: t
         cause, text = _cause(snapshot, fleet, asked, wanted)
         count = _possible(snapshot, min(missing, _beyond(snapshot, fleet, wanted)))
         where = _where(snapshot, count)
-        launch = Launch(count=count, alive_max=_alive_max(snapshot), reason=cause, text=text + where)
+        launch = Launch(
+            count=count,
+            alive_max=_alive_max(snapshot),
+            reason=cause,
+            text=text + where,
+            wanted_ms=snapshot.oldest_queued_ms,
+        )
         reason, words = _starting(snapshot, fleet.starting + launch.count)
         why = (reason, words + where)
     return Plan(
@@ -472,6 +484,29 @@ def _drain_outdated(snapshot: Snapshot) -> tuple[Drain, ...]:
         for worker in _first_to_go(snapshot.workers)
         if _serves(worker) and (snapshot.deleted or snapshot.paused or _outdated(snapshot, worker))
     )
+
+
+def _drain_giving_way(snapshot: Snapshot, others: tuple[Drain, ...]) -> tuple[Drain, ...]:
+    """Workers whose places others are to have: they finish what they hold."""
+    going = {line.worker for line in others}
+    return tuple(
+        Drain(worker=worker.id, reason=WorkerReason.GAVE_WAY, text=worker.gives_way)
+        for worker in _first_to_go(snapshot.workers)
+        if worker.gives_way and _started(worker) and worker.id not in going
+    )
+
+
+def _without(snapshot: Snapshot, leaving: tuple[Drain, ...]) -> Snapshot:
+    """As it is once those are drained."""
+    going = {line.worker for line in leaving}
+    workers = (replace(one, state=WorkerState.DRAINING) if one.id in going else one for one in snapshot.workers)
+    return replace(snapshot, workers=tuple(workers)) if going else snapshot
+
+
+def missing(snapshot: Snapshot) -> int:
+    """How many workers would be launched now if there were room for as many as like."""
+    launch = decide(replace(snapshot, rooms=(RoomView(),), available=True)).launch
+    return 0 if launch is None else launch.count
 
 
 def _outdated(snapshot: Snapshot, worker: WorkerView) -> bool:

@@ -55,6 +55,7 @@ class WorkerReason(StrEnum):
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
     PREEMPTED = "preempted"
+    GAVE_WAY = "gave_way"
     REFRESH_ASKED = "refresh_asked"
     FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"
@@ -111,6 +112,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_per_hour_micros: int = 0
     """What an hour of it costs, in millionths of the operator's currency: the price of its place when it was decided, which no
     later change of the settings touches."""
+    wanted_ms: int | None = None
+    """Since when the oldest job waited that it was decided for; None when none did."""
     decided_ms: int
     launched_ms: int | None = None
     ready_ms: int | None = None

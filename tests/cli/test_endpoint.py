@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,20 @@ def test_every_setting_arrives(cli: Cli, name: str, tmp_path: Path) -> None:
     made = cli.ok(
         *("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "python -u handler.py"),
         *("--env", "A=1", "--env", "B=x=y", "--gpus", "0", "--min-workers", "0", "--max-workers", "4"),
-        *("--idle-timeout", "7", "--slots", "2", "--policy", "queue_delay", "--policy-value", "9"),
+        *(
+            "--idle-timeout",
+            "7",
+            "--max-surge",
+            "3",
+            "--weight",
+            "5",
+            "--slots",
+            "2",
+            "--policy",
+            "queue_delay",
+            "--policy-value",
+            "9",
+        ),
         *("--app-name", "shop", "--execution-timeout", "30", "--ttl", "60", "--retries", "2", "--retention", "90"),
         "--json",
     ).json
@@ -28,6 +42,8 @@ def test_every_setting_arrives(cli: Cli, name: str, tmp_path: Path) -> None:
         "min_workers": 0,
         "max_workers": 4,
         "idle_timeout_s": 7,
+        "max_surge": 3,
+        "weight": 5,
         "slots": 2,
         "policy": {"type": "queue_delay", "value": 9},
         "app_name": "shop",
@@ -37,6 +53,14 @@ def test_every_setting_arrives(cli: Cli, name: str, tmp_path: Path) -> None:
         "retention_s": 90,
     }
     assert {field: made[field] for field in expected} == expected
+
+
+def test_without_a_name(cli: Cli, tmp_path: Path) -> None:
+    """An endpoint that is created without a name gets 16 random hexadecimal characters, which the answer tells."""
+    said = cli.ok("endpoint", "create", "--image", f"dir:{tmp_path}", "--command", "sleep 1").out
+    found = re.match(r"created ([0-9a-f]{16}) ", said)
+    assert found is not None, said
+    assert cli.ok("endpoint", "show", found[1], "--json").json["name"] == found[1]
 
 
 def test_relative_directory_is_the_users(cli: Cli, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ BROUGHT_ALONG = {
     WorkerReason.ENDPOINT_PAUSED,
     WorkerReason.SERVER_STOPPING,
     WorkerReason.PREEMPTED,
+    WorkerReason.GAVE_WAY,
     WorkerReason.REFRESH_ASKED,
     WorkerReason.JOB_NOT_STOPPED,
     WorkerReason.START_TIMEOUT,

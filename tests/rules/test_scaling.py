@@ -365,12 +365,39 @@ def test_order_blind(snapshot: Snapshot, random: Any) -> None:
     assert decide(replace(snapshot, workers=tuple(workers))) == decide(snapshot)
 
 
+@given(snapshots(), st.sets(st.integers(0, 5)))
+def test_who_gives_way_is_drained_and_counts_no_more(snapshot: Snapshot, who: set[int]) -> None:
+    """A ready worker whose place others are to have is drained, whatever it holds; beyond that everything is decided as if it were
+    draining already. One that goes anyway goes once."""
+    ids = [WorkerId(f"w{number}") for number in who]
+    giving = tuple(
+        replace(worker, gives_way="others waited") if worker.id in ids else worker for worker in snapshot.workers
+    )
+    plan = decide(replace(snapshot, workers=giving))
+    assert max(Counter(line.worker for line in plan.drain).values(), default=0) <= 1
+    gone = {line.worker for line in plan.drain if line.reason is WorkerReason.GAVE_WAY}
+    going = {line.worker for line in decide(snapshot).drain if line.reason is not WorkerReason.SCALED_DOWN}
+    ready = {worker.id for worker in snapshot.workers if worker.id in ids and worker.state is WorkerState.READY}
+    assert (snapshot.deleted and not gone) or ready - going <= gone <= ready
+    rest = replace(
+        snapshot,
+        workers=tuple(
+            replace(worker, state=WorkerState.DRAINING) if worker.id in gone else worker for worker in snapshot.workers
+        ),
+    )
+    others = tuple(line for line in plan.drain if line.worker not in gone)
+    assert replace(plan, drain=others) == decide(rest)
+
+
 @given(snapshots(), st.integers(-(10**12), 10**12))
 def test_only_distances_in_time_count(snapshot: Snapshot, by_ms: int) -> None:
     """The same story at another time of day gets the same plan."""
     plan, later = decide(snapshot), decide(moved(snapshot, by_ms))
     look_again_ms = None if plan.look_again_ms is None else plan.look_again_ms + by_ms
-    assert later == replace(plan, look_again_ms=look_again_ms)
+    launch = plan.launch
+    if launch is not None and launch.wanted_ms is not None:
+        launch = replace(launch, wanted_ms=launch.wanted_ms + by_ms)
+    assert later == replace(plan, launch=launch, look_again_ms=look_again_ms)
 
 
 @given(snapshots(), st.floats(0, 1, exclude_max=True))

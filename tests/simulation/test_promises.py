@@ -1,6 +1,7 @@
 """Single promises that only the parts together can keep, each in a world where nothing else goes wrong."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from stoker.job import Cancelled, JobReason, JobState
 from stoker.loops.autoscaler import Autoscaler
 from stoker.runtimes import Device
 from stoker.scaling import CRASHES_MOST, Reason, Snapshot
+from stoker.sharing import PATIENCE_S
 from stoker.store import Held, Result
 from stoker.worker import Worker, WorkerReason, WorkerState
 from tests.simulation.loop import SimulatedLoop, Stuck
@@ -24,6 +26,8 @@ from tests.simulation.world import TERMS, Setting, World, play
 pytestmark = pytest.mark.allow_blocking("the simulation runs the store inline")
 
 CALM = Setting(seed=1)
+JOB_S = 10
+"""How long jobs work where there are many of them."""
 
 
 async def result(world: World, job: JobId | None) -> Result:
@@ -73,6 +77,19 @@ async def ready(world: World, endpoint: Endpoint, count: int = 1) -> list[Held]:
 
     await world.until(serving, within_s=60, what=f"{count} ready workers")
     return await alive(world, endpoint)
+
+
+async def submit_many(world: World, endpoint: Endpoint) -> None:
+    """Jobs for more than an hour."""
+    for _job in range(400):
+        await world.submit(endpoint, {"work_s": JOB_S})
+
+
+def used_s(world: World, workers: Sequence[Worker], endpoint: Endpoint, since_s: float) -> float:
+    """GPU-seconds that an endpoint has had since then."""
+    since_ms = world.clock.now_ms() - round((world.now_s - since_s) * 1000)
+    ends = [(one, one.gone_ms or world.clock.now_ms()) for one in workers if one.endpoint == endpoint.id]
+    return sum(max(0, end_ms - max(since_ms, one.decided_ms)) / 1000 * len(one.gpus) for one, end_ms in ends)
 
 
 async def stop(world: World, worker: Worker) -> None:
@@ -226,6 +243,41 @@ def test_the_fallback_order() -> None:
             await done(world, job, within_s=60)
 
     play(replace(CALM, gpus=1, more_devices=(Device(id="rare", name="Rare", memory_bytes=8 * 1024**3),)), story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_full_box_is_shared_by_weight(restart: bool) -> None:
+    """Two endpoints with jobs for hours get GPU-seconds by weight, from the moment the second comes, over a restart of the server;
+    no attempt is lost by it, and the one that waits is told how much others have and when its turn comes."""
+
+    async def story(world: World) -> None:
+        heavy = await world.create(gpus_per_worker=1, max_workers=4, weight=2, name="incumbent")
+        await submit_many(world, heavy)
+        await asyncio.sleep(120)
+        light = await world.create(gpus_per_worker=1, max_workers=4)
+        await submit_many(world, light)
+        come_s = world.now_s
+        await asyncio.sleep(5)
+        decided = await world.view.workers.decision(light.id)
+        assert decided is not None
+        assert decided.reason == Reason.NO_CAPACITY
+        assert "others have 3 of 3 GPUs" in decided.text
+        assert "this endpoint 0; its share is 1, and its turn comes in about" in decided.text
+        assert heavy.name not in decided.text
+        await ready(world, light)
+        assert world.now_s - come_s < PATIENCE_S + JOB_S + 10
+        for _twice in range(2):
+            if restart:
+                await world.restart(down_s=2)
+            await asyncio.sleep(600)
+        workers = await world.view.workers.since(0)
+        gpu_seconds = {one.id: used_s(world, workers, one, come_s + 60) for one in (heavy, light)}
+        assert gpu_seconds[heavy.id] == pytest.approx(2 * gpu_seconds[light.id], rel=0.02)
+        assert [one.endpoint for one in workers if one.reason is WorkerReason.GAVE_WAY] == [heavy.id]
+        assert (await world.view.jobs.counts(heavy.id)).retried == 0
+
+    play(replace(CALM, gpus=3), story)
 
 
 def test_a_new_release_interrupts_nobody() -> None:

@@ -13,9 +13,11 @@ from stoker.store import NewJob, Store
 from stoker.worker import Drained, Exit, Exited, Launched, Stopped, WorkerReason, WorkerState
 from tests.store.records import (
     ENDPOINT,
+    FOREIGN_ENDPOINT,
     LEASE_MS,
     NOW,
     OTHER_ENDPOINT,
+    OTHER_TEAM,
     OTHER_WORKER,
     TEAM,
     TTL_MS,
@@ -288,6 +290,17 @@ async def test_ahead_of(store: Store) -> None:
     assert [await store.jobs.ahead_of(job) for job in (*normal, *low)] == [0, 1, 2, 3]
     await cancel(store, normal[0])
     assert [await store.jobs.ahead_of(job) for job in (*normal, *low)] == [0, 0, 1, 2]
+
+
+async def test_who_waits_longest(store: Store) -> None:
+    """Endpoints of all teams whose jobs of normal priority wait are told by how long the first of them does."""
+    assert await store.jobs.waiting(9) == []
+    await submit(store, at_ms=NOW + 1)
+    await submit(store, at_ms=NOW + 2)
+    await submit(store, endpoint=FOREIGN_ENDPOINT, team=OTHER_TEAM, at_ms=NOW)
+    await submit(store, endpoint=OTHER_ENDPOINT, at_ms=NOW, low_priority=True)
+    assert await store.jobs.waiting(9) == [FOREIGN_ENDPOINT, ENDPOINT]
+    assert await store.jobs.waiting(1) == [FOREIGN_ENDPOINT]
 
 
 async def test_oldest_queued(store: Store) -> None:

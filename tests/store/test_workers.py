@@ -77,6 +77,20 @@ async def test_alive_max_raced(store: Store) -> None:
     assert sum(answers) == 3
 
 
+async def test_who_was_there_lately(store: Store) -> None:
+    """Those that live, and those that went after a moment, of all teams."""
+    foreign = {"endpoint": FOREIGN_ENDPOINT, "release": ReleaseId(f"rel-{FOREIGN_ENDPOINT}")}
+    for name, more in (("a", {}), ("b", {}), ("c", foreign)):
+        assert await store.workers.add(a_worker(WorkerId(name), wanted_ms=NOW - 5, **more), alive_max=9)
+    for number, name in enumerate("ab"):
+        await store.workers.advance(WorkerId(name), LaunchFailed(at_ms=NOW + number, text="no"))
+    found = await store.workers.since(NOW)
+    assert sorted((one.id, one.gone_ms, one.wanted_ms) for one in found) == [
+        ("b", NOW + 1, NOW - 5),
+        ("c", None, NOW - 5),
+    ]
+
+
 async def test_places_are_taken_once(store: Store) -> None:
     """Decisions made at once, of endpoints of two teams, never give a GPU to two workers; a worker that is gone holds none."""
     wishes = [("A",), ("A", "B"), ("B",), ("A",), ("C",), ("C", "A")]

@@ -20,8 +20,10 @@ def test_limits(api: httpx.Client) -> None:
     served = api.get("/api/limits").json()
     for name, one in LIMITS.items():
         assert served.pop(name) == {"least": one.least, "most": one.most, "unit": one.unit, "why": one.why}
+    counted = {"env": "variables", "specifications": "specifications", "volumes": "volumes"}
     for name, most in TEXT_MOST.items():
-        assert served.pop(name)["most"] == most
+        one = served.pop(name)
+        assert (one["most"], one["unit"]) == (most, counted.get(name, "characters"))
     size = served.pop("volume.size_gb")
     assert (size["least"], size["most"], size["unit"]) == (SIZE_GB_LEAST, SIZE_GB_MOST, "GiB")
     assert served.pop("policy.type") == {"choices": list(PolicyType)}

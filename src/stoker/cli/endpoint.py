@@ -188,6 +188,11 @@ _SETTINGS: Final = (
         type=int,
         help=f"Workers beyond those wanted while a new release replaces an old one, {_range('max_surge')}; 0 drains old ones first.",
     ),
+    click.option(
+        "--weight",
+        type=int,
+        help=f"Its part of a full machine beside other endpoints, {_range('weight')}.",
+    ),
     click.option("--slots", type=int, help=f"Jobs that one worker may hold at once, {_range('slots')}."),
     click.option(
         "--policy",
@@ -264,7 +269,7 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @endpoint.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @_settings
 @click.option("--app-name", help="Added to the endpoint's id in its URL; cannot be changed later.")
 @click.option("--template", metavar="NAME", help="Take from this template what is not given.")
@@ -272,15 +277,15 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--yes", is_flag=True, help="On a terminal: do not show the plan and ask.")
 @output.json_option
 @with_client
-def create(client: Client, /, name: str, yes: bool, warm: bool | None, **given: Any) -> None:
-    """Create the endpoint NAME.
+def create(client: Client, /, name: str | None, yes: bool, warm: bool | None, **given: Any) -> None:
+    """Create the endpoint NAME; without one it is named by 16 random hexadecimal characters.
 
     What is not given gets the server's default. A relative dir: image is taken from the current directory. On a terminal the
     plan is shown first, and nothing is done without a yes; elsewhere nothing is asked.
     """
     if given["image"] is None and given["template"] is None:
         raise click.UsageError("say what workers run: --image dir:PATH, or a container image")
-    body = {"name": name, **_body(given)}
+    body = _body(given | {"name": name})
     if yes or not output.asks() or _agrees(client, body):
         output.answer(client.create_endpoint(body, warm=warm), _show_created)
 
@@ -435,6 +440,7 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "health check": _health(each["health"]),
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
             "max surge": each["max_surge"],
+            "weight": each["weight"],
             "slots": each["slots"],
             "policy": f"{policy['type']}, {policy['value']}",
             "execution timeout": output.span(each["execution_timeout_ms"]),

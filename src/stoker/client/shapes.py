@@ -147,6 +147,7 @@ class EndpointJson(TypedDict):
     max_workers: int
     idle_timeout_s: int
     max_surge: int
+    weight: int
     slots: int
     policy: PolicyJson
     execution_timeout_ms: int

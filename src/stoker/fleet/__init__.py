@@ -21,12 +21,14 @@ from stoker.catalog.mounts import FindPlaces, no_places
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.fleet.checks import Checks, Probe
+from stoker.fleet.facts import Facts
 from stoker.fleet.job_logs import JobLogs
 from stoker.fleet.launches import Launches
 from stoker.fleet.moves import RETELL_STOP_AFTER_S, Moves
 from stoker.fleet.order import worker_environment
 from stoker.fleet.plans import Plans
 from stoker.fleet.roster import Roster
+from stoker.fleet.shares import Shares
 from stoker.fleet.terms import FleetTerms
 from stoker.fleet.watch import Watch
 from stoker.images import Images
@@ -61,15 +63,17 @@ class Fleet:
         self._terms = terms
         self._moves = Moves(store, clock, signals, runtime, terms)
         machine, images = machine or Machine(store, clock, runtime), images or Images(store, clock, runtime)
+        facts = Facts(store, clock)
+        shares = Shares(store, clock, machine, facts)
         self._launches = Launches(
-            store, clock, signals, runtime, terms, vault, images, machine, self._moves, find_places
+            store, clock, signals, runtime, terms, vault, images, shares, self._moves, find_places
         )
         self.watch = Watch(store, clock, runtime, terms, self._moves, self._launches, images, signals)
         self.checks = None if probe is None else Checks(store, clock, runtime, self._moves, probe)
         """Who asks workers how they are; None in programs that reach none."""
         self.roster = Roster(store, runtime)
         self.job_logs = JobLogs(store, runtime, signals)
-        self._plans = Plans(store, clock, machine, self._moves, self._launches, self.watch)
+        self._plans = Plans(store, clock, facts, shares, self._moves, self._launches, self.watch)
         self._closing = False
         self._hurried = False
 

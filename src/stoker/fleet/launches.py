@@ -19,11 +19,12 @@ from stoker.endpoint import Endpoint, Release, cuda_refusal
 from stoker.errors import StokerError, Unavailable
 from stoker.fleet.moves import Moves
 from stoker.fleet.order import worker_environment, worker_spec
+from stoker.fleet.shares import Shares
 from stoker.fleet.terms import FleetTerms
 from stoker.ids import WorkerId
 from stoker.images import Images
-from stoker.machine import Machine
 from stoker.runtimes import Runtime, WorkerSpec
+from stoker.scaling import Launch
 from stoker.signals import Signals
 from stoker.specification import Specification
 from stoker.store import Store
@@ -45,7 +46,7 @@ class Launches:
         terms: FleetTerms,
         vault: Vault,
         images: Images,
-        machine: Machine,
+        shares: Shares,
         moves: Moves,
         find_places: FindPlaces,
     ) -> None:
@@ -56,15 +57,15 @@ class Launches:
         self._terms = terms
         self._vault = vault
         self._images = images
-        self._machine = machine
+        self._shares = shares
         self._moves = moves
         self._find_places = find_places
         self._pulling: dict[WorkerId, tuple[Worker, Release]] = {}
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
 
-    async def launch(self, endpoint: Endpoint, release: Release, text: str, *, alive_max: int) -> None:
-        """Write the worker down unless so many exist, then start it in the background: a start may take long."""
-        inventory = await self._machine.inventory(gpus=release.gpus_per_worker > 0)
+    async def launch(self, endpoint: Endpoint, release: Release, line: Launch) -> None:
+        """Write one worker of a plan's line down unless as many exist as may, then start it in the background: a start may take long."""
+        inventory = await self._shares.inventory(endpoint, release)
         place = inventory.place(release)
         if place is None:
             return
@@ -76,12 +77,13 @@ class Launches:
             team=endpoint.team,
             endpoint=endpoint.id,
             release=release.id,
-            detail=text,
+            detail=line.text,
             token_hash=ids.secret_hash(token),
             gpus=place.gpus,
             specification=place.specification,
             memory_bytes=place.memory_bytes,
             price_per_hour_micros=one.price_micros_of(release.gpus_per_worker),
+            wanted_ms=line.wanted_ms,
             decided_ms=self._clock.now_ms(),
             unhealthy_ms=None if release.health is None else self._clock.now_ms(),
         )
@@ -90,10 +92,10 @@ class Launches:
         self._tasks[worker.id] = task
         self._moves.launching.add(worker.id)
         task.add_done_callback(lambda _done: self._over(worker.id))
-        if not await self._store.workers.add(worker, alive_max=alive_max, bounds=inventory.bounds(one)):
+        if not await self._store.workers.add(worker, alive_max=line.alive_max, bounds=inventory.bounds(one)):
             task.cancel()
             return
-        log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, where=one.id, why=text)
+        log.info("worker_decided", worker=worker.id, endpoint=endpoint.name, where=one.id, why=line.text)
         start.set()
 
     def _over(self, worker: WorkerId) -> None:

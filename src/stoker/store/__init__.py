@@ -323,6 +323,10 @@ class JobRows(Protocol):
         """Since when the first job of normal priority waits."""
         ...
 
+    async def waiting(self, limit: int) -> Sequence[EndpointId]:
+        """Endpoints with waiting jobs of normal priority, whose first waits longest first. Looks across teams: for loops."""
+        ...
+
     async def story(self, job: JobId) -> Sequence[StoryLine]:
         """The job's lines of the ledger, oldest first."""
         ...
@@ -355,6 +359,10 @@ class WorkerRows(Protocol):
 
     async def alive(self) -> Sequence[Held]:
         """All workers that are not gone. Looks across teams: for loops."""
+        ...
+
+    async def since(self, gone_after_ms: int) -> Sequence[Worker]:
+        """All workers that are not gone, and those that went after that moment. Looks across teams: for loops."""
         ...
 
     async def advance(self, worker: WorkerId, event: WorkerEvent) -> WorkerStep:

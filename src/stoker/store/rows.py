@@ -203,7 +203,7 @@ def ledger_line(row: Row) -> LedgerLine:
 
 WORKER: Final = _columns(
     "workers",
-    "id team endpoint release token_hash gpus specification memory_bytes price_per_hour_micros decided_ms "
+    "id team endpoint release token_hash gpus specification memory_bytes price_per_hour_micros wanted_ms decided_ms "
     "state reason detail launched_ms ready_ms idle_ms drained_ms stopped_ms gone_ms seen_ms pinged_ms sdk exit_code exit_text "
     "unhealthy_ms meter unmetered",
 )
@@ -222,22 +222,23 @@ def worker(row: Row) -> Worker:
         specification=row[6],
         memory_bytes=row[7],
         price_per_hour_micros=row[8],
-        decided_ms=row[9],
-        state=WorkerState(row[10]),
-        reason=WorkerReason(row[11]),
-        detail=row[12],
-        launched_ms=row[13],
-        ready_ms=row[14],
-        idle_ms=row[15],
-        drained_ms=row[16],
-        stopped_ms=row[17],
-        gone_ms=row[18],
-        seen_ms=row[19],
-        pinged_ms=row[20],
-        sdk=row[21],
-        exit=None if row[23] is None else Exit(code=row[22], text=row[23]),
-        unhealthy_ms=row[24],
-        meter=None if row[25] is None else _METERS.decode(row[25]),
+        wanted_ms=row[9],
+        decided_ms=row[10],
+        state=WorkerState(row[11]),
+        reason=WorkerReason(row[12]),
+        detail=row[13],
+        launched_ms=row[14],
+        ready_ms=row[15],
+        idle_ms=row[16],
+        drained_ms=row[17],
+        stopped_ms=row[18],
+        gone_ms=row[19],
+        seen_ms=row[20],
+        pinged_ms=row[21],
+        sdk=row[22],
+        exit=None if row[24] is None else Exit(code=row[23], text=row[24]),
+        unhealthy_ms=row[25],
+        meter=None if row[26] is None else _METERS.decode(row[26]),
     )
 
 
@@ -253,7 +254,14 @@ def worker_values(worker: Worker) -> tuple[Any, ...]:
     """For `WORKER`."""
     fixed = (worker.id, worker.team, worker.endpoint, worker.release, worker.token_hash)
     place = (json.dumps(worker.gpus), worker.specification, worker.memory_bytes)
-    return (*fixed, *place, worker.price_per_hour_micros, worker.decided_ms, *moving_worker_values(worker))
+    return (
+        *fixed,
+        *place,
+        worker.price_per_hour_micros,
+        worker.wanted_ms,
+        worker.decided_ms,
+        *moving_worker_values(worker),
+    )
 
 
 PLACE: Final = "workers.gpus, workers.specification, workers.memory_bytes"
@@ -305,7 +313,7 @@ def metered_values(worker: Worker) -> tuple[str | None, bool]:
 ENDPOINT: Final = _columns(
     "endpoints",
     "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
-    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms max_surge",
+    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms max_surge weight",
 )
 
 
@@ -333,6 +341,7 @@ def endpoint(row: Row) -> Endpoint:
         webhook=row[19],
         paused_ms=row[20],
         max_surge=row[21],
+        weight=row[22],
     )
 
 
@@ -361,6 +370,7 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
         endpoint.webhook,
         endpoint.paused_ms,
         endpoint.max_surge,
+        endpoint.weight,
     )
 
 

@@ -131,6 +131,11 @@ class FieldsBody(BaseModel):
         description="Workers beyond those that are wanted while a new release replaces an old one, whose workers go on until their "
         "successors are ready; 0 drains old ones first.",
     )
+    weight: StrictInt | None = Field(
+        None,
+        description="How much of a full machine it gets beside other endpoints that want it too: places are shared in proportion to "
+        "the weights.",
+    )
     idle_timeout_s: StrictInt | None = Field(None, description="How long a worker may be idle before it goes.")
     slots: StrictInt | None = Field(None, description="Jobs that one worker may hold at once.")
     policy: PolicyBody | None = Field(

@@ -316,8 +316,9 @@ def all_limits() -> JsonObject:
     numbers = {
         name: {"least": one.least, "most": one.most, "unit": one.unit, "why": one.why} for name, one in LIMITS.items()
     }
+    counted = {"env": "variables", "specifications": "specifications", "volumes": "volumes"}
     texts = {
-        name: {"least": 0, "most": most, "unit": "variables" if name == "env" else "characters", "why": ""}
+        name: {"least": 0, "most": most, "unit": counted.get(name, "characters"), "why": ""}
         for name, most in TEXT_MOST.items()
     }
     volume = {"least": SIZE_GB_LEAST, "most": SIZE_GB_MOST, "unit": "GiB", "why": "volumes grow and never shrink"}

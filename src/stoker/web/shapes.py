@@ -174,6 +174,7 @@ class Document(OfRelease):
     max_workers: int
     idle_timeout_s: int
     max_surge: int
+    weight: int
     slots: int
     policy: PolicyShown
     execution_timeout_ms: int

@@ -20,7 +20,7 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     Reason.WORKERS_BUSY: "for more workers sooner lower the policy's value: stoker endpoint update NAME --policy-value N",
     Reason.AT_MAX_WORKERS: "allow more: stoker endpoint update NAME --max-workers N",
     Reason.REPLACING: "wait until workers of the new release are ready, or let more start at once: stoker endpoint update NAME --max-surge N",
-    Reason.NO_CAPACITY: "wait for others to finish, or give the endpoint less: fewer GPUs per worker, fewer workers elsewhere",
+    Reason.NO_CAPACITY: "wait for its turn, give it more of the machine (stoker endpoint update NAME --weight N), or lower what others may have",
     Reason.LAUNCH_BACKOFF: "see what the worker printed: stoker worker ls NAME, then stoker worker logs ID",
     Reason.CRASH_LOOP: "see what the worker printed (stoker worker logs ID), mend the image or its settings, then: stoker endpoint retry NAME",
     Reason.RUNTIME_UNAVAILABLE: "on the server's machine: stoker doctor",

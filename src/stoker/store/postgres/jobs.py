@@ -73,6 +73,12 @@ COUNTS: Final = f"""
     SELECT {", ".join(f"coalesce(sum({name}), 0)::bigint" for name in COUNTERS)} FROM counters WHERE endpoint = $1"""
 OLDEST_QUEUED: Final = """
     SELECT queued_ms FROM jobs WHERE endpoint = $1 AND state = 'queued' AND NOT low_priority ORDER BY seq LIMIT 1"""
+WAITING: Final = """
+    SELECT waits.endpoint FROM (SELECT endpoint FROM counters GROUP BY endpoint HAVING sum(queued) > 0) AS waits
+    ORDER BY (
+      SELECT queued_ms FROM jobs
+      WHERE jobs.endpoint = waits.endpoint AND state = 'queued' AND NOT low_priority ORDER BY seq LIMIT 1
+    ), waits.endpoint LIMIT $1"""
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE job = (SELECT seq FROM all_jobs WHERE id = $1) ORDER BY seq"
 
 RUNNING_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = $1 AND jobs.state = 'running' ORDER BY jobs.seq"
@@ -164,6 +170,10 @@ class PostgresJobs(JobWrites):
         """The first entry of the queue's index."""
         row = await self._pool.read(lambda tx: tx.fetchrow(OLDEST_QUEUED, endpoint))
         return None if row is None else row[0]
+
+    async def waiting(self, limit: int) -> Sequence[EndpointId]:
+        """By their counters."""
+        return [row[0] for row in await self._pool.read(lambda tx: tx.fetch(WAITING, limit))]
 
     async def story(self, job: JobId) -> Sequence[StoryLine]:
         """In the order of writing."""

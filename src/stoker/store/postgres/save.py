@@ -191,7 +191,10 @@ _MOVED: Final = {
     **_types("meter", flags="unmetered"),
 }
 _WORKER: Final = (
-    _types("id team endpoint release token_hash gpus specification", "memory_bytes price_per_hour_micros decided_ms")
+    _types(
+        "id team endpoint release token_hash gpus specification",
+        "memory_bytes price_per_hour_micros wanted_ms decided_ms",
+    )
     | _MOVED
 )
 ADD_WORKERS: Final = _insert("add_workers", "workers", _WORKER | _HELD)

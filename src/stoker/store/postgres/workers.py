@@ -23,6 +23,9 @@ ALIVE_OF: Final = f"{_HELD} WHERE workers.gone_ms IS NULL AND workers.endpoint =
 GONE_OF: Final = f"""
     {_HELD} WHERE workers.gone_ms IS NOT NULL AND workers.endpoint = $1
     ORDER BY workers.gone_ms DESC, workers.seq DESC LIMIT $2"""
+SINCE: Final = f"""
+    SELECT {WORKER} FROM workers WHERE workers.gone_ms IS NULL
+    UNION ALL SELECT {WORKER} FROM workers WHERE workers.gone_ms > $1"""
 FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = $1"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = $1"
 FAILED: Final = f"""
@@ -75,6 +78,10 @@ class PostgresWorkers(WorkerWrites):
     async def alive(self) -> Sequence[Held]:
         """Of every team, oldest first."""
         return [_held(row) for row in await self._pool.read(lambda tx: tx.fetch(ALIVE))]
+
+    async def since(self, gone_after_ms: int) -> Sequence[Worker]:
+        """Of every team."""
+        return [worker_of(row) for row in await self._pool.read(lambda tx: tx.fetch(SINCE, gone_after_ms))]
 
     async def failures(self, release: ReleaseId) -> Failures:
         """Those decided after the last one that became ready."""

@@ -52,6 +52,12 @@ COUNTS: Final = """
     FROM counters WHERE endpoint = ?"""
 OLDEST_QUEUED: Final = """
     SELECT queued_ms FROM jobs WHERE endpoint = ? AND state = 'queued' AND low_priority = 0 ORDER BY seq LIMIT 1"""
+WAITING: Final = """
+    SELECT counters.endpoint, (
+      SELECT jobs.queued_ms FROM jobs
+      WHERE jobs.endpoint = counters.endpoint AND jobs.state = 'queued' AND jobs.low_priority = 0 ORDER BY jobs.seq LIMIT 1
+    ) AS since_ms
+    FROM counters WHERE counters.queued > 0 ORDER BY since_ms, counters.endpoint LIMIT ?"""
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE job = (SELECT jobs.seq FROM jobs WHERE jobs.id = ?) ORDER BY seq"
 
 RUNNING_ON: Final = f"SELECT {JOB} FROM jobs WHERE jobs.worker = ? AND jobs.state = 'running' ORDER BY jobs.seq"
@@ -136,6 +142,10 @@ class SqliteJobs(JobWrites):
         """The first entry of the queue's index."""
         row = await self._reader.run(lambda tx: tx.one(OLDEST_QUEUED, (endpoint,)))
         return None if row is None else row[0]
+
+    async def waiting(self, limit: int) -> Sequence[EndpointId]:
+        """By their counters."""
+        return [row[0] for row in await self._reader.run(lambda tx: tx.all(WAITING, (limit,)))]
 
     async def story(self, job: JobId) -> Sequence[StoryLine]:
         """In the order of writing."""

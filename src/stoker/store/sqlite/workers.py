@@ -24,6 +24,9 @@ ALIVE_OF: Final = f"{_HELD} WHERE workers.gone_ms IS NULL AND workers.endpoint =
 GONE_OF: Final = f"""
     {_HELD} WHERE workers.gone_ms IS NOT NULL AND workers.endpoint = ?
     ORDER BY workers.gone_ms DESC, workers.seq DESC LIMIT ?"""
+LIVE: Final = f"SELECT {WORKER} FROM workers WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
+GONE_AFTER: Final = f"""
+    SELECT {WORKER} FROM workers WHERE workers.gone_ms IS NOT NULL AND workers.gone_ms > ? ORDER BY workers.gone_ms"""
 FIND: Final = f"SELECT {WORKER} FROM workers WHERE workers.id = ?"
 BY_TOKEN: Final = f"SELECT {WORKER} FROM workers WHERE workers.token_hash = ?"
 
@@ -72,6 +75,11 @@ class SqliteWorkers(WorkerWrites):
     async def alive(self) -> Sequence[Held]:
         """Of every team, oldest first."""
         return [_held(row) for row in await self._reader.run(lambda tx: tx.all(ALIVE))]
+
+    async def since(self, gone_after_ms: int) -> Sequence[Worker]:
+        """Of every team."""
+        rows = await self._reader.run(lambda tx: tx.all(LIVE) + tx.all(GONE_AFTER, (gone_after_ms,)))
+        return [worker_of(row) for row in rows]
 
     async def failures(self, release: ReleaseId) -> Failures:
         """Those decided after the last one that became ready."""
