@@ -3,8 +3,8 @@
 # about ten minutes on two cores. Prints the folder that holds them. Needs root, for apt-get.
 set -euo pipefail
 
-PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl)
-RECIPE=2 # another number builds again
+PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
+RECIPE=3 # another number builds again
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/stoker-kubernetes
 
 mkdir -p "$cache"
@@ -16,6 +16,8 @@ packages=()
 command -v etcd >/dev/null || packages+=(etcd-server)
 command -v containerd >/dev/null || packages+=(containerd)
 [ -x /bin/busybox ] || packages+=(busybox-static)
+command -v dnsmasq >/dev/null || packages+=(dnsmasq-base)
+command -v conntrack >/dev/null || packages+=(conntrack)
 [ -x /usr/lib/cni/bridge ] || packages+=(containernetworking-plugins)
 built || packages+=(dpkg-dev golang-go golang-github-modern-go-reflect2-dev jq make rsync)
 if ((${#packages[@]})); then

@@ -1,4 +1,5 @@
-"""A real Kubernetes cluster of one node, thrown away after the tests: etcd, API server, controller manager, scheduler, kubelet, containerd.
+"""A real Kubernetes cluster of one node, thrown away after the tests: etcd, API server, controller manager, scheduler, kubelet, containerd,
+service proxy, and a name server that is told which services there are.
 
 `scripts/kubernetes.sh` brings the programs. All processes of one test run share a cluster; its parts can be stopped and started
 again, each by its name.
@@ -6,6 +7,7 @@ again, each by its name.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -26,7 +28,18 @@ import pytest
 from tests.docker import base_tar, exists, shared, until
 
 PROGRAMS: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stoker-kubernetes" / "bin"
-NEEDED: Final = ("etcd", "containerd", "ctr", "runc", "ip", "iptables", "openssl", "debootstrap")
+NEEDED: Final = (
+    "etcd",
+    "containerd",
+    "ctr",
+    "runc",
+    "ip",
+    "iptables",
+    "conntrack",
+    "dnsmasq",
+    "openssl",
+    "debootstrap",
+)
 BUSYBOX: Final = Path("/bin/busybox")
 PLUGINS: Final = Path("/usr/lib/cni")
 NODE: Final = "node-1"
@@ -37,11 +50,11 @@ BASE: Final = "stoker.test/base:1"
 PATHS: Final = ("PYTHONPATH=/opt/sdk", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 """The environment of images made from it."""
 SERVICES: Final = "10.216.0.0/16"
-API_SERVICE: Final = "10.216.0.1"
 PODS: Final = "10.217.0.0/16"
 GATEWAY: Final = "10.217.0.1"
 """The address of this machine as pods see it."""
-PARTS: Final = ("etcd", "api", "controllers", "scheduler", "containerd", "kubelet")
+DOMAIN: Final = "cluster.local"
+PARTS: Final = ("etcd", "api", "controllers", "scheduler", "proxy", "names", "containerd", "kubelet")
 
 
 def missing() -> str:
@@ -49,7 +62,7 @@ def missing() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can start a cluster"
     absent = [program for program in NEEDED if shutil.which(program) is None]
-    absent += [str(path) for path in (BUSYBOX, PLUGINS / "bridge", PROGRAMS / "kubelet") if not path.exists()]
+    absent += [str(path) for path in (BUSYBOX, PLUGINS / "bridge", PROGRAMS / "kube-proxy") if not path.exists()]
     return f"not there: {', '.join(absent)} (scripts/kubernetes.sh brings them)" if absent else ""
 
 
@@ -79,20 +92,29 @@ class Cluster:
 
     def start(self) -> None:
         """Start all parts, and wait until its node takes pods."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        ports = dict(zip(("etcd", "peer", "api", "controllers", "scheduler", "kubelet"), _free_ports(6), strict=True))
-        (self.folder / "ports.json").write_text(json.dumps(ports))
-        self.config.write_text(kubeconfig(self.server, ADMIN))
-        self._write_settings()
-        for part in ("etcd", "containerd", "api"):
-            self.run_part(part)
-        until(self._answers, f"the API server; see {self.folder}/api.log")
-        for part in ("controllers", "scheduler"):  # they give up when they find none
+        self._start_parts("etcd", "containerd", "api")
+        for part in ("controllers", "scheduler", "proxy", "names"):
             self.run_part(part)
         self.load_image(PAUSE, [_pause_layer()], ["/bin/busybox", "sh", "-c", _PAUSE])
         self.run_part("kubelet")
         self.until_ready()
         until(lambda: self.kubectl("get", "serviceaccount", "default", check=False), "the first service account")
+
+    def start_without_node(self) -> None:
+        """Start what keeps objects and gives pods to nodes; nobody runs them, and nobody misses a node that falls silent."""
+        self._start_parts("etcd", "api")
+        self.run_part("scheduler")
+
+    def _start_parts(self, *parts: str) -> None:
+        """Start the API server and what it stands on. The others give up when they find none."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ports = dict(zip(("etcd", "peer", "api", "controllers", "scheduler", "kubelet"), _free_ports(6), strict=True))
+        (self.folder / "ports.json").write_text(json.dumps(ports))
+        self.config.write_text(kubeconfig(self.server, ADMIN))
+        self._write_settings()
+        for part in parts:
+            self.run_part(part)
+        until(self._answers, f"the API server; see {self.folder}/api.log")
 
     def run_part(self, part: str) -> None:
         """Start one of its parts: not as a child of ours, as we may end before the others that use it."""
@@ -111,6 +133,8 @@ class Cluster:
 
     def stop_part(self, part: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one of its parts, and not what it looks after."""
+        if not (self.folder / f"{part}.pid").exists():
+            return
         pid = int((self.folder / f"{part}.pid").read_text())
         if exists(pid):
             os.kill(pid, how)
@@ -130,10 +154,11 @@ class Cluster:
                 self._end_shim(int(shim))
         for part in reversed(PARTS[:-1]):
             self.stop_part(part)
-        subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True)
-        self._forward_services("-D")
+        if (self.folder / "proxy.pid").exists():
+            subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True)
+            subprocess.run([PROGRAMS / "kube-proxy", "--cleanup"], capture_output=True)
         _unmount_below(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _do("rm", "-rf", str(self.folder))  # tens of thousands of files, which Python would take a minute for
 
     def _end_shim(self, pid: int) -> None:
         """A shim and the containers that it holds."""
@@ -179,13 +204,32 @@ class Cluster:
 
     def set_room(self, resource: str, amount: str) -> None:
         """Let the node offer a resource that no device stands behind."""
-        path = f"/status/capacity/{resource.replace('/', '~1')}"
-        patch = json.dumps([{"op": "add", "path": path, "value": amount}])
-        url = f"{self.server}/api/v1/nodes/{NODE}/status"
-        words = ["curl", "-sfk", "-X", "PATCH", "-H", f"Authorization: Bearer {ADMIN}"]
-        words += ["-H", "Content-Type: application/json-patch+json", "-d", patch, url]
-        subprocess.run(words, check=True, capture_output=True)
+        self.report(NODE, {"capacity": {resource: amount}})
         until(lambda: self.get("node", NODE)["status"]["allocatable"].get(resource) == amount, f"room for {resource}")
+
+    def report(self, node: str, status: Mapping[str, Any]) -> None:
+        """Say how a node is, as the node itself would."""
+        url = f"{self.server}/api/v1/nodes/{node}/status"
+        words = ["curl", "-sfk", "-X", "PATCH", "-H", f"Authorization: Bearer {ADMIN}"]
+        words += ["-H", "Content-Type: application/merge-patch+json", "-d", json.dumps({"status": status}), url]
+        subprocess.run(words, check=True, capture_output=True)
+
+    def token_of(self, account: str, namespace: str) -> str:
+        """A token of a service account."""
+        secret = self.get("serviceaccount", account, "-n", namespace)["secrets"][0]["name"]
+        held = self.get("secret", secret, "-n", namespace)["data"]["token"]
+        return base64.b64decode(held).decode()
+
+    def name_services(self) -> None:
+        """Let pods find all services that there are now by their names."""
+        services = self.get("services", "--all-namespaces")["items"]
+        found = [(one["spec"]["clusterIP"], one["metadata"]["name"], one["metadata"]["namespace"]) for one in services]
+        lines = [f"{address} {name}.{space}.svc.{DOMAIN}\n" for address, name, space in found if address != "None"]
+        (self.folder / "names" / "services").write_text("".join(lines))
+
+    def address_of(self, service: str, namespace: str) -> str:
+        """Where a service is reached, from pods and from this machine."""
+        return str(self.get("service", service, "-n", namespace)["spec"]["clusterIP"])
 
     def load_image(
         self, name: str, layers: Sequence[Path], command: Sequence[str], *, env: Sequence[str] = (), folder: str = "/"
@@ -230,14 +274,7 @@ class Cluster:
         (folder / "cni").mkdir(exist_ok=True)
         (folder / "cni" / "10-bridge.conflist").write_text(json.dumps(_network(self._bridge)))
         (folder / "kubelet.json").write_text(json.dumps({**_KUBELET, "port": self._ports["kubelet"]}))
-        self._forward_services("-A")
-
-    def _forward_services(self, how: str) -> None:
-        """The API server under its address in the cluster: all that a service proxy would do here."""
-        for chain in ("PREROUTING", "OUTPUT"):
-            rule = [chain, "-d", API_SERVICE, "-p", "tcp", "--dport", "443", "-j", "DNAT"]
-            target = ["--to-destination", f"{_address()}:{self._ports['api']}"]
-            subprocess.run(["iptables", "-t", "nat", how, *rule, *target], capture_output=True)
+        (folder / "names").mkdir(exist_ok=True)
 
     def _command(self, part: str) -> list[str]:
         return [str(word) for word in getattr(self, f"_{part}_command")()]
@@ -275,12 +312,26 @@ class Cluster:
         ]
         words += ["--secure-port", self._ports["controllers"], "--port=0", "--use-service-account-credentials=false"]
         words += ["--service-account-private-key-file", self.folder / "accounts.key"]
+        words += ["--root-ca-file", self.folder / "certificates" / "apiserver.crt"]  # what pods trust
         words += ["--node-monitor-period=1s", "--node-monitor-grace-period=8s", "--pod-eviction-timeout=5s"]
         return [*words, "--cert-dir", self.folder / "controllers"]
 
     def _scheduler_command(self) -> list[object]:
         words: list[object] = [PROGRAMS / "kube-scheduler", "--kubeconfig", self.config, "--leader-elect=false"]
         return [*words, "--secure-port", self._ports["scheduler"], "--port=0", "--cert-dir", self.folder / "scheduler"]
+
+    def _proxy_command(self) -> list[object]:
+        words: list[object] = [PROGRAMS / "kube-proxy", "--kubeconfig", self.config, "--hostname-override", NODE]
+        words += ["--proxy-mode", "iptables", "--cluster-cidr", PODS]
+        words += ["--masquerade-all"]  # an answer from one pod to another would not come by here
+        words += ["--healthz-bind-address=", "--metrics-bind-address="]
+        limits = ("max-per-core", "tcp-timeout-established", "tcp-timeout-close-wait")
+        return [*words, *(f"--conntrack-{limit}=0" for limit in limits)]  # the machine's own settings stay
+
+    def _names_command(self) -> list[object]:
+        words: list[object] = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--user=root"]
+        words += ["--bind-dynamic", f"--listen-address={GATEWAY}", "--no-resolv", "--no-hosts", f"--local=/{DOMAIN}/"]
+        return [*words, f"--hostsdir={self.folder}/names"]
 
     def _kubelet_command(self) -> list[object]:
         words: list[object] = [
@@ -318,7 +369,8 @@ _KUBELET: Final[Mapping[str, Any]] = {
     "nodeLeaseDurationSeconds": 4,
     "registerNode": True,
     "maxPods": 250,
-    "clusterDNS": [],
+    "clusterDNS": [GATEWAY],
+    "clusterDomain": DOMAIN,
 }
 
 _CONTAINERD: Final = """version = 2

@@ -32,7 +32,7 @@ __all__ = [  # fixtures for everybody
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # Only these may be absent where CI runs; a test that is skipped for any other reason fails there.
-MAY_BE_ABSENT = frozenset({"gpu", "kubernetes"})
+MAY_BE_ABSENT = frozenset({"gpu"})
 
 # deadline: shared machines stall for longer than any honest limit; pytest-timeout bounds a hang.
 # function_scoped_fixture: `no_blocking` below is one, holds no state, and need not be renewed for each example.

@@ -169,25 +169,32 @@ def exists(pid: int) -> bool:
 
 
 def base_tar() -> Path:
-    """The root of the base image, made when there is none yet for these pins. Takes a minute then."""
-    key = hashlib.sha256(PINS.read_bytes() + repr((SUITE, SUITE_PYTHON, PACKAGES, _UNNEEDED)).encode()).hexdigest()[:16]
+    """The root of the base image."""
+    return root_tar(BASE, PACKAGES, PINS)
+
+
+def root_tar(name: str, packages: str, pins: Path | None = None) -> Path:
+    """A Debian root with these packages, and with those of Python that are pinned in `pins`. Made when there is none yet, in a minute."""
+    pinned = pins.read_bytes() if pins is not None else b""
+    key = hashlib.sha256(pinned + repr((SUITE, SUITE_PYTHON, packages, _UNNEEDED)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stoker-tests"
-    tar = cache / f"{BASE}-{key}.tar"
+    tar = cache / f"{name}-{key}.tar"
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):
         if not tar.exists():
-            for old in cache.glob(f"{BASE}-*.tar"):
+            for old in cache.glob(f"{name}-*.tar"):
                 old.unlink()
-            _make_root(tar)
+            _make_root(tar, packages, pins)
     return tar
 
 
-def _make_root(tar: Path) -> None:
+def _make_root(tar: Path, packages: str, pins: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "root")
-        _do("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), *_mirror())
-        target = ["--target", str(root / "opt/sdk"), "--python-version", SUITE_PYTHON, "--only-binary", ":all:"]
-        _do(str(Path(sys.executable).parent / "uv"), "pip", "install", "-q", *target, "-r", str(PINS))
+        _do("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), *_mirror())
+        if pins is not None:
+            target = ["--target", str(root / "opt/sdk"), "--python-version", SUITE_PYTHON, "--only-binary", ":all:"]
+            _do(str(Path(sys.executable).parent / "uv"), "pip", "install", "-q", *target, "-r", str(pins))
         for folder in _UNNEEDED:
             shutil.rmtree(root / folder, ignore_errors=True)
         _do("tar", "-C", str(root), "-cf", f"{tar}.new", ".")

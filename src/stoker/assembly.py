@@ -116,7 +116,7 @@ class Assembly:
         self._warming = Warming(store, clock, signals, runtime, find_login=partial(login, store, vault))
         terms = _fleet_terms(settings, settings.worker_url.rstrip("/") or worker_url)
         storage = DirectoryStorage(settings.volumes_path)
-        self._volumes = Volumes(store, clock, storage, self.headroom)
+        self._volumes = Volumes(store, clock, storage, runtime, self.headroom)
         find_places = partial(places, store, storage)
         self.machine = Machine(store, clock, runtime, settings.specifications_declared)
         self.fleet = Fleet(

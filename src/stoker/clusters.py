@@ -1,6 +1,6 @@
 """A server whose workers are pods of a Kubernetes cluster: its runtime, and how they reach it.
 
-Called by `hosting.py` and `doctor.py`, and imported only where a cluster is asked for.
+Called by `hosting.py` and `doctor/`, and imported only where a cluster is asked for.
 """
 
 from __future__ import annotations

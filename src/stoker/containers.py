@@ -1,6 +1,6 @@
 """A server whose workers are containers: its runtime, and how they reach it.
 
-Called by `hosting.py` and `doctor.py`, and imported only where an engine is asked: its client takes 12 MiB of memory.
+Called by `hosting.py` and `doctor/`, and imported only where an engine is asked: its client takes 12 MiB of memory.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from scripts.manifests import CHART, HELM, ROOT, HelmRefused, helm, manifests, r
 from stoker import __version__
 from stoker.config import Settings, load
 from stoker.runtimes.kubernetes.policy import SERVER
+from stoker.runtimes.kubernetes.rights import rights_of
 
 SECRET: Final = {"secret": {"name": "keys"}}
 """The least that has to be said."""
@@ -145,7 +146,8 @@ class TestRendered:
         granted = {
             (resource, verb) for rule in roles[0]["rules"] for resource in rule["resources"] for verb in rule["verbs"]
         }
-        assert granted == documented() | ({("namespaces", "create")} if wide else set())
+        assert granted == {(right.resource, right.verb) for right in rights_of(by_team=wide)}
+        assert documented() == {(right.resource, right.verb) for right in rights_of(by_team=False)}
 
     def test_monitoring(self) -> None:
         """The operator of Prometheus gets a monitor that brings the key; without it, pods say that they can be asked."""

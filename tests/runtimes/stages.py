@@ -35,9 +35,11 @@ DEADLINE_S = 30.0
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T]], *, until: Callable[[T], object] = bool) -> T:
+async def eventually(
+    look: Callable[[], Awaitable[T]], *, until: Callable[[T], object] = bool, deadline_s: float = DEADLINE_S
+) -> T:
     """What `look` answers once `until` accepts it."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(deadline_s):
         while not until(seen := await look()):  # noqa: ASYNC110 (what is waited for lies outside of this process)
             await asyncio.sleep(0.01)
     return seen
@@ -73,9 +75,11 @@ async def seen(runtime: Runtime, worker: WorkerId) -> Exit | str | None:
     return shown.get(worker, "missing")
 
 
-async def ended(runtime: Runtime, worker: WorkerId) -> Exit:
+async def ended(runtime: Runtime, worker: WorkerId, *, deadline_s: float = DEADLINE_S) -> Exit:
     """Wait until the runtime shows that the worker has ended."""
-    shown = await eventually(lambda: seen(runtime, worker), until=lambda shown: shown is not None)
+    shown = await eventually(
+        lambda: seen(runtime, worker), until=lambda shown: shown is not None, deadline_s=deadline_s
+    )
     assert isinstance(shown, Exit), f"worker {worker} is {shown}"
     return shown
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from stoker.errors import InvalidInput, Unavailable
-from stoker.ids import WorkerId
-from stoker.runtimes import Login, Observation, Volume
+from stoker.errors import Conflict, InvalidInput, Unavailable
+from stoker.ids import VolumeId, WorkerId, new_worker_id
+from stoker.runtimes import Login, Observation, Volume, WorkerSpec
 from stoker.runtimes.kubernetes import KubernetesRuntime
 from stoker.worker import WorkerReason
 from tests.cluster import Cluster
@@ -19,6 +23,9 @@ from tests.docker import Registry, basic_auth
 from tests.runtimes.stages import KubernetesStage, ended, eventually, first_line, lines, seen
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubernetes]
+
+GIB = 1024**3
+MODELS = Volume(source="/v/1", name="models", id="vol-models", target="/models", size_bytes=GIB)
 
 
 @pytest.fixture
@@ -153,6 +160,10 @@ async def test_api_down_is_not_the_end_of_workers(kubernetes: KubernetesStage, c
         await asyncio.to_thread(cluster.run_part, "api")
     await eventually(away, until=lambda gone: not gone)
     assert await seen(kubernetes.runtime, spec.worker) is None
+    # The node itself looks for the API again after half a minute at most; when it has, it runs what is new.
+    later = kubernetes.spec("exit 3")
+    await kubernetes.runtime.launch(later)
+    assert (await ended(kubernetes.runtime, later.worker, deadline_s=100)).code == 3
     await kubernetes.runtime.stop(spec.worker, grace_s=30)
     assert (await ended(kubernetes.runtime, spec.worker)).code == 5
 
@@ -261,11 +272,108 @@ async def test_a_missing_program_is_named(kubernetes: KubernetesStage) -> None:
 
 async def test_a_volume_that_nobody_has(kubernetes: KubernetesStage) -> None:
     """A worker whose volume finds no storage waits, and says that it is the volume."""
-    spec = kubernetes.spec(
-        "ignore", team="team-a", volumes=(Volume(source="/v/1", name="models", target="/models", size_bytes=1024**3),)
-    )
+    spec = kubernetes.spec("ignore", team="team-a", volumes=(MODELS,))
     await kubernetes.runtime.launch(spec)
     await waits(kubernetes, spec.worker, "unbound immediate PersistentVolumeClaims")
+
+
+async def test_volumes_grow_and_go(cluster: Cluster, actor_pod_image: str, tmp_path: Path) -> None:
+    """A volume becomes a claim with its first worker; what is in it outlives workers, it grows with the volume, where its class lets
+    it, and goes with it."""
+    name = f"shared-{secrets.token_hex(4)}"
+    for one in (_storage_class(name), _storage(name, tmp_path)):
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(one))
+    stage = await KubernetesStage(cluster, actor_pod_image, storage_class=name).open()
+    space = stage.terms.namespace
+    await stage.kubernetes.grow_volume("team-a", VolumeId(MODELS.id), 2 * GIB)  # nobody has needed it yet
+    writes = _python(stage, "open('/models/one', 'w').write('kept')")
+    reads = _python(stage, "print(open('/models/one').read())")
+    for spec in (writes, reads):
+        await stage.runtime.launch(spec)
+        assert (await ended(stage.runtime, spec.worker)).code == 0
+    assert await lines(stage.runtime, reads.worker) == ["kept"]
+    await stage.kubernetes.grow_volume("team-a", VolumeId(MODELS.id), 2 * GIB)
+    (claim,) = cluster.get("pvc", "-n", space)["items"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == str(2 * GIB)
+    assert claim["metadata"]["labels"]["stoker.volume"] == "models"
+    await stage.kubernetes.remove_volume("team-a", VolumeId(MODELS.id))
+    await stage.kubernetes.remove_volume("team-a", VolumeId(MODELS.id))
+
+    async def left() -> str:
+        return cluster.kubectl("get", "pvc", "-n", space, "-o", "name")
+
+    await eventually(left, until=lambda names: not names)
+    await stage.close()
+    cluster.kubectl("delete", "pv,storageclass", name, "--wait=false")
+
+
+async def test_storage_that_cannot_grow(kubernetes: KubernetesStage) -> None:
+    """A claim whose class does not let it grow keeps its size, and the cluster's words are told."""
+    spec = kubernetes.spec("ignore", team="team-a", volumes=(MODELS,))
+    await kubernetes.runtime.launch(spec)
+    with pytest.raises(Conflict) as refused:
+        await kubernetes.kubernetes.grow_volume("team-a", VolumeId(MODELS.id), 2 * GIB)
+    assert refused.value.code == "volume_cannot_grow"
+
+
+def _python(stage: KubernetesStage, code: str) -> WorkerSpec:
+    """A worker with the volume that runs a line of Python."""
+    spec = WorkerSpec(worker=new_worker_id(), image=stage.image, entrypoint="python3", command=f'-S -c "{code}"')
+    return replace(spec, team="team-a", volumes=(MODELS,))
+
+
+def _storage_class(name: str) -> dict[str, Any]:
+    about = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+    return {**about, "provisioner": "kubernetes.io/no-provisioner", "allowVolumeExpansion": True}
+
+
+def _storage(name: str, folder: Path) -> dict[str, Any]:
+    """A directory of the node as storage of that class."""
+    spec = {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteMany"], "hostPath": {"path": str(folder)}}
+    about = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+    return {**about, "spec": {**spec, "storageClassName": name, "persistentVolumeReclaimPolicy": "Retain"}}
+
+
+async def test_a_worker_of_http_is_reached(kubernetes: KubernetesStage) -> None:
+    """The address of a worker with a port is that of its pod in the cluster's network; without a port, or gone, it has none."""
+    serves = WorkerSpec(
+        worker=new_worker_id(),
+        image=kubernetes.image,
+        entrypoint="python3",
+        command="-m http.server 8000",
+        http_port=8000,
+    )
+    silent = kubernetes.spec("ignore")
+    for spec in (serves, silent):
+        await kubernetes.runtime.launch(spec)
+
+    async def answers() -> bool:
+        if not (address := await kubernetes.kubernetes.address(serves.worker)):
+            return False
+        try:
+            async with httpx.AsyncClient() as http:
+                return (await http.get(f"http://{address}/")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    await eventually(answers)
+    assert await kubernetes.kubernetes.address(silent.worker) == ""
+    assert await kubernetes.kubernetes.address(WorkerId("nobody")) == ""
+
+
+async def test_output_of_the_first_to_end_goes_first(kubernetes: KubernetesStage) -> None:
+    """All records together keep within a bound; how a worker ended stays."""
+    specs = [kubernetes.spec("print kept") for _ in range(2)]
+    for spec in specs:
+        await kubernetes.runtime.launch(spec)
+        await ended(kubernetes.runtime, spec.worker)
+    assert await kubernetes.kubernetes.trim_logs(1_000_000) == 0
+    removed = await kubernetes.kubernetes.trim_logs(0)
+    assert removed > 0
+    assert [await lines(kubernetes.runtime, spec.worker) for spec in specs] == [[], []]
+    await kubernetes.restart()
+    assert [(await ended(kubernetes.runtime, spec.worker)).code for spec in specs] == [0, 0]
+    assert await kubernetes.kubernetes.trim_logs(0) == 0
 
 
 async def test_quotas_are_named(kubernetes: KubernetesStage) -> None:
@@ -281,6 +389,8 @@ async def test_quotas_are_named(kubernetes: KubernetesStage) -> None:
         await kubernetes.runtime.launch(kubernetes.spec("exit 0"))
     assert refused.value.code == "quota_exceeded"
     assert "exceeded quota: small" in refused.value.message
+    left = kubernetes.cluster.kubectl("get", "secrets", "-n", space, "-l", "stoker.worker", "-o", "name")
+    assert left == "", "the environment of a worker that never was"
 
 
 async def test_what_is_not_admitted(cluster: Cluster, actor_pod_image: str) -> None:

@@ -36,8 +36,8 @@ FULL = WorkerSpec(
     gpu_count=2,
     cuda=">=12.4",
     volumes=(
-        Volume(source="/v/1", name="models", target="/models", read_only=True, size_bytes=GIB),
-        Volume(source="/v/2", name="cache", target="/cache", size_bytes=2 * GIB),
+        Volume(source="/v/1", name="models", id="vol-1", target="/models", read_only=True, size_bytes=GIB),
+        Volume(source="/v/2", name="cache", id="vol-2", target="/cache", size_bytes=2 * GIB),
     ),
     http_port=8000,
     disk_bytes=10 * 1024**3,
@@ -129,10 +129,9 @@ def test_directories_of_nodes_are_refused() -> None:
 
 
 def test_claims_are_the_teams_own() -> None:
-    """Two teams never share a claim, whatever their volumes are called."""
-    other = WorkerSpec(worker=WorkerId("w"), team="team-b", image="x:1")
-    volume = Volume(source="/v/1", name="models", target="/models")
-    assert claim_name(volume, PLAIN, HOUSE) != claim_name(volume, other, HOUSE)
+    """Two volumes never share a claim, whatever they are called: of two teams, or one made after the other was deleted."""
+    assert claim_name("vol-1", HOUSE) != claim_name("vol-2", HOUSE)
+    assert claim_name("vol-1", HOUSE) != claim_name("vol-1", Terms(installation="another"))
 
 
 @pytest.mark.parametrize("setting", ["a b", "=x", "key=val ue", "key"])

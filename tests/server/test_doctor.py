@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from lightkube.models.core_v1 import NodeStatus
+from lightkube.models.meta_v1 import ObjectMeta
 
 from stoker.cli import program
-from stoker.doctor import clock_finding, disk_finding, driver_finding, port_finding, toolkit_findings, version_finding
+from stoker.doctor import cluster as of_cluster
+from stoker.doctor.engine import clock_finding, driver_finding, toolkit_findings, version_finding
+from stoker.doctor.machine import disk_finding, port_finding
 from stoker.runtimes import Capacity, Device
+from stoker.runtimes.kubernetes import Terms
+from stoker.runtimes.kubernetes.api import Node, StorageClass
+from stoker.runtimes.kubernetes.rights import rights_of
+from tests.cluster import Cluster, kubeconfig
 from tests.docker import Engine
 
 
@@ -69,3 +77,82 @@ def test_with_an_engine(docker_engine: Engine, tmp_path: Path) -> None:
     assert found["Docker engine"] == "ok"
     assert found["clock"] == "ok"
     assert "engine's disk" in found
+
+
+# ── clusters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("v1.19.16", "wrong"), ("v1.20.2", "ok"), ("v1.34.1+k3s1", "ok")])
+def test_old_clusters_are_refused(version: str, verdict: str) -> None:
+    """What is older than what was tested is not promised."""
+    assert of_cluster.version_finding(version, "https://here").verdict == verdict
+
+
+def test_lacking_rights_are_named_with_their_command() -> None:
+    """Each kind of object that the account may not use is a fault, and the command that allows it is said."""
+    allowed = {right: right.resource != "secrets" for right in rights_of(by_team=False)}
+    (fault,) = of_cluster.right_findings(allowed, Terms(installation="one", namespace="here"))
+    assert fault.text == "it may not create, patch, delete secrets in namespace here"
+    assert "kubectl create role stoker-secrets -n here --verb=create,patch,delete --resource=secrets" in fault.fix
+    assert "create clusterrole" in of_cluster.role_command("pods", ["get"], Terms(installation="one", by_team=True))
+
+
+def test_storage_for_volumes() -> None:
+    """A class that is named has to be there; without a name the cluster has to have a default."""
+    plain = StorageClass(provisioner="p", metadata=ObjectMeta(name="slow"))
+    usual = StorageClass(
+        provisioner="p", metadata=ObjectMeta(name="fast", annotations={of_cluster.DEFAULT_CLASS: "true"})
+    )
+    assert of_cluster.storage_finding([plain, usual], "").text == "storage class fast"
+    assert of_cluster.storage_finding([plain], "").verdict == "note"
+    assert of_cluster.storage_finding([plain], "gone").verdict == "wrong"
+    assert of_cluster.storage_finding([plain], "slow").verdict == "ok"
+
+
+def test_gpus_of_nodes() -> None:
+    """How many there are, and what to do when nodes offer none."""
+    terms = Terms(installation="one", node_labels={"pool": "gpu"})
+    two = Node(status=NodeStatus(allocatable={"nvidia.com/gpu": "2", "cpu": "4"}))
+    none = Node(status=NodeStatus(allocatable={"cpu": "4"}))
+    assert of_cluster.node_finding([two, none], terms).text == "2 nvidia.com/gpu on 1 of 2 nodes"
+    assert "device plugin" in of_cluster.node_finding([none], terms).fix
+    assert "pool=gpu" in of_cluster.node_finding([], terms).text
+
+
+def diagnosed(config: Path, tmp_path: Path, **settings: str) -> dict[str, dict[str, str]]:
+    """What the command says of a cluster, by subject."""
+    environ = {"STOKER_RUNTIME": "kubernetes", "STOKER_KUBERNETES_CONFIG": str(config), "STOKER_PORT": "0"}
+    environ |= {f"STOKER_{name.upper()}": value for name, value in settings.items()}
+    result = CliRunner().invoke(program, ["doctor", "--json", "--data-dir", str(tmp_path)], env=environ)
+    return {one["subject"]: one for one in json.loads(result.stdout)["findings"]}
+
+
+def test_without_a_cluster(tmp_path: Path) -> None:
+    """A cluster that does not answer, a kubeconfig that is none, and pods that would call themselves are faults."""
+    config = tmp_path / "config"
+    assert diagnosed(config, tmp_path)["cluster"]["verdict"] == "wrong"
+    config.write_text(kubeconfig("https://127.0.0.1:9", "none"))
+    found = diagnosed(config, tmp_path, worker_url="http://localhost:8700")
+    assert "does not answer" in found["cluster"]["text"]
+    assert found["worker_url"]["verdict"] == "wrong"
+
+
+@pytest.mark.kubernetes
+@pytest.mark.slow
+def test_with_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    """A real cluster is found with its version; an account without rights has each of them named; a namespace that is not there, and
+    a class of pods that is not there, are told in the cluster's words."""
+    told = {"worker_url": "http://10.217.0.1:8700", "kubernetes_namespace": "default"}
+    found = diagnosed(cluster.config, tmp_path, **told)
+    assert [found[one]["verdict"] for one in ("cluster", "account", "workers", "worker_url")] == ["ok"] * 4
+    assert "v1.20" in found["cluster"]["text"]
+    assert found["GPUs"]["text"].endswith("of 1 nodes")
+    gone = diagnosed(cluster.config, tmp_path, **told | {"kubernetes_namespace": "gone"})
+    assert gone["workers"]["fix"] == "kubectl create namespace gone"
+    classed = diagnosed(cluster.config, tmp_path, **told, kubernetes_priority_class="no-such-class")
+    assert "no-such-class" in classed["workers"]["text"]
+    poor = tmp_path / "poor"
+    poor.write_text(kubeconfig(cluster.server, cluster.token_of("default", "default")))
+    found = diagnosed(poor, tmp_path, **told)
+    assert found["account"]["verdict"] == "wrong"
+    assert "may not look" in found["GPUs"]["text"]

@@ -16,7 +16,7 @@ from tests.cluster import GATEWAY, PATHS, Cluster, layer_of
 from tests.docker import base_tar
 from tests.live import LiveServer, until
 from tests.server.conftest import WORKERS
-from tests.server.test_rolling import CLIENTS, Client, _check, _done, restart
+from tests.server.test_rolling import CLIENTS, Client, check, done, restart
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -207,10 +207,24 @@ def test_rolling_restart_of_two_servers(
         with ExitStack() as stack:
             for client in clients:
                 stack.enter_context(client)
-            until(partial(_done, clients, 20), what="jobs", patience_s=120)
+            until(partial(done, clients, 20), what="jobs", patience_s=120)
             before = {one["id"] for one in second.workers("load") if one["state"] == "ready"}
             restart([first, second], 1)
-            until(partial(_done, clients, sum(len(one.outputs) for one in clients) + 20), what="jobs", patience_s=120)
+            until(partial(done, clients, sum(len(one.outputs) for one in clients) + 20), what="jobs", patience_s=120)
         after = {one["id"] for one in second.workers("load") if one["state"] == "ready"}
         assert before & after, "the workers went on"
-        _check(first, clients)
+        check(first, clients)
+
+
+def test_a_volume_is_a_claim(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
+    """A volume becomes a claim with the first worker that needs it, which waits for storage and says so; with the volume it goes."""
+    space = str(housed.settings["kubernetes_namespace"])
+    assert housed.api.post("/api/volumes", json={"name": "models", "size_gb": 1}).status_code == 201
+    create(housed, "a", handler_pod_image, volumes=["models:/models"])
+    job = housed.run("a", {"echo": 1})
+    until(lambda: "PersistentVolumeClaim" in housed.job(job)["why"]["text"], what="the reason")
+    assert len(cluster.get("pvc", "-n", space)["items"]) == 1
+    housed.api.post(f"/v2/a/cancel/{job}")
+    assert housed.api.delete("/api/endpoints/a").status_code in (200, 204)
+    until(lambda: housed.api.delete("/api/volumes/models").status_code in (200, 204), what="nobody to need it")
+    until(lambda: not cluster.get("pvc", "-n", space)["items"], what="the claim to go")

@@ -35,8 +35,9 @@ CUT = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.CloseError, 
 class Client(threading.Thread):
     """Submits a job, waits for its output, submits the next. It tries again after a cut and after 503, and allows nothing else."""
 
-    def __init__(self, urls: Sequence[str], number: int) -> None:
+    def __init__(self, urls: Sequence[str], number: int, *, key: str = KEY) -> None:
         super().__init__(name=f"client {number}")
+        self._key = key
         self._urls = urls
         self._number = number
         self._asked = 0
@@ -59,7 +60,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         """Until told to stop; what was accepted is waited for."""
         try:
-            with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http:
+            with httpx.Client(headers={"Authorization": f"Bearer {self._key}"}, timeout=60) as http:
                 while not self._over.is_set():
                     self._one(http, f"{self._number}/{len(self.outputs)}")
         except BaseException as error:
@@ -134,10 +135,10 @@ def test_rolling_restart_under_load(set_up: Any, tmp_path: Path, postgres_url: s
             for client in clients:
                 stack.enter_context(client)
             for time in (1, 2):
-                until(partial(_done, clients, sum(len(one.outputs) for one in clients) + JOBS_BETWEEN), what="jobs")
+                until(partial(done, clients, sum(len(one.outputs) for one in clients) + JOBS_BETWEEN), what="jobs")
                 restart(servers, time)
-            until(partial(_done, clients, sum(len(one.outputs) for one in clients) + JOBS_BETWEEN), what="jobs")
-        _check(servers[0], clients)
+            until(partial(done, clients, sum(len(one.outputs) for one in clients) + JOBS_BETWEEN), what="jobs")
+        check(servers[0], clients)
 
 
 @pytest.mark.sdk
@@ -171,7 +172,7 @@ def _told(file: Path) -> int:
     return file.read_text().count("\n")
 
 
-def _done(clients: Sequence[Client], goal: int) -> bool:
+def done(clients: Sequence[Client], goal: int) -> bool:
     """Whether so many jobs have ended; fails at once when a client did."""
     for client in clients:
         if client.error is not None:
@@ -179,7 +180,7 @@ def _done(clients: Sequence[Client], goal: int) -> bool:
     return sum(len(client.outputs) for client in clients) >= goal
 
 
-def _check(live: LiveServer, clients: Sequence[Client]) -> None:
+def check(live: LiveServer, clients: Sequence[Client]) -> None:
     assert [client.error for client in clients] == [None] * len(clients)
     seen = {job: pair for client in clients for job, pair in client.outputs.items()}
     assert all(output == text for text, output in seen.values())

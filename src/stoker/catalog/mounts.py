@@ -63,6 +63,7 @@ def _place(mount: Mount, known: dict[str, Volume], storage: Storage) -> runtimes
         target=mount.path,
         read_only=mount.read_only,
         name=volume.name,
+        id=volume.id,
         size_bytes=volume.size_bytes,
     )
 

@@ -16,9 +16,10 @@ import structlog
 from stoker import ids
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind, difference
 from stoker.clock import Clock
-from stoker.errors import Conflict, Refused, StokerError
+from stoker.errors import Conflict, Refused, StokerError, Unavailable
 from stoker.headroom import Headroom
 from stoker.ids import TeamId, VolumeId
+from stoker.runtimes import HousesVolumes, Runtime
 from stoker.storage import Listing, Reading, Storage
 from stoker.store import Store
 from stoker.store.volumes import no_volume
@@ -33,10 +34,11 @@ Take = Callable[[int], None]
 class Volumes:
     """Operations on volumes."""
 
-    def __init__(self, store: Store, clock: Clock, storage: Storage, headroom: Headroom) -> None:
+    def __init__(self, store: Store, clock: Clock, storage: Storage, runtime: Runtime, headroom: Headroom) -> None:
         self._store = store
         self._clock = clock
         self._storage = storage
+        self._runtime = runtime
         self._headroom = headroom
         self._coming: dict[VolumeId, int] = {}
 
@@ -93,6 +95,8 @@ class Volumes:
             return before
         after = replace(after, updated_ms=self._clock.now_ms())
         await self._storage.grow(after.id, after.size_bytes)
+        if after.size_bytes > before.size_bytes and isinstance(self._runtime, HousesVolumes):
+            await self._runtime.grow_volume(after.team, after.id, after.size_bytes)
         old, new = difference(facts(before), facts(after))
         await self._store.volumes.update(after, self._line(by, Action.CHANGED, after, old, new))
         return after
@@ -101,6 +105,11 @@ class Volumes:
         """Delete it with everything in it. Raises `Conflict` (`volume_in_use`), which says by whom."""
         await self._store.volumes.delete(volume, self._line(by, Action.DELETED, volume, facts(volume), None))
         await self._storage.remove(volume.id)
+        if isinstance(self._runtime, HousesVolumes):
+            try:
+                await self._runtime.remove_volume(volume.team, volume.id)
+            except Unavailable as error:  # it is nobody's any more; a volume of the same name gets another
+                log.warning("volume_left", volume=volume.id, error=error.message)
 
     def _line(self, by: Actor, action: Action, volume: Volume, before: Facts | None, after: Facts | None) -> AuditLine:
         return AuditLine(

@@ -1,4 +1,4 @@
-"""`stoker doctor`: look at this machine, as a server would, and say what is wrong and how to mend it."""
+"""`stoker doctor`: look at this machine, or the cluster, as a server would, and say what is wrong and how to mend it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from stoker.errors import InvalidInput
 )
 @output.json_option
 def doctor(data_dir: Path | None, file: Path | None) -> int:
-    """Check engine, GPUs, disk, port, clock and firewall of this machine, with the settings that `stoker serve` would use.
+    """Check engine, GPUs, disk, port, clock and firewall of this machine, with the settings that `stoker serve` would use; with
+    `runtime = "kubernetes"` the cluster: that it answers, what the account may do, whether pods are taken, storage, GPUs.
 
     The exit status is 6 when something is wrong that keeps workers from running.
     """

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from stoker.ids import WorkerId
+from stoker.ids import VolumeId, WorkerId
 from stoker.registry import Login
 from stoker.specification import Capacity, Device
 from stoker.worker import Exit, WorkerReason
@@ -43,6 +43,8 @@ class Volume:
     read_only: bool = False
     name: str = ""
     """Of a team's volume; empty for a directory of the machine, which a runtime mounts only if its settings allow it."""
+    id: str = ""
+    """Of a team's volume: another one of the same name is another."""
     size_bytes: int = 0
     """Of a team's volume."""
 
@@ -189,8 +191,22 @@ class TrimsLogs(Protocol):
 
 
 @runtime_checkable
+class HousesVolumes(Protocol):
+    """Ability: what is in volumes is where workers run, in storage that the runtime itself gets for each."""
+
+    async def grow_volume(self, team: str, volume: VolumeId, size_bytes: int) -> None:
+        """Make its storage larger; storage that no worker has needed yet will be of that size. Raises `Conflict` when it cannot be
+        done, `Unavailable` when it may later."""
+        ...
+
+    async def remove_volume(self, team: str, volume: VolumeId) -> None:
+        """Remove its storage with what is in it; what is gone is removed. Raises `Unavailable`."""
+        ...
+
+
+@runtime_checkable
 class TellsAddresses(Protocol):
-    """Ability: say where the HTTP server of a worker is reached from this machine."""
+    """Ability: say where the HTTP server of a worker is reached by this server."""
 
     async def address(self, worker: WorkerId) -> str:
         """`HOST:PORT`; empty when it has none, or is gone. Raises `Unavailable` when nobody can tell."""
@@ -245,6 +261,7 @@ __all__ = [
     "Device",
     "FetchesImages",
     "Forgets",
+    "HousesVolumes",
     "Image",
     "LogLine",
     "Login",

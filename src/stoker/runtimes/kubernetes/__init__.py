@@ -5,7 +5,8 @@ another label is left alone. A pod lives once. When it has ended, its output and
 (`record`) and the pod is removed, so that no worker's file system stays on a node.
 
     api         the API         pod         order → objects        watch      what the cluster said last
-    terms       house rules     condition   records → words        record     what stays
+    terms       house rules     condition   records → words        record     what stays of a worker
+    policy      whom they meet  rights      what we must be let do archive    all records
 
 Calls follow the contract of the port; `launch` returns as soon as the cluster has the pod, and `observe` tells the rest.
 """
@@ -26,16 +27,18 @@ from lightkube.resources.core_v1 import Namespace, Pod
 
 from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
-from stoker.ids import WorkerId
+from stoker.ids import VolumeId, WorkerId
 from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, Waiting, WorkerSpec
-from stoker.runtimes.container import INSTALLATION, WORKER, check_image, container_name, with_last_line
-from stoker.runtimes.kubernetes.api import EVERYWHERE, Access, Api, Refusal
+from stoker.runtimes.container import INSTALLATION, check_image, container_name, with_last_line
+from stoker.runtimes.kubernetes.api import EVERYWHERE, NOT_FOUND, Access, Api, Refusal, missing_is_fine
+from stoker.runtimes.kubernetes.archive import Archive
 from stoker.runtimes.kubernetes.condition import (
     Condition,
     Ended,
     Refused,
     Runs,
     Waits,
+    address_of,
     condition_of,
     image_of,
     last_trouble,
@@ -45,9 +48,9 @@ from stoker.runtimes.kubernetes.condition import (
     steps_of,
     waiting_with,
 )
-from stoker.runtimes.kubernetes.pod import MANAGER, claims_of, namespace_of, pod_of, secrets_of
+from stoker.runtimes.kubernetes.pod import MANAGER, claim_name, claims_of, namespace_of, pod_of, secrets_of
 from stoker.runtimes.kubernetes.policy import policy_of
-from stoker.runtimes.kubernetes.record import End, end_in, output_in, record_of
+from stoker.runtimes.kubernetes.record import End
 from stoker.runtimes.kubernetes.terms import Terms
 from stoker.runtimes.kubernetes.watch import Pods
 from stoker.runtimes.output import lines_of
@@ -65,8 +68,6 @@ BURY_S: Final = 1.0
 """How long a look waits for records to be written; who is not done by then is shown by the next."""
 ASK_EVERY_S: Final = 5.0
 """How often the cluster is asked what a worker waits for that does not start."""
-_NOT_FOUND: Final = 404
-_TAKEN: Final = 409
 _ASK_GRACE_S: Final = 1
 """The least that a cluster gives: with 0 it would not wait until the container is dead."""
 
@@ -92,7 +93,7 @@ class KubernetesRuntime:
         self._scope = EVERYWHERE if terms.by_team else terms.namespace
         self._pods = Pods(api, self._scope, self._labels, changed=self._on_change, gone=self._on_gone)
         self._watching: asyncio.Task[None] | None = None
-        self._ends: dict[WorkerId, End] | None = None
+        self._archive = Archive(api, self._scope, self._labels, self._home)
         self._homes: dict[WorkerId, str] = {}
         self._prepared: set[str] = set()
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
@@ -137,7 +138,7 @@ class KubernetesRuntime:
 
     async def observe(self) -> Sequence[Observation]:
         """What the watch knows, and the records of those that ended."""
-        ends = await self._recorded()
+        ends = await self._archive.all()
         pods = await self._pods.all()
         launching = set(self._launching)
         for worker, pod in [*pods.items(), *self._lost.items()]:
@@ -154,7 +155,7 @@ class KubernetesRuntime:
 
     async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncGenerator[LogLine]:
         """From its node while the pod is there, else from the record."""
-        if worker not in await self._recorded() and (pod := await self._find(worker)) is not None:
+        if worker not in await self._archive.all() and (pod := await self._find(worker)) is not None:
             if follow:
                 pod = await self._until_started(worker) or pod
             try:
@@ -177,14 +178,43 @@ class KubernetesRuntime:
         """Whether the names can be understood. Whether the image exists is seen when a node pulls it."""
         check_image(image, command)
 
+    async def address(self, worker: WorkerId) -> str:
+        """In the network of the cluster's pods, which servers inside of it reach."""
+        pod = await self._find(worker)
+        return address_of(pod) if pod is not None else ""
+
+    async def grow_volume(self, team: str, volume: VolumeId, size_bytes: int) -> None:
+        """Have its claim ask for more."""
+        name, namespace = claim_name(volume, self._terms), namespace_of(team, self._terms)
+        try:
+            await missing_is_fine(self._api.grow_claim(name, namespace, size_bytes))
+        except Refusal as refusal:
+            raise Conflict(
+                f"the storage of the volume cannot grow: {refusal.message}",
+                code="volume_cannot_grow",
+                field="size_gb",
+                next_step="its storage class needs allowVolumeExpansion: ask who runs the cluster",
+            ) from None
+
+    async def remove_volume(self, team: str, volume: VolumeId) -> None:
+        """Remove its claim."""
+        name, namespace = claim_name(volume, self._terms), namespace_of(team, self._terms)
+        try:
+            await missing_is_fine(self._api.delete_claim(name, namespace))
+        except Refusal as refusal:
+            raise Unavailable(f"the cluster does not remove claim {name}: {refusal.message}") from None
+
+    async def trim_logs(self, bytes_max: int) -> int:
+        """Empty the records of those that ended first."""
+        return await self._archive.trim(bytes_max)
+
     async def forget(self, worker: WorkerId) -> None:
         """Remove the record. Raises `Conflict` while the worker runs."""
-        ends = await self._recorded()
+        ends = await self._archive.all()
         pod = self._pods.get(worker)
         if worker in self._launching or (worker not in ends and worker not in self._removing and pod is not None):
             raise Conflict(f"worker {worker} still runs", next_step="stop it first")
-        if ends.pop(worker, None) is not None:
-            await self._ignore_missing(self._api.delete_record(container_name(worker), self._home(worker)))
+        await self._archive.forget(worker)
         self._homes.pop(worker, None)
 
     async def close(self) -> None:
@@ -201,26 +231,36 @@ class KubernetesRuntime:
 
     async def _start(self, spec: WorkerSpec) -> None:
         """Secrets first, as a node may be quick; they belong to the pod from the moment that it is there."""
-        if spec.worker in await self._recorded():
+        if spec.worker in await self._archive.all():
             return
         check_image(spec.image, spec.command)
-        pod, namespace = pod_of(spec, self._terms), namespace_of(spec, self._terms)
+        pod, namespace = pod_of(spec, self._terms), namespace_of(spec.team, self._terms)
         self._homes[spec.worker] = namespace
         try:
             await self._prepare(namespace)
             for claim in claims_of(spec, self._terms):
-                await self._add(claim, namespace)
+                await self._api.ensure(claim, namespace)
             secrets = secrets_of(spec, self._terms)
             for secret in secrets:
-                await self._add(secret, namespace)
-            created = await self._add(pod, namespace)
+                await self._api.ensure(secret, namespace)
+            created = await self._api.ensure(pod, namespace)
         except Refusal as refusal:
+            await self._let_go(spec, namespace)
             raise _launch_error(spec, refusal) from None
         if created is not None:
             self._pods.add(spec.worker, created)
             for secret in secrets:
                 assert secret.metadata is not None
-                await self._ignore_missing(self._api.own(str(secret.metadata.name), created))
+                await missing_is_fine(self._api.own(str(secret.metadata.name), created))
+
+    async def _let_go(self, spec: WorkerSpec, namespace: str) -> None:
+        """Secrets of a pod that is not to be belong to nobody."""
+        for secret in secrets_of(spec, self._terms):
+            assert secret.metadata is not None
+            try:
+                await missing_is_fine(self._api.delete_secret(str(secret.metadata.name), namespace))
+            except Refusal as refusal:
+                log.warning("secret_left", secret=secret.metadata.name, error=refusal.message)
 
     async def _prepare(self, namespace: str) -> None:
         """Have the namespace there, and whom its workers may talk to; once for each."""
@@ -228,27 +268,10 @@ class KubernetesRuntime:
             return
         if self._terms.by_team:
             labels = {**self._labels, "pod-security.kubernetes.io/enforce": self._terms.security}
-            await self._once(self._api.add_namespace(Namespace(metadata=ObjectMeta(name=namespace, labels=labels))))
+            await self._api.ensure_namespace(Namespace(metadata=ObjectMeta(name=namespace, labels=labels)))
         if self._terms.network_policy:
-            await self._add(policy_of(self._terms.installation), namespace)
+            await self._api.ensure(policy_of(self._terms.installation), namespace)
         self._prepared.add(namespace)
-
-    async def _once(self, creating: Coroutine[Any, Any, None]) -> None:
-        """Create something that may be there already."""
-        try:
-            await creating
-        except Refusal as refusal:
-            if refusal.reason != "AlreadyExists":
-                raise
-
-    async def _add(self, thing: Any, namespace: str) -> Any:
-        """Create it; None when it is there already."""
-        try:
-            return await self._api.create(thing, namespace)
-        except Refusal as refusal:
-            if refusal.status == _TAKEN and refusal.reason == "AlreadyExists":
-                return None
-            raise
 
     def _launched(self, worker: WorkerId, task: asyncio.Task[None]) -> None:
         del self._launching[worker]
@@ -302,7 +325,7 @@ class KubernetesRuntime:
         try:
             return await self._api.pod(container_name(worker), self._home(worker))
         except Refusal as refusal:
-            if refusal.status == _NOT_FOUND:
+            if refusal.status == NOT_FOUND:
                 return None
             raise Unavailable(f"the cluster does not show worker {worker}: {refusal.message}") from None
 
@@ -319,7 +342,7 @@ class KubernetesRuntime:
         assert pod.metadata is not None
         name, namespace = str(pod.metadata.name), str(pod.metadata.namespace)
         try:
-            await self._ignore_missing(self._api.delete_pod(name, namespace, grace_s=grace_s))
+            await missing_is_fine(self._api.delete_pod(name, namespace, grace_s=grace_s))
         except Refusal as refusal:
             raise Unavailable(f"the cluster does not stop {name}: {refusal.message}") from None
 
@@ -368,7 +391,7 @@ class KubernetesRuntime:
                 self._nudge()
 
     def _on_gone(self, worker: WorkerId, pod: Pod) -> None:
-        if worker in self._removing or (self._ends is not None and worker in self._ends):
+        if worker in self._removing or self._archive.has(worker):
             self._removing.discard(worker)
             return
         self._lost[worker] = pod
@@ -385,7 +408,7 @@ class KubernetesRuntime:
 
     def _bury(self, worker: WorkerId, pod: Pod) -> None:
         """Keep what is to be kept of a worker that is over, then remove its pod."""
-        if worker not in self._burying and (self._ends is None or worker not in self._ends):
+        if worker not in self._burying and not self._archive.has(worker):
             task = asyncio.create_task(self._keep_record(worker, pod), name=f"bury {worker}")
             self._burying[worker] = task
             task.add_done_callback(functools.partial(self._buried, worker))
@@ -403,12 +426,12 @@ class KubernetesRuntime:
             self._nudge()
 
     async def _keep_record(self, worker: WorkerId, pod: Pod) -> None:
-        ends = await self._recorded()
-        end, lines = await self._written(worker), []
+        ends = await self._archive.all()
+        lines = await self._last_words(worker, pod)
+        end = await self._written(worker, pod)
         if end is None:
-            lines = await self._last_words(worker, pod)
             end = await self._end(worker, self._lost.get(worker) or self._pods.get(worker) or pod, lines)
-            await self._write(worker, end, lines)
+            await self._archive.add(worker, end, lines, bytes_max=self._terms.log_bytes_max)
         ends[worker] = end
         for known in (self._listeners, self._lost, self._stopped, self._steps, self._asked):
             known.pop(worker, None)
@@ -417,19 +440,17 @@ class KubernetesRuntime:
             self._removing.add(worker)
             self._run_errand(self._discard(pod))
 
-    async def _written(self, worker: WorkerId) -> End | None:
-        """What another server has recorded, or is about to, of a pod that is gone without us."""
-        if worker not in self._lost or worker in self._stopped:
+    async def _written(self, worker: WorkerId, pod: Pod) -> End | None:
+        """What another server has recorded, or is about to, of a pod that it stopped: it has followed the output from before, where we may
+        find none any more."""
+        about = (self._lost.get(worker) or self._pods.get(worker) or pod).metadata
+        stopped_by_other = about is not None and about.deletionTimestamp is not None
+        if worker in self._stopped or not (stopped_by_other or worker in self._lost):
             return None
-        deleted = self._lost[worker].metadata
-        tries = math.ceil(RECORD_WAIT_S / LISTEN_S) if deleted is not None and deleted.deletionTimestamp else 1
+        tries = math.ceil(RECORD_WAIT_S / LISTEN_S) if stopped_by_other else 1
         for again in range(tries):
-            try:
-                found = end_in(await self._api.record(container_name(worker), self._home(worker)))
-                return found[1] if found is not None else None
-            except Refusal as refusal:
-                if refusal.status != _NOT_FOUND:
-                    raise
+            if (found := await self._archive.find(worker)) is not None:
+                return found
             if again + 1 < tries:
                 await asyncio.sleep(LISTEN_S)
         return None
@@ -460,12 +481,6 @@ class KubernetesRuntime:
         text = f"{exit.text} {stopped}".strip()
         return Exit(code=exit.code, text=with_last_line(text, exit.code, last))
 
-    async def _write(self, worker: WorkerId, end: End, lines: Sequence[LogLine]) -> None:
-        labels = {**self._labels, WORKER: worker}
-        bytes_max = self._terms.log_bytes_max
-        record = await asyncio.to_thread(record_of, worker, end, lines, labels, bytes_max=bytes_max)
-        await self._add(record, self._home(worker))
-
     async def _discard(self, pod: Pod) -> None:
         """Remove a pod whose container is dead. The next look finds what could not be removed."""
         try:
@@ -494,34 +509,12 @@ class KubernetesRuntime:
     async def _kept_output(self, worker: WorkerId, tail: int) -> Sequence[LogLine]:
         if (burying := self._burying.get(worker)) is not None:
             await asyncio.wait([burying])
-        try:
-            record = await self._api.record(container_name(worker), self._home(worker))
-        except Refusal:
-            return []
-        return await asyncio.to_thread(output_in, record, tail)
-
-    async def _recorded(self) -> dict[WorkerId, End]:
-        if self._ends is None:
-            try:
-                records = await self._api.records(self._scope, self._labels)
-            except Refusal as refusal:
-                raise Unavailable(f"the cluster refuses to list records: {refusal.message}") from None
-            read = dict(found for one in records if (found := end_in(one)) is not None)
-            if self._ends is None:
-                self._ends = read
-        return self._ends
+        return await self._archive.output(worker, tail)
 
     # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _condition(self, pod: Pod) -> Condition:
         return condition_of(pod, now_ms=self._clock.now_ms(), prepare_s=self._terms.prepare_s)
-
-    async def _ignore_missing(self, call: Coroutine[Any, Any, None]) -> None:
-        try:
-            await call
-        except Refusal as refusal:
-            if refusal.status != _NOT_FOUND:
-                raise
 
     def _run_errand(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
@@ -554,4 +547,4 @@ def _launch_error(spec: WorkerSpec, refusal: Refusal) -> StokerError:
     return Unavailable(f"the cluster does not take {spec.image}: {refusal.message}", code="launch_failed")
 
 
-__all__ = ["Access", "Api", "KubernetesRuntime", "Terms"]
+__all__ = ["Access", "Api", "KubernetesRuntime", "Refusal", "Terms"]

@@ -18,11 +18,16 @@ import httpx2
 import msgspec
 from lightkube import AsyncClient, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
-from lightkube.core.resource import NamespacedResourceG
-from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Pod, PodLog, Secret
+from lightkube.core.generic_client import BasicRequest
+from lightkube.core.resource import GlobalResource, NamespacedResourceG
+from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
+from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
+from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, PodLog, Secret
+from lightkube.resources.storage_v1 import StorageClass
 from lightkube.types import PatchType
 
 from stoker.errors import InvalidInput, Unavailable
+from stoker.runtimes.kubernetes.rights import Right
 
 CALL_S: Final = 15.0
 """How long one call may take; those that stream have no limit."""
@@ -35,11 +40,14 @@ CHUNK: Final = 500
 """Objects of one answer."""
 EVERYWHERE: Final = "*"
 """All namespaces."""
+NOT_FOUND: Final = 404
+_TAKEN: Final = 409
 _TOO_MANY: Final = 429
 
 Labels = Mapping[str, str]
 Answer = TypeVar("Answer")
 Kind = TypeVar("Kind", bound=NamespacedResourceG)
+Wide = TypeVar("Wide", bound=GlobalResource)
 
 
 class Refusal(Exception):
@@ -135,6 +143,15 @@ class Api:
         """A new object. Refused with 409 when its name is taken."""
         return await self._call(partial(self._calls.create, thing, namespace=namespace))
 
+    async def ensure(self, thing: Kind, namespace: str) -> Kind | None:
+        """A new object; None when it is there already."""
+        try:
+            return await self.create(thing, namespace)
+        except Refusal as refusal:
+            if refusal.status == _TAKEN and refusal.reason == "AlreadyExists":
+                return None
+            raise
+
     async def pod(self, name: str, namespace: str) -> Pod:
         """A pod. Refused with 404."""
         return await self._call(lambda: self._calls.get(Pod, name, namespace=namespace))
@@ -187,10 +204,6 @@ class Api:
         space = pod.metadata.namespace
         await self._call(lambda: self._calls.patch(Secret, secret, change, namespace=space, patch_type=PatchType.MERGE))
 
-    async def secrets(self, namespace: str, labels: Labels) -> list[Secret]:
-        """All secrets with these labels."""
-        return (await self._list(Secret, namespace, labels))[0]
-
     async def delete_secret(self, name: str, namespace: str) -> None:
         """Remove a secret. Refused with 404."""
         await self._call(lambda: self._calls.delete(Secret, name, namespace=namespace))
@@ -207,11 +220,71 @@ class Api:
         """Remove a record. Refused with 404."""
         await self._call(lambda: self._calls.delete(ConfigMap, name, namespace=namespace))
 
+    async def empty_record(self, name: str, namespace: str) -> None:
+        """Let go of the output in a record. Refused with 404."""
+        change = {"binaryData": None}
+        await self._call(
+            lambda: self._calls.patch(ConfigMap, name, change, namespace=namespace, patch_type=PatchType.MERGE)
+        )
+
+    async def grow_claim(self, name: str, namespace: str, size_bytes: int) -> None:
+        """Ask for more storage. Refused with 404, and where the storage cannot grow."""
+        change = {"spec": {"resources": {"requests": {"storage": str(size_bytes)}}}}
+        space = namespace
+        await self._call(
+            lambda: self._calls.patch(PersistentVolumeClaim, name, change, namespace=space, patch_type=PatchType.MERGE)
+        )
+
+    async def delete_claim(self, name: str, namespace: str) -> None:
+        """Remove a claim; its storage goes as its class says. Refused with 404."""
+        await self._call(lambda: self._calls.delete(PersistentVolumeClaim, name, namespace=namespace))
+
     # ── namespaces ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def add_namespace(self, thing: Namespace) -> None:
-        """A new namespace. Refused with 409 when its name is taken."""
-        await self._call(lambda: self._calls.create(thing))
+    async def ensure_namespace(self, thing: Namespace) -> None:
+        """A new namespace, unless it is there already."""
+        try:
+            await self._call(lambda: self._calls.create(thing))
+        except Refusal as refusal:
+            if refusal.reason != "AlreadyExists":
+                raise
+
+    # ── looking around ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def version(self) -> str:
+        """The version of the cluster, such as `v1.34.1`."""
+        calls = self._calls._client  # the library has no name for it
+        request = BasicRequest(method="GET", url="version", params={}, response_type=None, data=None, headers=None)
+        with _translated(self.host):
+            answer = await calls.send(calls.build_adapter_request(request))  # type: ignore[no-untyped-call]
+            calls.raise_for_status(answer)  # type: ignore[no-untyped-call]
+            return str(answer.json()["gitVersion"])
+
+    async def may(self, right: Right, namespace: str) -> bool:
+        """Whether we have a right in a namespace, or with an empty one in all of them."""
+        resource, _, part = right.resource.partition("/")
+        wanted = ResourceAttributes(
+            group=right.group, resource=resource, subresource=part or None, verb=right.verb, namespace=namespace or None
+        )
+        review = SelfSubjectAccessReview(spec=SelfSubjectAccessReviewSpec(resourceAttributes=wanted))
+        answer = await self._call(partial(self._calls.create, review))
+        return bool(answer.status and answer.status.allowed)
+
+    async def try_pod(self, pod: Pod, namespace: str) -> None:
+        """Whether a pod would be taken; nothing is created. Refused with the cluster's reason."""
+        await self._call(partial(self._calls.create, pod, namespace=namespace, dry_run=True))
+
+    async def nodes(self, labels: Labels) -> list[Node]:
+        """All nodes with these labels."""
+        return await self._list_all(Node, labels)
+
+    async def storage_classes(self) -> list[StorageClass]:
+        """All storage classes."""
+        return await self._list_all(StorageClass, {})
+
+    async def _list_all(self, kind: type[Wide], labels: Labels) -> list[Wide]:
+        with _translated(self.host):
+            return [one async for one in self._calls.list(kind, labels=dict(labels), chunk_size=CHUNK)]
 
     # ── calling ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,6 +305,15 @@ class Api:
                 await asyncio.sleep(SLOW_DOWN_MOST_S / TRIES_MOST)
         with _translated(self.host):
             return await call()
+
+
+async def missing_is_fine(call: Awaitable[None]) -> None:
+    """Do something with an object that may be gone."""
+    try:
+        await call
+    except Refusal as refusal:
+        if refusal.status != NOT_FOUND:
+            raise
 
 
 async def _lines_in(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
@@ -270,4 +352,15 @@ def unavailable(host: str, why: str = "") -> Unavailable:
     )
 
 
-__all__ = ["EVERYWHERE", "Access", "Api", "Labels", "Refusal", "unavailable"]
+__all__ = [
+    "EVERYWHERE",
+    "NOT_FOUND",
+    "Access",
+    "Api",
+    "Labels",
+    "Node",
+    "Refusal",
+    "StorageClass",
+    "missing_is_fine",
+    "unavailable",
+]

@@ -190,6 +190,15 @@ def image_of(pod: Pod) -> str:
     return found if "@sha256:" in found else ""
 
 
+def address_of(pod: Pod) -> str:
+    """Where its HTTP server is in the network of the cluster, as `HOST:PORT`; empty while it has no address, or no server."""
+    ports = pod.spec.containers[0].ports if pod.spec is not None else None
+    host = pod.status.podIP if pod.status is not None else None
+    if not ports or not host:
+        return ""
+    return f"[{host}]:{ports[0].containerPort}" if ":" in host else f"{host}:{ports[0].containerPort}"
+
+
 # ── leaving and ended ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -56,14 +56,16 @@ from stoker.runtimes.reference import HUB, is_pinned
 CONTAINER: Final = "worker"
 """How the one container of a pod is called."""
 SHM: Final = "shm"
+VOLUME: Final = "stoker.volume"
+"""The label of a claim that has the volume's name, for people."""
 MANAGER: Final = {"app.kubernetes.io/managed-by": "stoker"}
 _HUB_NAME: Final = "https://index.docker.io/v1/"
 """How Docker Hub is called in a pull secret."""
 
 
-def namespace_of(spec: WorkerSpec, terms: Terms) -> str:
-    """Where the worker's pod lives."""
-    return f"{terms.namespace}-{spec.team}" if terms.by_team and spec.team else terms.namespace
+def namespace_of(team: str, terms: Terms) -> str:
+    """Where the pods of a team's workers live."""
+    return f"{terms.namespace}-{team}" if terms.by_team and team else terms.namespace
 
 
 def labels_of(spec: WorkerSpec, terms: Terms) -> dict[str, str]:
@@ -77,7 +79,7 @@ def pod_of(spec: WorkerSpec, terms: Terms) -> Pod:
     grace_s = math.ceil(terms.grace_s)
     return Pod(
         metadata=ObjectMeta(
-            name=container_name(spec.worker), namespace=namespace_of(spec, terms), labels=labels_of(spec, terms)
+            name=container_name(spec.worker), namespace=namespace_of(spec.team, terms), labels=labels_of(spec, terms)
         ),
         spec=PodSpec(
             containers=[_container(spec, terms)],
@@ -171,29 +173,34 @@ def _version(text: str) -> tuple[int, int]:
 # ── storage ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def claim_name(volume: Volume, spec: WorkerSpec, terms: Terms) -> str:
-    """How the claim for a volume is called: another team's volume of the same name is another. Raises `InvalidInput`."""
-    if not volume.name:
+def claim_name(volume: str, terms: Terms) -> str:
+    """How the claim of a volume is called, by its id: another one of the same name is another."""
+    return f"stoker-{terms.installation}-{volume}"
+
+
+def _claim_of(volume: Volume, terms: Terms) -> str:
+    if not volume.id:
         raise InvalidInput(
             f"workers in a cluster may not mount {volume.source}: which node would it be of?",
             code="mount_not_allowed",
             field="volumes",
             next_step="make a volume and mount it by its name",
         )
-    return "-".join(part for part in ("stoker", terms.installation, spec.team, volume.name) if part)
+    return claim_name(volume.id, terms)
 
 
 def claims_of(spec: WorkerSpec, terms: Terms) -> list[PersistentVolumeClaim]:
     """The claims that its volumes need. Raises `InvalidInput`."""
-    claims = {claim_name(volume, spec, terms): volume for volume in spec.volumes}
+    claims = {_claim_of(volume, terms): volume for volume in spec.volumes}
     return [_claim(name, volume, spec, terms) for name, volume in claims.items()]
 
 
 def _claim(name: str, volume: Volume, spec: WorkerSpec, terms: Terms) -> PersistentVolumeClaim:
     labels = {key: value for key, value in labels_of(spec, terms).items() if key not in (WORKER, ENDPOINT)}
+    labels[VOLUME] = volume.name
     size = VolumeResourceRequirements(requests={"storage": str(volume.size_bytes)})
     return PersistentVolumeClaim(
-        metadata=ObjectMeta(name=name, namespace=namespace_of(spec, terms), labels=labels),
+        metadata=ObjectMeta(name=name, namespace=namespace_of(spec.team, terms), labels=labels),
         spec=PersistentVolumeClaimSpec(
             accessModes=[terms.access_mode], storageClassName=terms.storage_class or None, resources=size
         ),
@@ -211,7 +218,7 @@ def _pod_volumes(spec: WorkerSpec, terms: Terms) -> list[PodVolume]:
 
 
 def _claim_names(spec: WorkerSpec, terms: Terms) -> list[str]:
-    return list(dict.fromkeys(claim_name(volume, spec, terms) for volume in spec.volumes))
+    return list(dict.fromkeys(_claim_of(volume, terms) for volume in spec.volumes))
 
 
 def _mounts(spec: WorkerSpec, terms: Terms) -> list[VolumeMount]:
@@ -219,7 +226,7 @@ def _mounts(spec: WorkerSpec, terms: Terms) -> list[VolumeMount]:
     names = _claim_names(spec, terms)
     mounts = [
         VolumeMount(
-            name=f"volume-{names.index(claim_name(volume, spec, terms))}",
+            name=f"volume-{names.index(_claim_of(volume, terms))}",
             mountPath=volume.target,
             readOnly=True if volume.read_only else None,
         )
@@ -253,7 +260,7 @@ def secrets_of(spec: WorkerSpec, terms: Terms) -> list[Secret]:
 
 
 def _secret(name: str, kind: str, data: dict[str, str], spec: WorkerSpec, terms: Terms) -> Secret:
-    about = ObjectMeta(name=name, namespace=namespace_of(spec, terms), labels=labels_of(spec, terms))
+    about = ObjectMeta(name=name, namespace=namespace_of(spec.team, terms), labels=labels_of(spec, terms))
     return Secret(metadata=about, type=kind, data=data)
 
 

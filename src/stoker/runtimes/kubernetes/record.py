@@ -60,6 +60,11 @@ def end_in(record: ConfigMap) -> tuple[WorkerId, End] | None:
     return WorkerId(labels[WORKER]), End(exit=Exit(code=read["code"], text=read["text"]), ran=read["ran"])
 
 
+def output_bytes_in(record: ConfigMap) -> int:
+    """How much room its output takes, packed."""
+    return len((record.binaryData or {}).get(_OUTPUT, "")) * 3 // 4
+
+
 def output_in(record: ConfigMap, tail: int) -> list[LogLine]:
     """The last lines, oldest first. Blocks, for the unpacking."""
     packed = (record.binaryData or {}).get(_OUTPUT, "")

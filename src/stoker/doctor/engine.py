@@ -1,57 +1,26 @@
-"""What may keep a server on this machine from running workers, and how to mend it.
-
-`examine` looks at everything that `stoker serve` would use, with the same settings, and changes nothing. Called by
-`stoker doctor`.
-"""
+"""Whether a Docker engine is there, and can do what workers need."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from stoker.clock import SystemClock
 from stoker.config import Settings
 from stoker.containers import engine_of
+from stoker.doctor.finding import Finding
+from stoker.doctor.machine import disk_finding
 from stoker.errors import Unavailable
 from stoker.loops.duty import SKEW_MOST_MS
-from stoker.runtimes import Capacity, gpus
+from stoker.runtimes import Capacity
 from stoker.runtimes.docker import Engine, disk, firewall
 from stoker.runtimes.output import moment_ms
 
 ENGINE_LEAST: Final = (20, 10)
 """The first with `host-gateway`, by which containers reach the machine."""
-DISK_FREE_LEAST: Final = 0.1
-"""Below a tenth the SDK's own check fails every worker's start, and pulls of large images fail."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What was looked at, how it is, and what to do about it."""
-
-    subject: str
-    verdict: Literal["ok", "note", "wrong"]
-    text: str
-    fix: str = ""
-
-
-def examine(settings: Settings) -> Sequence[Finding]:
-    """All findings. Blocks for a few seconds at most."""
-    capacity = gpus.read_capacity()
-    return [
-        *_engine_findings(settings, capacity),
-        _gpu_finding(capacity),
-        disk_finding("data directory", _existing(settings.data_dir)),
-        port_finding(settings.host, settings.port),
-    ]
-
-
-# ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _ask(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,7 +30,8 @@ async def _ask(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
         await engine.close()
 
 
-def _engine_findings(settings: Settings, capacity: Capacity) -> list[Finding]:
+def engine_findings(settings: Settings, capacity: Capacity) -> list[Finding]:
+    """What is to be said of the engine that the settings name. Blocks."""
     engine: Engine | None = None
     try:
         engine = engine_of(settings)
@@ -185,46 +155,3 @@ def _firewall_finding(settings: Settings) -> Finding:
         text="cannot see that workers are kept from 169.254.169.254, where clouds keep a machine's credentials",
         fix="as root, once after each start of the machine: " + "; ".join(firewall.commands()),
     )
-
-
-# ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _gpu_finding(capacity: Capacity) -> Finding:
-    if capacity.devices:
-        return Finding(subject="GPUs", verdict="ok", text=", ".join(device.name for device in capacity.devices))
-    return Finding(subject="GPUs", verdict="note", text=capacity.text)
-
-
-def disk_finding(subject: str, folder: Path) -> Finding:
-    """Whether there is room."""
-    usage = shutil.disk_usage(folder)
-    free = f"{usage.free / 1e9:.0f} of {usage.total / 1e9:.0f} GB are free"
-    if usage.free < DISK_FREE_LEAST * usage.total:
-        return Finding(
-            subject=subject,
-            verdict="wrong",
-            text=free,
-            fix="make room; images of nobody: stoker image ls, stoker image rm",
-        )
-    return Finding(subject=subject, verdict="ok", text=free)
-
-
-def port_finding(host: str, port: int) -> Finding:
-    """Whether the server could listen. A server that runs already is no fault."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        return Finding(
-            subject="port",
-            verdict="note",
-            text=f"{host} port {port} is taken or refused ({error.strerror})",
-            fix="if that is no Stoker server: choose another with --port",
-        )
-    return Finding(subject="port", verdict="ok", text=f"{host} port {port} is free")
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that there is."""
-    return next(one for one in (folder, *folder.parents) if one.exists())
