@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.console.conftest import Window, looked_at, workers_of
-from tests.live import LiveServer
+from tests.live import LiveServer, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]  # a browser, a server, real workers
 
@@ -49,6 +50,22 @@ def test_every_number_leads_to_its_jobs(window: Window, live: LiveServer) -> Non
     looked_at(window, "metrics")
     page.get_by_role("region", name="Errors").get_by_role("link", name="failed: handler error").click()
     assert page.url.endswith("state=failed&reason=handler_error")
+
+
+def test_usage(window: Window, live: LiveServer) -> None:
+    """What was used is shown for each endpoint, over time and in all, and as a table for spreadsheets."""
+    page = window.page
+    live.create("costly", image=workers_of("hello"), command=COMMAND)
+    live.finished(live.run("costly", {"prompt": "x", "seconds": 0}))
+    until(lambda: "costly" in live.api.get("/api/usage?part=endpoint").text, what="usage to be written down")
+    window.go("/usage")
+    expect(page.get_by_role("table", name="Usage")).to_contain_text("costly")
+    looked_at(window, "usage")
+    with page.expect_download() as coming:
+        page.get_by_role("link", name="Export").click()
+    assert "costly" in Path(coming.value.path()).read_text("utf-8")
+    page.get_by_label("Told apart by").select_option("use")
+    expect(page.get_by_role("table", name="Usage")).to_contain_text("running")
 
 
 def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -> None:

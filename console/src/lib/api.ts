@@ -28,6 +28,7 @@ export type Limit = Shapes['Limit'];
 
 export type LastHour = Shapes['LastHourShown'];
 export type Notice = Shapes['NoticeShown'];
+export type UsageLine = Shapes['UsageLine'];
 export type Setting = Shapes['SettingShown'];
 export type Licence = Shapes['Licence'];
 export type Image = Shapes['ImageShown'];
