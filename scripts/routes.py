@@ -11,6 +11,7 @@ from scripts import machines
 from stoker.clock import SystemClock
 from stoker.health import Check
 from stoker.web.app import build_app
+from stoker.web.budgets import BudgetRoutes
 from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
@@ -38,6 +39,7 @@ TAGS: Final = {
     "credentials": "Management: registry credentials",
     "specifications": "Management: instance specifications",
     "usage": "Management: usage",
+    "budgets": "Management: budgets",
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
@@ -70,6 +72,7 @@ def description() -> dict[str, Any]:
         ServerRoutes((), _NOTHING, database="").router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         UsageRoutes(_NOTHING, _NOTHING).router(),
+        BudgetRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
         *WebhookRoutes(*jobs).routers(),
     ]

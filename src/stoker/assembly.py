@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import APIRouter
 
 from stoker import __version__
+from stoker.budgets import Budgets
 from stoker.capsules import Capsules
 from stoker.catalog import Catalog, Defaults, login, release_login
 from stoker.catalog.mounts import places
@@ -56,6 +57,7 @@ from stoker.usage import Usages
 from stoker.vault import Vault
 from stoker.warming import Warming
 from stoker.web.app import FOR_BROWSERS, OVER_TLS, build_app, build_hot
+from stoker.web.budgets import BudgetRoutes
 from stoker.web.connection import connections_to
 from stoker.web.console import Console
 from stoker.web.dead_letters import DeadLetterRoutes
@@ -143,6 +145,7 @@ class Assembly:
             counts=store.jobs.counts,
         )
         signals.admitted = self.throttle.heard
+        self.budgets = Budgets(store, clock, signals)
         self.notices = Notices(
             store,
             clock,
@@ -166,6 +169,7 @@ class Assembly:
             MeterReader(
                 store,
                 clock,
+                self.budgets,
                 kept_days=self._settings.usage_kept_days,
                 storage_price=self._settings.volume_price_per_gib_hour,
                 ended=ended,
@@ -208,7 +212,13 @@ class Assembly:
 
     def _routers(self, clients: Uploads, workers: Uploads) -> list[APIRouter]:
         queue = Queue(self._store, self._clock, self._signals, self._vault, headroom=self.headroom)
-        gate = Gate(self.catalog, clients, input_bytes_max=self._settings.input_bytes_max, throttle=self.throttle)
+        gate = Gate(
+            self.catalog,
+            clients,
+            input_bytes_max=self._settings.input_bytes_max,
+            throttle=self.throttle,
+            budgets=self.budgets,
+        )
         manage = ManageRoutes(
             queue,
             self.fleet,
@@ -230,6 +240,7 @@ class Assembly:
             SpecificationRoutes(self.machine, self.catalog).router(),
             LastHourRoutes(LastHours(self._store, self._clock), self.catalog, self._clock).router(),
             ServerRoutes(shown(self._settings), self.catalog, database=self._database).router(),
+            BudgetRoutes(self.budgets, self.catalog, self._clock).router(),
             UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),
             *WebhookRoutes(self.notices, queue, self.catalog).routers(),

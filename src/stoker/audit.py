@@ -33,6 +33,7 @@ class Kind(StrEnum):
     CREDENTIAL = "credential"
     VOLUME = "volume"
     IMAGE = "image"
+    BUDGET = "budget"
     WEBHOOK = "webhook"
     """What signs the team's webhooks, or a notice of one."""
 

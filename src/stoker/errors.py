@@ -11,6 +11,7 @@
     │   ├── Forbidden              the key is valid and lacks a scope
     │   ├── NotFound               it does not exist, or another team owns it
     │   ├── Conflict               the state of things forbids it
+    │   ├── Exhausted              there is no budget left for it
     │   └── TooMany                the caller asks too much; later it may be all right
     ├── Unavailable                try again later; the same call may succeed
     │   ├── OutcomeUnknown         it may have been done: the database went away while it committed
@@ -105,6 +106,12 @@ class Conflict(Refused):
     """The present state does not allow this."""
 
     default_code = "conflict"
+
+
+class Exhausted(Refused):
+    """There is no budget left for this."""
+
+    default_code = "budget_exhausted"
 
 
 class TooMany(Refused):

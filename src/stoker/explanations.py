@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stoker.budget import Level, counting, worst
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.ids import EndpointId, TeamId
@@ -46,7 +47,11 @@ class Explanations:
     async def endpoint(self, endpoint: Endpoint) -> Why:
         """Why the endpoint has the workers that it has."""
         counts = await self._store.jobs.counts(endpoint.id)
-        return explain_endpoint(endpoint, counts, await self._store.workers.decision(endpoint.id))
+        now_ms = self._clock.now_ms()
+        budget = worst(counting(await self._store.budgets.of_team(endpoint.team), endpoint.id), now_ms)
+        warning = budget.text(now_ms) if budget is not None and budget.level(now_ms) is Level.WARN else ""
+        decision = await self._store.workers.decision(endpoint.id)
+        return explain_endpoint(endpoint, counts, decision, warning=warning)
 
     async def worker(self, held: Held) -> Why:
         """Why the worker is as it is."""

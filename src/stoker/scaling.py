@@ -60,6 +60,7 @@ class Reason(StrEnum):
     REPLACING = "replacing"
     BELOW_MIN = "below_min"
     PAUSED = "paused"
+    BUDGET = "budget"
     DELETED = "deleted"
 
 
@@ -109,6 +110,8 @@ class Snapshot:
     """Workers beyond those that are wanted while ready workers of an old release are replaced; 0: old ones are drained first."""
     deleted: bool = False
     paused: bool = False
+    arrears: str = ""
+    """How a budget is used up that lets nothing new start."""
     queued: int = 0
     """Jobs that wait and count for scaling up."""
     queued_low: int = 0
@@ -224,6 +227,8 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(wanted=0, reason=Reason.DELETED, text="the endpoint was deleted", drain=leaving)
     if snapshot.paused:
         return Plan(wanted=0, reason=Reason.PAUSED, text="the endpoint is paused: its queue is kept", drain=leaving)
+    if snapshot.arrears:
+        return Plan(wanted=0, reason=Reason.BUDGET, text=snapshot.arrears, drain=leaving)
     giving_way = _drain_giving_way(snapshot, leaving)
     snapshot, leaving = _without(snapshot, giving_way), leaving + giving_way
     fleet = _fleet(snapshot)
@@ -472,17 +477,19 @@ def _surplus(snapshot: Snapshot, ready: int, wanted: int) -> int:
 
 
 def _drain_outdated(snapshot: Snapshot) -> tuple[Drain, ...]:
-    """Workers of an old release, or of an endpoint that was deleted or paused: they finish what they hold and go."""
+    """Workers of an old release, or of an endpoint that was deleted or paused, or whose budget is used up: they finish what they hold and go."""
     if snapshot.deleted:
         reason, text = WorkerReason.ENDPOINT_DELETED, "the endpoint was deleted"
     elif snapshot.paused:
         reason, text = WorkerReason.ENDPOINT_PAUSED, "the endpoint was paused"
+    elif snapshot.arrears:
+        reason, text = WorkerReason.BUDGET_SPENT, snapshot.arrears
     else:
         reason, text = WorkerReason.NEW_RELEASE, "the endpoint has a newer release"
     return tuple(
         Drain(worker=worker.id, reason=reason, text=text)
         for worker in _first_to_go(snapshot.workers)
-        if _serves(worker) and (snapshot.deleted or snapshot.paused or _outdated(snapshot, worker))
+        if _serves(worker) and (snapshot.deleted or snapshot.paused or snapshot.arrears or _outdated(snapshot, worker))
     )
 
 

@@ -52,6 +52,7 @@ class WorkerReason(StrEnum):
     NEW_RELEASE = "new_release"
     ENDPOINT_DELETED = "endpoint_deleted"
     ENDPOINT_PAUSED = "endpoint_paused"
+    BUDGET_SPENT = "budget_spent"
     STOPPED_BY_USER = "stopped_by_user"
     SERVER_STOPPING = "server_stopping"
     PREEMPTED = "preempted"

@@ -15,6 +15,7 @@ BROUGHT_ALONG = {
     WorkerReason.NEW_RELEASE,
     WorkerReason.ENDPOINT_DELETED,
     WorkerReason.ENDPOINT_PAUSED,
+    WorkerReason.BUDGET_SPENT,
     WorkerReason.SERVER_STOPPING,
     WorkerReason.PREEMPTED,
     WorkerReason.GAVE_WAY,

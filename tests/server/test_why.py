@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,53 @@ def test_time_to_live(live: LiveServer) -> None:
     told = why(live, f"jobs/{job}")
     assert (told["reason"], told["text"]) == ("ttl_passed", "timed_out: its time to live passed")
     assert f"stoker job retry {job}" in told["next_step"]
+
+
+def test_budget(tmp_path: Path) -> None:
+    """When a budget is used up the job that runs finishes, the worker goes, and jobs wait for that reason; beyond the next amount new
+    jobs are refused. With a larger budget everything goes on."""
+    priced = json.dumps([{"id": "cpu", "slots": 4, "price_per_hour": 3_600}])
+    with LiveServer(tmp_path / "data", specifications=priced) as live:
+        live.create("a", image=WORKERS, command=COMMAND, max_workers=1, deliver_ahead=0)
+        holding = live.run("a", {"hold": str(tmp_path / "go")})
+        until(lambda: live.job(holding)["state"] == "running", what="the first job to run")
+        waiting = live.run("a", {"echo": 1})
+        assert live.api.put("/api/endpoints/a/budget", json={"warn": 0.001, "queue": 1_000_000}).status_code == 200
+        until(lambda: "the endpoint's budget" in why(live, "endpoints/a")["text"], what="a warning")
+        assert live.api.put("/api/endpoints/a/budget", json={"queue": 0.001}).status_code == 200
+        told = said(live, waiting, "budget")
+        assert told["text"].startswith("the endpoint's budget for the month: ")
+        assert told["next_step"] == "wait until then, or raise it: stoker budget set --help"
+        assert live.job(holding)["state"] == "running"
+        (tmp_path / "go").touch()
+        assert live.finished(holding)["state"] == "completed"
+        until(lambda: not live.workers("a"), what="its worker to go")
+        assert live.job(waiting)["state"] == "queued"
+        assert live.workers("a", gone=1)[0]["reason"] == "budget_spent"
+        assert live.api.put("/api/budget", json={"refuse": 0.001, "period": "day"}).status_code == 200
+
+        def refusal() -> httpx.Response | None:
+            found = live.api.post("/v2/a/run", json={"input": 1})
+            return None if found.status_code == 200 else found
+
+        refused = until(refusal, what="a refusal")
+        assert (refused.status_code, refused.json()["code"]) == (402, "budget_exhausted")
+        for path in ("/api/budget", "/api/endpoints/a/budget"):
+            assert live.api.delete(path).status_code == 200
+        lines = [one for one in live.api.get("/api/audit").json()["lines"] if one["kind"] == "budget"]
+        assert [one["action"] for one in lines] == ["deleted", "deleted", "created", "changed", "created"]
+        assert live.finished(waiting)["state"] == "completed"
+
+
+def test_rate_limited(tmp_path: Path) -> None:
+    """Who asks too often is told so: how much is allowed, and how long to wait."""
+    with LiveServer(tmp_path / "data", rate_factor=0.01) as live:
+        live.create("a", image=WORKERS, command=COMMAND)
+        answers = [live.api.post("/v2/a/run", json={"input": 1}) for _ in range(12)]
+        refused = next(one for one in answers if one.status_code != 200)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "10 requests in 10 s are allowed" in refused.json()["error"]
 
 
 def test_what_others_own(live: LiveServer) -> None:

@@ -50,6 +50,8 @@ BODIES: dict[str, Any] = {
     "PATCH /api/credentials/{credential}": {"username": "other"},
     "POST /api/templates": {"name": "guard", "fields": {"slots": 2}},
     "PUT /api/templates/{template}": {"name": "guarded", "fields": {"slots": 3}},
+    "PUT /api/budget": {"refuse": 1e6},
+    "PUT /api/endpoints/{endpoint}/budget": {"period": "day", "queue": 1e6},
     "POST /api/volumes": {"name": "guard-made", "size_gb": 1},
     "PATCH /api/volumes/{volume}": {"size_gb": 2},
     "PUT /api/volumes/{volume}/files/{path}": {"any": "file"},
@@ -272,7 +274,9 @@ def test_read_scope(live: LiveServer, api: httpx.Client, things: Things, routes:
     reader.close()
 
 
-ADMINS_ONLY = re.compile(r"/api/(members|keys|audit|team|webhooks|settings)\b.*")
+ADMINS_ONLY = re.compile(
+    r"/api/(members|keys|audit|team|webhooks|settings|budget)\b.*|/api/endpoints/{endpoint}/budget"
+)
 RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)|/api/endpoints/{endpoint}/dead-letters/retry")
 
 
@@ -370,6 +374,8 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("PUT /api/volumes/{volume}/files/{path}", "DELETE /api/volumes/{volume}/files/{path}"),
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
         "POST /api/webhooks/secret/rotate",
+        *("PUT /api/budget", "DELETE /api/budget"),
+        *("PUT /api/endpoints/{endpoint}/budget", "DELETE /api/endpoints/{endpoint}/budget"),
     }
     asks_only = {"POST /api/credentials/{credential}/test"}
     signing = {"POST /api/session", "DELETE /api/session"}

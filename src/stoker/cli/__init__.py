@@ -17,6 +17,7 @@ import click
 from stoker import __version__
 from stoker.cli import (
     backup,
+    budget,
     capsule,
     completion,
     credential,
@@ -104,6 +105,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     worker.worker,
     events.events,
     usage.usage,
+    budget.budget,
     queue.queue,
     member.team,
     member.member,

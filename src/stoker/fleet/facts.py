@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stoker.budget import arrears
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release
 from stoker.scaling import Snapshot, WorkerView
@@ -21,6 +22,7 @@ class Facts:
         counts = await self._store.jobs.counts(endpoint.id)
         held = await self._store.workers.of_endpoint(endpoint.id)
         failures = await self._store.workers.failures(endpoint.release)
+        budgets = await self._store.budgets.of_team(endpoint.team)
         return Snapshot(
             now_ms=self._clock.now_ms(),
             min_workers=endpoint.min_workers,
@@ -31,6 +33,7 @@ class Facts:
             max_surge=endpoint.max_surge,
             deleted=endpoint.deleted_ms is not None,
             paused=endpoint.paused_ms is not None,
+            arrears=arrears(budgets, endpoint.id, self._clock.now_ms()),
             queued=counts.queued,
             queued_low=counts.queued_low,
             oldest_queued_ms=await self._store.jobs.oldest_queued_ms(endpoint.id),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from stoker.budgets import Budgets
 from stoker.clock import Clock
 from stoker.loops import keep_going, nobody
 from stoker.metering import DAY_MS
@@ -14,6 +15,8 @@ from stoker.store import Store
 
 EVERY_S: Final = 10.0
 """How far the ledger is behind. A worker's row keeps what happened since, so nothing is lost if it is further."""
+WITH_BUDGETS_EVERY_S: Final = 1.0
+"""The same while there are budgets: a worker that is busy with short jobs exceeds one by what it does in that time."""
 BATCH: Final = 256
 """Meters that are read at once: they share a transaction."""
 
@@ -22,10 +25,18 @@ class MeterReader:
     """The loop."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, kept_days: int, storage_price: float, ended: Callable[[str], None] = nobody
+        self,
+        store: Store,
+        clock: Clock,
+        budgets: Budgets,
+        *,
+        kept_days: int,
+        storage_price: float,
+        ended: Callable[[str], None] = nobody,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._budgets = budgets
         self._kept_days = kept_days
         self._storage_micros = round(storage_price * MICROS)
         self._ended = ended
@@ -35,11 +46,10 @@ class MeterReader:
         await keep_going("meter", self._round, ended=self._ended)
 
     async def _round(self) -> None:
-        await self.look()
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(WITH_BUDGETS_EVERY_S if await self.look() else EVERY_S)
 
-    async def look(self) -> None:
-        """Read every meter."""
+    async def look(self) -> bool:
+        """Read every meter and count what is spent; whether there are budgets."""
         store, now_ms = self._store, self._clock.now_ms()
         workers = await store.workers.unmetered()
         for start in range(0, len(workers), BATCH):
@@ -48,6 +58,7 @@ class MeterReader:
             )
         await store.usage.meter_volumes(now_ms, self._storage_micros)
         await store.usage.forget(now_ms - self._kept_days * DAY_MS)
+        return await self._budgets.count()
 
 
 __all__ = ["MeterReader"]

@@ -2,7 +2,7 @@
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
 that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`, `notices`,
-`usage`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
+`usage`, `budgets`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
@@ -25,6 +25,7 @@ from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
 from stoker.job import Job, JobEvent, JobState, JobStep
 from stoker.specification import UNBOUNDED, Bounds
 from stoker.store.audit import AuditRows
+from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
 from stoker.store.notices import NoticeRows
@@ -549,6 +550,11 @@ class Store(Protocol):
         ...
 
     @property
+    def budgets(self) -> BudgetRows:
+        """Budgets."""
+        ...
+
+    @property
     def sealed(self) -> SealedRows:
         """The key that seals secrets, and what is sealed."""
         ...
@@ -581,6 +587,7 @@ __all__ = [
     "SUBMIT_KEY_LIFE_MS",
     "AuditRows",
     "Bodies",
+    "BudgetRows",
     "Claim",
     "Claims",
     "Counts",

@@ -23,6 +23,7 @@ from stoker import __version__
 from stoker.errors import (
     Conflict,
     DiskFull,
+    Exhausted,
     Forbidden,
     HeadTooLarge,
     InvalidInput,
@@ -49,6 +50,7 @@ log = structlog.get_logger()
 STATUS: Final[dict[type[StokerError], int]] = {
     InvalidInput: 400,
     Unauthenticated: 401,
+    Exhausted: 402,
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,

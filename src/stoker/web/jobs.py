@@ -19,6 +19,7 @@ import msgspec
 from fastapi import APIRouter
 from msgspec.structs import replace
 
+from stoker.budgets import Budgets
 from stoker.catalog import Catalog
 from stoker.endpoint import Endpoint
 from stoker.fleet import Fleet
@@ -121,11 +122,14 @@ def submission(body: Body, *, sync: bool, idempotency_key: str | None, dialect: 
 class Gate:
     """The way in for submissions: who asks, whether there is room, and what they ask for."""
 
-    def __init__(self, catalog: Catalog, uploads: Uploads, *, input_bytes_max: int, throttle: Throttle) -> None:
+    def __init__(
+        self, catalog: Catalog, uploads: Uploads, *, input_bytes_max: int, throttle: Throttle, budgets: Budgets
+    ) -> None:
         self._catalog = catalog
         self._uploads = uploads
         self._input_bytes_max = input_bytes_max
         self._throttle = throttle
+        self._budgets = budgets
 
     async def endpoint(self, call: Call, scope: Scope, asked: Asked) -> tuple[ApiKey, Endpoint]:
         """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
@@ -138,6 +142,7 @@ class Gate:
         """What a client asks for, of which endpoint. Raises as `endpoint` and `read_submission`."""
         key, endpoint = await self.endpoint(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
         await self._throttle.check_queue(endpoint)
+        await self._budgets.check(endpoint)
         length = call.length
         if length is not None and length <= SMALL_BYTES:
             return endpoint, await self._read(call, key, sync=sync, dialect=dialect)

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from stoker.budget import Level, Span
 from stoker.endpoint import PolicyType
 from stoker.job import JobState
 from stoker.team import Role, Scope
@@ -583,6 +584,25 @@ class UsageShown(TypedDict):
     total: UsageTotal
 
 
+class BudgetShown(TypedDict):
+    """A budget; without an endpoint that of the team. Amounts are in the operator's currency."""
+
+    endpoint: Named | None
+    period: Span
+    warn: float | None
+    queue: float | None
+    refuse: float | None
+    spent: float
+    level: Level
+    until_ms: int
+
+
+class BudgetList(TypedDict):
+    """The team's budget, then those of its endpoints."""
+
+    budgets: list[BudgetShown]
+
+
 class JobShown(TypedDict):
     """A job, without its bodies."""
 
@@ -732,6 +752,11 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "DELETE /api/keys/{key_id}": Key,
     "GET /api/audit": AuditLines,
     "GET /api/usage": UsageShown,
+    "GET /api/budgets": BudgetList,
+    "PUT /api/budget": BudgetShown,
+    "DELETE /api/budget": BudgetShown,
+    "PUT /api/endpoints/{endpoint}/budget": BudgetShown,
+    "DELETE /api/endpoints/{endpoint}/budget": BudgetShown,
     "GET /api/limits": dict[str, Limit],
     "GET /api/endpoints": EndpointList,
     "GET /api/last-hour": LastHourList,

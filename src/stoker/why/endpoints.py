@@ -28,17 +28,18 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     Reason.DELAY_ALLOWED: "for an earlier start lower the policy's value: stoker endpoint update NAME --policy-value SECONDS",
     Reason.BELOW_MIN: "",
     Reason.PAUSED: "stoker endpoint resume NAME",
+    Reason.BUDGET: "wait until then, or raise it: stoker budget set --help",
     Reason.DELETED: "",
 }
 """What to do about a reason; empty where waiting is all there is to do."""
 STUCK: Final = frozenset(
-    {Reason.PAUSED, Reason.CRASH_LOOP, Reason.RUNTIME_UNAVAILABLE, Reason.NO_CAPACITY, Reason.DELETED}
+    {Reason.PAUSED, Reason.BUDGET, Reason.CRASH_LOOP, Reason.RUNTIME_UNAVAILABLE, Reason.NO_CAPACITY, Reason.DELETED}
 )
 """While these hold nobody can tell when a job starts."""
 
 
-def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | None) -> Why:
-    """Why it has the workers that it has, and why its jobs wait."""
+def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | None, *, warning: str = "") -> Why:
+    """Why it has the workers that it has, and why its jobs wait; with a `warning` about its budget."""
     load = f"{counts.waiting} waiting, {counts.running} running"
     if endpoint.paused_ms is not None:
         return Why(
@@ -50,7 +51,8 @@ def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | No
         return Why(reason=Reason.NO_WORKER_YET, text=f"nothing has been decided about it yet; {load}")
     return Why(
         reason=decision.reason,
-        text=f"{decision.text}; {load}; {decision.wanted} of at most {endpoint.max_workers} workers wanted",
+        text=f"{decision.text}; {load}; {decision.wanted} of at most {endpoint.max_workers} workers wanted"
+        + (f"; {warning}" if warning else ""),
         next_step=next_step(decision.reason, endpoint.name),
     )
 

@@ -15,6 +15,7 @@ import random
 from typing import Final, Self
 
 from stoker.store.audit import AuditRows
+from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.migrations import migrations
 from stoker.store.notices import NoticeRows
@@ -71,6 +72,7 @@ class PostgresStore:
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
+        self.budgets = BudgetRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from stoker.store.audit import AuditRows
+from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.notices import NoticeRows
 from stoker.store.sealed import Place, SealedRows
@@ -61,6 +62,7 @@ class SqliteStore:
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
+        self.budgets = BudgetRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)

@@ -1,0 +1,140 @@
+"""Budgets: set by admins, counted after meters were read, asked about by every submission.
+
+`count` is called by the loop on the server that is on duty; `check` by submissions on any server, which believe for a second what was
+read. What a budget means for workers is the autoscaler's matter (`scaling.decide`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from stoker.audit import Action, Actor, AuditLine, Facts, Kind
+from stoker.budget import Budget, Level, begins_ms, check, counting, worst
+from stoker.clock import Clock
+from stoker.endpoint import Endpoint
+from stoker.errors import Exhausted
+from stoker.ids import EndpointId, TeamId
+from stoker.metering import HOUR_MS
+from stoker.signals import Signals
+from stoker.specification import MICROS
+from stoker.store import Store
+from stoker.store.budgets import no_budget
+from stoker.usage import cost_of
+
+BELIEVED_MS: Final = 1_000
+TEAMS_MOST: Final = 10_000
+"""Whose budgets are remembered at once."""
+
+
+class Budgets:
+    """Operations on budgets."""
+
+    def __init__(self, store: Store, clock: Clock, signals: Signals) -> None:
+        self._store = store
+        self._clock = clock
+        self._signals = signals
+        self._known: dict[TeamId, tuple[int, Sequence[Budget]]] = {}
+
+    # ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def of_team(self, team: TeamId) -> Sequence[Budget]:
+        """The team's own, then those of its endpoints."""
+        return await self._store.budgets.of_team(team)
+
+    async def save(self, by: Actor, budget: Budget, name: str) -> Budget:
+        """Set one in place of the one that there was. Raises `InvalidInput`."""
+        check(budget)
+        before = await self._one(budget.team, budget.endpoint)
+        action = Action.CREATED if before is None else Action.CHANGED
+        line = self._line(by, action, budget, name, None if before is None else facts(before), facts(budget))
+        await self._store.budgets.save(budget, line)
+        await self._changed(budget.team)
+        found = await self._one(budget.team, budget.endpoint)
+        return budget if found is None else found
+
+    async def delete(self, by: Actor, endpoint: EndpointId | None, name: str) -> Budget:
+        """Take one away. Raises `NotFound`."""
+        before = await self._one(by.team, endpoint)
+        if before is None:
+            raise no_budget()
+        await self._store.budgets.delete(before, self._line(by, Action.DELETED, before, name, facts(before), None))
+        await self._changed(by.team)
+        return before
+
+    async def _one(self, team: TeamId, endpoint: EndpointId | None) -> Budget | None:
+        return next((one for one in await self._store.budgets.of_team(team) if one.endpoint == endpoint), None)
+
+    def _line(
+        self, by: Actor, action: Action, budget: Budget, name: str, before: Facts | None, after: Facts | None
+    ) -> AuditLine:
+        return AuditLine(
+            at_ms=self._clock.now_ms(),
+            by=by,
+            action=action,
+            kind=Kind.BUDGET,
+            thing=budget.endpoint or budget.team,
+            name=name,
+            before=before,
+            after=after,
+        )
+
+    async def _changed(self, team: TeamId) -> None:
+        self._known.pop(team, None)
+        for endpoint in await self._store.endpoints.of_team(team):
+            self._signals.scale(endpoint.id)
+
+    # ── for those who would cost more ─────────────────────────────────────────────────────────────────────────────────
+
+    async def check(self, endpoint: Endpoint) -> None:
+        """Raise `Exhausted` (`budget_exhausted`) when new jobs are refused."""
+        now_ms = self._clock.now_ms()
+        known = self._known.get(endpoint.team)
+        if known is None or now_ms >= known[0]:
+            if len(self._known) >= TEAMS_MOST:
+                self._known.clear()
+            known = (now_ms + BELIEVED_MS, await self._store.budgets.of_team(endpoint.team))
+            self._known[endpoint.team] = known
+        found = worst(counting(known[1], endpoint.id), now_ms)
+        if found is not None and found.level(now_ms) is Level.REFUSE:
+            raise Exhausted(
+                found.text(now_ms),
+                code="budget_exhausted",
+                field="endpoint",
+                next_step="wait until then, or raise it: stoker budget set --refuse AMOUNT",
+            )
+
+    # ── for the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def count(self) -> bool:
+        """Count what is spent of every budget, and wake the autoscaler where that means something else than before. Whether there
+        are budgets at all."""
+        now_ms = self._clock.now_ms()
+        budgets = await self._store.budgets.all()
+        for before in budgets:
+            began_ms = begins_ms(before.span, now_ms)
+            sums = await self._store.usage.sums(
+                before.team,
+                from_ms=began_ms,
+                to_ms=now_ms + HOUR_MS,
+                period_ms=HOUR_MS,
+                endpoint=before.endpoint or "",
+            )
+            after = replace(before, spent_micros=round(cost_of(sums) * MICROS), began_ms=began_ms)
+            if after != before:
+                await self._store.budgets.spent(after)
+            if after.level(now_ms) is not before.level(now_ms):
+                await self._changed(after.team)
+        return bool(budgets)
+
+
+def facts(budget: Budget) -> Facts:
+    """As the audit log and the API show it, in currency units."""
+    amounts = {"warn": budget.warn_micros, "queue": budget.queue_micros, "refuse": budget.refuse_micros}
+    return {"period": budget.span.value} | {
+        name: None if amount is None else amount / MICROS for name, amount in amounts.items()
+    }
+
+
+__all__ = ["Budgets", "facts"]
