@@ -141,6 +141,13 @@ class Snapshot:
         counts = [room.workers for room in self.rooms]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    @property
+    def queued_since_ms(self) -> int | None:
+        """Since when jobs wait; a queue of which no oldest job was read is a new one. None when there is no queue."""
+        if self.queued == 0:
+            return None
+        return self.now_ms if self.oldest_queued_ms is None else self.oldest_queued_ms
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
@@ -271,9 +278,9 @@ def _wanted_by_delay(snapshot: Snapshot, fleet: _Fleet) -> int:
 
 def _delay_left_ms(snapshot: Snapshot) -> int:
     """How long the policy lets the oldest waiting job wait from now on; 0 when time will not add a worker."""
-    if snapshot.policy.type is not PolicyType.QUEUE_DELAY or snapshot.queued == 0:
+    since_ms = snapshot.queued_since_ms
+    if snapshot.policy.type is not PolicyType.QUEUE_DELAY or since_ms is None:
         return 0
-    since_ms = snapshot.now_ms if snapshot.oldest_queued_ms is None else snapshot.oldest_queued_ms
     return max(0, since_ms + snapshot.policy.value * 1000 - snapshot.now_ms)
 
 
@@ -292,7 +299,7 @@ def _grow(snapshot: Snapshot, fleet: _Fleet, asked: int, wanted: int, leaving: t
             alive_max=_alive_max(snapshot),
             reason=cause,
             text=text + where,
-            wanted_ms=snapshot.oldest_queued_ms,
+            wanted_ms=snapshot.queued_since_ms,
         )
         reason, words = _starting(snapshot, fleet.starting + launch.count)
         why = (reason, words + where)
