@@ -81,6 +81,9 @@ def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -
     attempts = page.get_by_role("region", name="Attempts")
     expect(attempts.get_by_role("article")).to_have_count(2)
     expect(attempts.get_by_role("article", name="Attempt 1")).to_contain_text(worker["id"])
-    expect(page.get_by_role("list", name="Stages of the job")).to_contain_text("Webhook, try 1")
+    stages = page.get_by_role("list", name="Stages of the job")
+    expect(stages).to_contain_text(
+        "Webhook, try 1", timeout=60_000
+    )  # nobody answers there: a try takes as long as it may
     expect(page.get_by_role("region", name="Webhook")).to_contain_text("192.0.2.1:9/told")
     looked_at(window, "job-twice")
