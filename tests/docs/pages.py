@@ -140,7 +140,7 @@ def curl(line: str) -> tuple[str, dict[str, str], str]:
 
 _CHANGING: Final = (
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "JOB"),
-    (re.compile(r"\b(?=[a-z]*[0-9])[0-9a-z]{14}\b"), "ID"),
+    (re.compile(r"(?<=\()[0-9a-z]{14}(?=\))|\b(?=[a-z]*[0-9])[0-9a-z]{14}\b"), "ID"),
     (re.compile(r"\b\d+ min \d+ s\b|\b\d+(\.\d+)? m?s ago\b|\+\d+\.\d+ s|(?<=made )\d+ m?s\b"), "TIME"),
     (re.compile(r"[ \t]+"), " "),
 )
