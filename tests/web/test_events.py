@@ -76,6 +76,16 @@ def stream(client: httpx.Client, **query: Any) -> Iterator[Stream]:
         opened.close()
 
 
+def all_kept(client: httpx.Client, **query: Any) -> tuple[list[dict[str, Any]], str]:
+    """All events that are kept, page by page, and where the next page begins; a page may hold none and say that there is more."""
+    page: dict[str, Any] = {"next": "0", "more": True}
+    events: list[dict[str, Any]] = []
+    while page["more"]:
+        page = client.get("/api/events", params=query | {"after": page["next"]}).json()
+        events += page["events"]
+    return events, page["next"]
+
+
 @pytest.fixture
 def name_of_endpoint(live: LiveServer, name: str) -> str:
     """A new endpoint that starts no workers."""
@@ -155,12 +165,12 @@ def test_workers_tell(live: LiveServer, hands: Hands, name: str) -> None:
     """A worker tells the states of its life with its reasons; asked for by its id, with the jobs it had."""
     job = live.run(name, 1)
     hands.take()
-    page = live.api.get("/api/events", params={"worker": hands.id, "after": "0"}).json()
-    assert [(event["about"], event["kind"], event["job"]) for event in page["events"]][-2:] == [
+    told, after = all_kept(live.api, worker=hands.id)
+    assert [(event["about"], event["kind"], event["job"]) for event in told][-2:] == [
         ("worker", "ready", None),
         ("job", "claimed", job),
     ]
-    with stream(live.api, worker=hands.id, about="worker", after=page["next"]) as events:
+    with stream(live.api, worker=hands.id, about="worker", after=after) as events:
         live.api.post(f"/api/workers/{hands.id}/stop", json={"now": True})
         gone = events.until("gone")[-1]
         assert (gone["state"], gone["worker"]) == ("gone", hands.id)
@@ -187,10 +197,9 @@ def test_kinds(live: LiveServer, name_of_endpoint: str) -> None:
     """Only the kinds that are asked for; only the job that is."""
     first, second = live.run(name_of_endpoint, 1), live.run(name_of_endpoint, 2)
     live.api.post(f"/api/jobs/{second}/cancel")
-    events = live.api.get("/api/events", params={"job": second, "after": "0"}).json()["events"]
+    events, _ = all_kept(live.api, job=second)
     assert [event["kind"] for event in events] == ["submitted", "cancelled"]
-    query = {"endpoint": name_of_endpoint, "kind": ["cancelled", "claimed"], "after": "0"}
-    events = live.api.get("/api/events", params=query).json()["events"]
+    events, _ = all_kept(live.api, endpoint=name_of_endpoint, kind=["cancelled", "claimed"])
     assert [(event["kind"], event["job"]) for event in events] == [("cancelled", second)]
     assert first not in json.dumps(events)
 
@@ -199,8 +208,8 @@ def test_kinds(live: LiveServer, name_of_endpoint: str) -> None:
 def test_of_another_team(live: LiveServer, stranger: httpx.Client, name_of_endpoint: str) -> None:
     """Another team hears nothing of ours, whatever it asks for; our endpoints do not exist for it."""
     job = live.run(name_of_endpoint, 1)
-    assert job not in stranger.get("/api/events", params={"after": "0"}).text
-    assert stranger.get("/api/events", params={"after": "0", "job": job}).json()["events"] == []
+    assert job not in json.dumps(all_kept(stranger))
+    assert all_kept(stranger, job=job)[0] == []
     assert stranger.get("/api/events", params={"endpoint": name_of_endpoint}).status_code == 404
 
 
@@ -216,7 +225,7 @@ def test_a_key_of_some_endpoints(live: LiveServer, api: httpx.Client, name_of_en
         with stream(client, about="job") as events:
             hidden, shown = live.run(name_of_endpoint, 1), live.run(f"{name_of_endpoint}-too", 1)
             assert events.next()["job"] == shown
-            pages = client.get("/api/events", params={"after": "0"}).json()["events"]
+            pages, _ = all_kept(client)
             assert {event["endpoint"]["name"] for event in pages} == {f"{name_of_endpoint}-too"}
             assert hidden not in json.dumps(pages)
             api.delete(f"/api/keys/{made['id']}")
