@@ -1,0 +1,51 @@
+"""Answers about jobs."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from stoker.job import JobState
+from stoker.web.shapes.common import Because, Named, StoryLine
+
+
+class JobShown(TypedDict):
+    """A job, without its bodies."""
+
+    id: str
+    endpoint: Named
+    state: JobState
+    reason: str
+    low_priority: bool
+    attempt: int
+    losses: int
+    worker: str | None
+    key: str | None
+    created_ms: int
+    queued_ms: int
+    claimed_ms: int | None
+    finished_ms: int | None
+    expires_ms: int
+    delay_ms: int | None
+    execution_ms: int | None
+
+
+class JobInFull(JobShown):
+    """A job with everything about it."""
+
+    output: NotRequired[Any]
+    error: NotRequired[str]
+    position: int | None
+    why: Because
+    story: list[StoryLine]
+
+
+class JobList(TypedDict):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobShown]
+
+
+class JobWhy(Because):
+    """Why a job is as it is."""
+
+    state: JobState
