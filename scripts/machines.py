@@ -245,6 +245,7 @@ WORKER = Machine(
     samples=_workers(),
     happenings=[
         worker.Waits(at_ms=9_000, text="pulling"),
+        worker.Waits(at_ms=9_000, text="the cluster looks for a node", reason=worker.WorkerReason.PLACING),
         worker.Waits(at_ms=9_000, text="no node has room", reason=worker.WorkerReason.NO_ROOM_YET),
         worker.Launched(at_ms=9_000),
         worker.LaunchFailed(at_ms=9_000, text=""),

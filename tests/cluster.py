@@ -202,6 +202,11 @@ class Cluster:
         """What `kubectl get` knows."""
         return dict(json.loads(self.kubectl("get", "-o", "json", *words)))
 
+    def add_namespace(self, name: str) -> None:
+        """A namespace that takes pods."""
+        self.kubectl("create", "namespace", name)
+        until(lambda: self.kubectl("get", "serviceaccount", "default", "-n", name, check=False), f"account of {name}")
+
     def set_room(self, resource: str, amount: str) -> None:
         """Let the node offer a resource that no device stands behind."""
         self.report(NODE, {"capacity": {resource: amount}})

@@ -79,8 +79,10 @@ class WorkerView:
     """Since when it holds nothing."""
     pulling: str = ""
     """How far the pull of its image is, while that goes on."""
+    placing: str = ""
+    """That a place is looked for, by a runtime that finds it itself, while nobody has said that there is none."""
     no_room: str = ""
-    """Why no place has been found for it yet, by a runtime that looks for one itself."""
+    """Why no place has been found for it yet."""
     ailing: str = ""
     """What its health check got, while that keeps it from jobs. It counts like one that starts: it gets well, or is replaced."""
     gives_way: str = ""
@@ -388,7 +390,8 @@ def _starting(snapshot: Snapshot, count: int) -> _Why:
     ailing = next((worker.ailing for worker in snapshot.workers if worker.current and worker.ailing), "")
     if ailing:
         return Reason.HEALTH_FAILING, f"{_workers(count)} starting, health check: {ailing}"
-    return Reason.WORKER_STARTING, f"{_workers(count)} starting"
+    placing = next((worker.placing for worker in snapshot.workers if worker.current and worker.placing), "")
+    return Reason.WORKER_STARTING, f"{_workers(count)} starting" + (f": {placing}" if placing else "")
 
 
 # ── replacing workers of an old release ───────────────────────────────────────────────────────────────────────────────
@@ -542,7 +545,9 @@ def _drain_unplaced(snapshot: Snapshot, fleet: _Fleet, beyond: tuple[Drain, ...]
     if snapshot.queued + snapshot.queued_low > 0:
         return ()
     going = {line.worker for line in beyond}
-    unplaced = [worker for worker in _first_to_go(fleet.new) if worker.no_room and worker.id not in going]
+    unplaced = [
+        worker for worker in _first_to_go(fleet.new) if (worker.no_room or worker.placing) and worker.id not in going
+    ]
     text = "nobody needs it any more, and no place was found for it"
     excess = max(0, len(fleet.new) - len(going) - wanted)
     return tuple(Drain(worker=worker.id, reason=WorkerReason.SCALED_DOWN, text=text) for worker in unplaced[:excess])

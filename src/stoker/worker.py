@@ -45,6 +45,7 @@ class WorkerReason(StrEnum):
 
     SCALED_UP = "scaled_up"
     IMAGE_PULLING = "image_pulling"
+    PLACING = "placing"
     NO_ROOM_YET = "no_room_yet"
     LAUNCHED = "launched"
     FIRST_TAKE = "first_take"
@@ -79,7 +80,7 @@ START_FAILURES: Final = (
     WorkerReason.VANISHED,
 )
 """Ends before the first take that speak against the release. Those that we wanted do not."""
-WAITS_FOR: Final = (WorkerReason.IMAGE_PULLING, WorkerReason.NO_ROOM_YET)
+WAITS_FOR: Final = (WorkerReason.IMAGE_PULLING, WorkerReason.PLACING, WorkerReason.NO_ROOM_YET)
 """What a worker may wait for before it starts."""
 CRASHES: Final = (WorkerReason.CRASHED_WHILE_STARTING, WorkerReason.START_TIMEOUT, WorkerReason.UNHEALTHY)
 """Those of them that the machine has no part in: the worker began, and did not get far."""

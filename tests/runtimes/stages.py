@@ -274,7 +274,7 @@ class KubernetesStage:
         self.nudged = asyncio.Event()
         name = secrets.token_hex(4)
         self.terms = PodTerms(installation=name, namespace=f"test-{name}", always_pull=False, **terms)
-        cluster.kubectl("create", "namespace", self.terms.namespace)
+        cluster.add_namespace(self.terms.namespace)
         self.kubernetes: KubernetesRuntime
         self.runtime: Runtime
 

@@ -81,7 +81,6 @@ def unschedulable(message: str) -> Pod:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        ("", "the cluster looks for a node"),
         (
             "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
             "no node has room (3 looked at): 3 lack nvidia.com/gpu",
@@ -108,6 +107,14 @@ def test_no_room(message: str, words: str) -> None:
     condition = look(unschedulable(message))
     assert isinstance(condition, Waits)
     assert (condition.waiting.reason, condition.waiting.text) == (WorkerReason.NO_ROOM_YET, words)
+
+
+def test_nobody_has_said_that_there_is_no_room() -> None:
+    """Until the scheduler has looked, a place is being looked for: that is no lack of room."""
+    condition = look(unschedulable(""))
+    assert isinstance(condition, Waits)
+    assert condition.waiting.reason is WorkerReason.PLACING
+    assert condition.waiting.text == "the cluster looks for a node"
 
 
 def test_a_node_prepares_it() -> None:
@@ -266,6 +273,9 @@ def test_who_is_about_to_be_ended() -> None:
 
 def test_ends_that_nobody_saw() -> None:
     """What is gone without a word is said to be so: no exit code is invented."""
-    assert lost_exit(pod(), forced=False).code is None
+    runs, prepared = pod({"running": {"startedAt": START}}), pod({"waiting": {"reason": "ContainerCreating"}})
+    assert [lost_exit(one, forced=False).code for one in (runs, prepared)] == [None, None]
+    assert "nobody saw how it ended" in lost_exit(runs, forced=False).text
+    assert "before node node-1 had said that it ran" in lost_exit(prepared, forced=False).text
     assert "node-1 did not say that it ended" in lost_exit(pod(), forced=True).text
     assert "before a node had taken it" in lost_exit(pod(node=""), forced=False).text

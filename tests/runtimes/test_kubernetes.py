@@ -17,6 +17,7 @@ from stoker.errors import Conflict, InvalidInput, Unavailable
 from stoker.ids import VolumeId, WorkerId, new_worker_id
 from stoker.runtimes import Login, Observation, Volume, WorkerSpec
 from stoker.runtimes.kubernetes import KubernetesRuntime
+from stoker.runtimes.kubernetes.pod import pod_of, secrets_of
 from stoker.worker import WorkerReason
 from tests.cluster import Cluster
 from tests.docker import Registry, basic_auth
@@ -111,6 +112,23 @@ async def test_another_server_reads_what_is_left(kubernetes: KubernetesStage) ->
         assert await lines(other, spec.worker) == ["up", "told"]
     finally:
         await other.close()
+
+
+async def test_a_launch_that_was_cut_off_is_taken_up(kubernetes: KubernetesStage) -> None:
+    """A server that died, or lost its connection, right after the cluster had taken a pod: the next launch of it makes its secrets
+    go with the pod."""
+    spec = kubernetes.spec("exit 3", env={"TOKEN": "s3cret"})
+    things: list[Any] = [*secrets_of(spec, kubernetes.terms), pod_of(spec, kubernetes.terms)]
+    for one in things:
+        kubernetes.cluster.kubectl("create", "-f", "-", stdin=json.dumps(one.to_dict()))
+    await kubernetes.runtime.launch(spec)
+    assert (await ended(kubernetes.runtime, spec.worker)).code == 3
+    words = ("get", "secrets", "-n", kubernetes.terms.namespace, "-l", f"stoker.worker={spec.worker}", "-o", "name")
+
+    async def left() -> str:
+        return kubernetes.cluster.kubectl(*words)
+
+    await eventually(left, until=lambda names: not names)
 
 
 async def test_ended_workers_leave_no_pod(kubernetes: KubernetesStage) -> None:

@@ -62,6 +62,7 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         decided_ms=worker.decided_ms,
         idle_ms=worker.idle_ms,
         pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
+        placing=worker.detail if worker.reason is WorkerReason.PLACING else "",
         no_room=worker.detail if worker.reason is WorkerReason.NO_ROOM_YET else "",
         ailing=worker.detail if worker.reason is WorkerReason.HEALTH_FAILING else "",
     )

@@ -68,6 +68,9 @@ BURY_S: Final = 1.0
 """How long a look waits for records to be written; who is not done by then is shown by the next."""
 ASK_EVERY_S: Final = 5.0
 """How often the cluster is asked what a worker waits for that does not start."""
+ACCOUNT_WAIT_S: Final = 10.0
+"""How long a namespace may be without the account of its pods."""
+ACCOUNT_ASK_S: Final = 0.25
 _ASK_GRACE_S: Final = 1
 """The least that a cluster gives: with 0 it would not wait until the container is dead."""
 
@@ -243,15 +246,29 @@ class KubernetesRuntime:
             secrets = secrets_of(spec, self._terms)
             for secret in secrets:
                 await self._api.ensure(secret, namespace)
-            created = await self._api.ensure(pod, namespace)
+            created = await self._create(pod, namespace)
         except Refusal as refusal:
             await self._let_go(spec, namespace)
             raise _launch_error(spec, refusal) from None
-        if created is not None:
-            self._pods.add(spec.worker, created)
-            for secret in secrets:
-                assert secret.metadata is not None
-                await missing_is_fine(self._api.own(str(secret.metadata.name), created))
+        there = created or await self._find(spec.worker)
+        if there is None:  # it was, and is over
+            await self._let_go(spec, namespace)
+            return
+        self._pods.add(spec.worker, there)
+        for secret in secrets:
+            assert secret.metadata is not None
+            await missing_is_fine(self._api.own(str(secret.metadata.name), there))
+
+    async def _create(self, pod: Pod, namespace: str) -> Pod | None:
+        """A namespace that is new gets the account of its pods a moment later, and takes no pod before."""
+        for _ in range(math.ceil(ACCOUNT_WAIT_S / ACCOUNT_ASK_S)):
+            try:
+                return await self._api.ensure(pod, namespace)
+            except Refusal as refusal:
+                if "error looking up service account" not in refusal.message:
+                    raise
+            await asyncio.sleep(ACCOUNT_ASK_S)
+        return await self._api.ensure(pod, namespace)
 
     async def _let_go(self, spec: WorkerSpec, namespace: str) -> None:
         """Secrets of a pod that is not to be belong to nobody."""
@@ -385,10 +402,12 @@ class KubernetesRuntime:
 
     def _on_change(self, worker: WorkerId, pod: Pod) -> None:
         if self._is_over(worker, pod):
-            if worker in self._listeners:
+            if worker in self._stopped:
                 self._bury(worker, pod)
             else:
                 self._nudge()
+        elif worker in self._stopped:  # it was told to end before its node had said that it runs
+            self._run_errand(self._listen(worker, pod))
 
     def _on_gone(self, worker: WorkerId, pod: Pod) -> None:
         if worker in self._removing or self._archive.has(worker):

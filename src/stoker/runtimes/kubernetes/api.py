@@ -1,7 +1,9 @@
 """The API of a cluster: the only module that knows the client library, beside the types of objects.
 
 Every call answers with what the cluster said, or raises `Unavailable` when it did not answer and `Refusal` when it said no; what a
-refusal means is for the caller to say. Being told to slow down is no refusal: a call waits as long as it is told and tries again, some times.
+refusal means is for the caller to say. Being told to slow down is no refusal: a call waits as long as it is told and tries again, some times. A
+connection that breaks under a call says nothing about the cluster, as when an API server is replaced: the call is made once more. Every call
+may be, because objects are created by their names.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ CHUNK: Final = 500
 EVERYWHERE: Final = "*"
 """All namespaces."""
 NOT_FOUND: Final = 404
+_BROKEN: Final = (httpx2.ReadError, httpx2.WriteError, httpx2.CloseError, httpx2.RemoteProtocolError)
+"""A connection that was there is not any more."""
 _TAKEN: Final = 409
 _TOO_MANY: Final = 429
 
@@ -125,9 +129,12 @@ class Api:
 
     async def answers(self, namespace: str, labels: Labels) -> None:
         """Ask for as little as possible."""
-        with _translated(self.host):
+
+        async def ask() -> None:
             async for _ in self._calls.list(Pod, namespace=namespace, labels=dict(labels), chunk_size=1):
                 break
+
+        await self._ask(ask)
 
     async def watch(self, namespace: str, labels: Labels, version: str) -> AsyncIterator[tuple[str, Pod]]:
         """What happens to pods after that version: `ADDED`, `MODIFIED` or `DELETED`, and the pod as it then was.
@@ -193,8 +200,12 @@ class Api:
         """What the cluster noted about a pod."""
         assert pod.metadata is not None
         fields: dict[str, Any] = {"involvedObject.uid": str(pod.metadata.uid)}
-        with _translated(self.host):
-            return [one async for one in self._calls.list(Event, namespace=pod.metadata.namespace, fields=fields)]
+        space = pod.metadata.namespace
+
+        async def ask() -> list[Event]:
+            return [one async for one in self._calls.list(Event, namespace=space, fields=fields)]
+
+        return await self._ask(ask)
 
     async def own(self, secret: str, pod: Pod) -> None:
         """Let the secret go with the pod."""
@@ -283,28 +294,38 @@ class Api:
         return await self._list_all(StorageClass, {})
 
     async def _list_all(self, kind: type[Wide], labels: Labels) -> list[Wide]:
-        with _translated(self.host):
+        async def ask() -> list[Wide]:
             return [one async for one in self._calls.list(kind, labels=dict(labels), chunk_size=CHUNK)]
+
+        return await self._ask(ask)
 
     # ── calling ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _list(self, kind: type[Kind], namespace: str, labels: Labels) -> tuple[list[Kind], str]:
-        with _translated(self.host):
+        async def ask() -> tuple[list[Kind], str]:
             found = self._calls.list(kind, namespace=namespace, labels=dict(labels), chunk_size=CHUNK)
             return [one async for one in found], found.resourceVersion
+
+        return await self._ask(ask)
 
     async def _call(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Its answer; a server that is too busy is asked again when it says so, some times."""
         for _ in range(TRIES_MOST - 1):
             try:
-                with _translated(self.host):
-                    return await call()
+                return await self._ask(call)
             except Refusal as refusal:
                 if refusal.status != _TOO_MANY:
                     raise
                 await asyncio.sleep(SLOW_DOWN_MOST_S / TRIES_MOST)
+        return await self._ask(call)
+
+    async def _ask(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Its answer; once more over another connection when the first one breaks."""
         with _translated(self.host):
-            return await call()
+            try:
+                return await call()
+            except _BROKEN:
+                return await call()
 
 
 async def missing_is_fine(call: Awaitable[None]) -> None:

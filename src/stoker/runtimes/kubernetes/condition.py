@@ -102,7 +102,7 @@ def _waits_for_node(pod: Pod) -> Waiting:
     scheduled = _named(pod, "PodScheduled")
     message = (scheduled.message or "") if scheduled is not None else ""
     if not message:
-        return Waiting(reason=WorkerReason.NO_ROOM_YET, text="the cluster looks for a node")
+        return Waiting(reason=WorkerReason.PLACING, text="the cluster looks for a node")
     return Waiting(reason=WorkerReason.NO_ROOM_YET, text=room_words(message))
 
 
@@ -242,6 +242,10 @@ def lost_exit(pod: Pod, *, forced: bool) -> Exit:
         return Exit(code=None, text="its pod was deleted before a node had taken it")
     if forced:
         return Exit(code=None, text=f"its pod was struck out: node {node_of(pod)} did not say that it ended")
+    container = _container(pod)
+    if container is None or container.state is None or container.state.running is None:
+        # Nodes of old versions let go of such a pod without waiting for the end of its container.
+        return Exit(code=None, text=f"its pod was deleted before node {node_of(pod)} had said that it ran")
     return Exit(code=None, text="its pod is gone, and nobody saw how it ended")
 
 
