@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from stoker.config import CLIENT_VARIABLES
-from tests.live import PATIENCE_S, ROOT
+from tests.live import ROOT
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
 """What the pages say; the tests' servers are elsewhere."""
+PAGE_S: Final = 110.0
+"""How long the commands of a whole page may take."""
 
 _BLOCK = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -97,7 +99,7 @@ def type_in(text: str, *, cwd: Path, env: Mapping[str, str]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=PAGE_S,
     )
     return ran.stdout
 
@@ -123,7 +125,7 @@ def first_terminal(text: str, *, cwd: Path, env: Mapping[str, str]) -> Iterator[
         yield line.split()[-1]
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=PATIENCE_S)
+        process.wait(timeout=PAGE_S)
         process.stdout.close()
 
 
