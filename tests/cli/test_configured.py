@@ -56,6 +56,14 @@ def test_apply_prints_the_difference(cli: Cli, name: str, tmp_path: Path) -> Non
     assert cli.ok("endpoint", "show", name, "--json").json["slots"] == 3
 
 
+def test_update_can_be_tried(cli: Cli, name: str, tmp_path: Path) -> None:
+    """A dry run of an update prints the difference and changes nothing."""
+    cli.ok("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600")
+    told = cli.ok("endpoint", "update", name, "--slots", "2", "--dry-run").out
+    assert told.startswith(f"change {name}\n  ~ slots: 1 -> 2\n")
+    assert cli.ok("endpoint", "show", name, "--json").json["slots"] == 1
+
+
 def test_image_beside_the_document(cli: Cli, name: str, tmp_path: Path) -> None:
     """A relative directory in a document is taken from where the document is, not from where the command runs."""
     (tmp_path / "worker").mkdir()

@@ -32,6 +32,40 @@ def do(dialog: Locator, label: str) -> None:
     dialog.get_by_role("button", name=label, exact=True).click()
 
 
+def test_form_of_an_endpoint(window: Window, live: LiveServer) -> None:
+    """One form makes and changes: without a name the server makes one; weight, health check and name are changed in one go, after
+    their difference was shown; what is refused is told at its field."""
+    page = window.page
+    window.go("/endpoints/new")
+    page.get_by_label("Image", exact=True).fill(f"dir:{workers_of('hello')}")
+    page.get_by_label("Command", exact=True).fill(COMMAND)
+    page.get_by_role("button", name="Check it").click()
+    review = page.get_by_role("complementary", name="Review")
+    expect(review).to_contain_text("no GPU")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^[0-9a-f]{16}$"))
+    made = page.get_by_role("heading", level=1).inner_text()
+
+    window.go(f"/endpoints/{made}/edit")
+    page.get_by_label("Health check", exact=True).fill("/health")
+    page.get_by_role("button", name="Show the difference").click()
+    expect(review.get_by_role("alert")).to_contain_text("http_port")
+    page.get_by_label("HTTP port", exact=True).fill("8080")
+    page.get_by_label("Bad answers to be replaced").fill("5")
+    page.get_by_label("Weight", exact=True).fill("3")
+    page.get_by_label("Name", exact=True).fill("renamed")
+    page.get_by_role("button", name="Show the difference").click()
+    expect(review).to_contain_text("renamed")
+    expect(review).to_contain_text("weight")
+    looked_at(window, "edit-health")
+    page.get_by_role("button", name="Make the release").click()
+    expect(page.get_by_role("list", name="Releases")).to_contain_text("Release 2")
+    now = live.api.get("/api/endpoints/renamed").json()
+    assert (now["weight"], now["http_port"], now["health"]["failures"]) == (3, 8080, 5)
+    assert live.api.get(f"/api/endpoints/{made}").status_code == 404
+    live.api.delete("/api/endpoints/renamed")
+
+
 def test_storage(window: Window, live: LiveServer, tmp_path: Path) -> None:
     """A volume is made, filled, browsed, read, grown; it is not deleted while an endpoint uses it."""
     page = window.page

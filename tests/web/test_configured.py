@@ -348,6 +348,21 @@ def test_dry_run_refuses_what_would_be_refused(api: httpx.Client, endpoint: str)
     assert len(api.get("/api/endpoints").json()["endpoints"]) == before
 
 
+def test_dry_run_of_a_change(api: httpx.Client, endpoint: str) -> None:
+    """A dry run of a change tells the difference, the name's too, refuses what the change would refuse, and changes nothing."""
+    path, dry = f"/api/endpoints/{endpoint}", {"dry_run": True}
+    was = made(api.get(f"{path}/export"), 200)
+    plan = made(api.patch(path, json={"name": f"{endpoint}-2", "weight": 3}, params=dry), 200)
+    assert (plan["action"], plan["new_release"]) == ("update", False)
+    assert (plan["before"], plan["after"]) == (
+        {"name": endpoint, "weight": 1},
+        {"name": f"{endpoint}-2", "weight": 3},
+    )
+    assert made(api.patch(path, json={"weight": 1}, params=dry), 200)["action"] == "nothing"
+    refused(api.patch(path, json={"slots": 0}, params=dry), 400, "out_of_range", "slots")
+    assert made(api.get(f"{path}/export"), 200) == was
+
+
 def test_templates(api: httpx.Client, name: str) -> None:
     """An endpoint made from a template has its fields, secrets included, unless it is given others."""
     fields = {"image": IMAGE, "command": COMMAND, "slots": 4, "env": {"A": "1", "S": {"secret": "hush"}}}

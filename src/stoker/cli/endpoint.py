@@ -325,9 +325,10 @@ def show(client: Client, name: str) -> None:
 @click.option("--name", "new_name", help="A new name.")
 @_settings
 @warm_option
+@click.option("--dry-run", is_flag=True, help="Only print the difference.")
 @output.json_option
 @with_client
-def update(client: Client, /, name: str, new_name: str | None, warm: bool | None, **given: Any) -> None:
+def update(client: Client, /, name: str, new_name: str | None, dry_run: bool, warm: bool | None, **given: Any) -> None:
     """Change an endpoint: only what is given.
 
     A new image, command, environment or number of GPUs makes a new release: new workers run it, old ones finish their
@@ -338,7 +339,11 @@ def update(client: Client, /, name: str, new_name: str | None, warm: bool | None
         raise click.UsageError("nothing to change was given; see: stoker endpoint update --help")
     if "policy" in body:  # the API takes a whole policy
         body["policy"] = client.endpoint(name)["policy"] | body["policy"]
-    output.answer(client.update_endpoint(name, body, warm=warm), show_endpoint)
+    if dry_run:
+        plan = client.ask("PATCH", "endpoints", name, body=body, params={"dry_run": True})
+        output.answer(plan, files.say_plan)
+    else:
+        output.answer(client.update_endpoint(name, body, warm=warm), show_endpoint)
 
 
 @endpoint.command()

@@ -124,7 +124,9 @@ class EndpointRoutes:
             made = await self._catalog.create(by, fields, warm=warm, dry_run=dry_run)
             return await self._planned("create", None, made)
         fields = await self._fields(key, body, before.endpoint.policy, before.release.health)
-        after = await self._catalog.update(by, before, fields, warm=warm, dry_run=dry_run)
+        return await self._changed(before, await self._catalog.update(by, before, fields, warm=warm, dry_run=dry_run))
+
+    async def _changed(self, before: Deployed, after: Deployed) -> JsonObject:
         return await self._planned("nothing" if after is before else "update", before, after)
 
     async def _planned(self, action: str, before: Deployed | None, after: Deployed) -> JsonObject:
@@ -145,12 +147,14 @@ class EndpointRoutes:
 
         @router.patch("/endpoints/{endpoint}")
         async def update_endpoint(
-            endpoint: str, body: EndpointBody, warm: Warm = None, key: ApiKey = manage
+            endpoint: str, body: EndpointBody, dry_run: bool = False, warm: Warm = None, key: ApiKey = manage
         ) -> JsonObject:
-            """Change the given fields. A change of what workers execute makes a new release."""
-            found = await self._find(key, endpoint)
-            fields = await self._fields(key, body, found.endpoint.policy, found.release.health)
-            return await self._show(await self._catalog.update(Actor.of(key), found, fields, warm=warm))
+            """Change the given fields, the name too. A change of what workers execute makes a new release. A dry run only tells the
+            difference, as `apply` does."""
+            before = await self._find(key, endpoint)
+            fields = await self._fields(key, body, before.endpoint.policy, before.release.health)
+            after = await self._catalog.update(Actor.of(key), before, fields, warm=warm, dry_run=dry_run)
+            return await self._changed(before, after) if dry_run else await self._show(after)
 
         @router.post("/endpoints/{endpoint}/pause")
         async def pause_endpoint(endpoint: str, key: ApiKey = manage) -> JsonObject:

@@ -58,7 +58,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/endpoints": EndpointShown,  # a dry run answers as `apply` does
     "POST /api/endpoints/apply": Planned,
     "GET /api/endpoints/{endpoint}": EndpointShown,
-    "PATCH /api/endpoints/{endpoint}": EndpointShown,
+    "PATCH /api/endpoints/{endpoint}": EndpointShown,  # and here
     "DELETE /api/endpoints/{endpoint}": EndpointShown,
     "GET /api/endpoints/{endpoint}/export": JsonObject,
     "POST /api/endpoints/{endpoint}/pause": EndpointShown,
