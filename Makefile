@@ -94,6 +94,10 @@ demo: .venv/.ready ## show it: a server, a worker and a client on this machine
 	@$(MAKE) --no-print-directory console || echo "the console could not be built: this demo goes on without it" >&2
 	$(BIN)/python examples/demo.py
 
+.PHONY: chaos
+chaos: .venv/.ready ## kill, pause, fill and break under load for half a minute, and account for every job (ARGS='--duration 3600')
+	$(BIN)/stoker chaos --duration 30 $(ARGS)
+
 .PHONY: wheel
 wheel: console ## build the wheel, with the console in it, for deploy/Dockerfile
 	$(UV) build --quiet --wheel --out-dir deploy/wheels

@@ -134,7 +134,7 @@ def _by_place() -> Mapping[str, dict[str, str]]:
         if (code, name) in LAUNCHED_ONLY:
             continue
         kind = _class(name)
-        client = path.name in COMMANDS or path.parent.name in ("client", "cli")
+        client = path.name in COMMANDS or path.parent.name in ("client", "cli", "chaos")
         if client and code == "api_key_missing":  # the same words before anything is sent
             continue
         exit_status = exits.ExitStatus.USAGE if code in MISUSE else exits.status_of(kind("", code=code))

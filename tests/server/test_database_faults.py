@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
+from stoker.chaos.cluster import FULL_BYTES
 from tests.live import LiveServer, until
 from tests.postgres import cluster
 from tests.server.conftest import WORKERS
@@ -21,9 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 SILENT = "sleep 1000000"
 """A worker that never asks for a job: what is accepted stays queued."""
-PAGE = 8192
-FULL_BYTES = 2 * 1024 * 1024 + PAGE // 2
-"""No file grows beyond this while the disk is full: above the files of the log (1 MiB), which are made anew all the time."""
 BODY_CHARACTERS = 100_000
 FULL = (507, "disk_full")
 JOBS_MOST = 200

@@ -19,6 +19,7 @@ from stoker.cli import (
     backup,
     budget,
     capsule,
+    chaos,
     completion,
     credential,
     dead_letter,
@@ -114,6 +115,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     secrets.secrets,
     server.settings,
     server.about,
+    chaos.chaos,
     completion.completion,
 )
 for command in _COMMANDS:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stoker.chaos.cluster import Cluster
 from stoker.store.postgres import PostgresStore, Terms
-from tests.postgres import Cluster
 from tests.store.postgres.proxy import Proxy
 from tests.store.records import furnish
 

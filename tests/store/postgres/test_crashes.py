@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from stoker.chaos.cluster import Cluster
 from stoker.errors import Unavailable
 from stoker.store.postgres import PostgresStore, Terms
-from tests.postgres import Cluster, cluster
+from tests.postgres import cluster
 from tests.store.postgres.load import Load
 from tests.store.records import furnish
 

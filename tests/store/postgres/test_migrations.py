@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 import pytest
 
+from stoker.chaos.cluster import Cluster
 from stoker.errors import Defect, StokerError
 from stoker.store.migrations import Migration, migrations
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.postgres.connection import Database
 from stoker.store.postgres.schema import migrate
 from stoker.team import Role, Scope
-from tests.postgres import Cluster
 
 pytestmark = pytest.mark.postgres
 
