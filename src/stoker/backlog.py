@@ -44,16 +44,19 @@ class Backlog:
 
     def ended(self, job: Job) -> None:
         """A job ended on its worker. One whose turn nobody saw has no run time: it does not count."""
-        if not job.execution_ms:
+        run_ms = job.execution_ms
+        if not run_ms:
             return
         if job.endpoint not in self._run_ms and len(self._run_ms) >= REMEMBERED_MOST:
             self._run_ms.clear()
-        mean = self._run_ms.get(job.endpoint, job.execution_ms)
-        self._run_ms[job.endpoint] = mean + WEIGHT * (job.execution_ms - mean)
+        mean = self._run_ms.get(job.endpoint, run_ms)
+        self._run_ms[job.endpoint] = mean + WEIGHT * (run_ms - mean)
 
-    async def ahead(self, endpoint_id: EndpointId, sdk: str) -> int:
+    async def ahead(self, endpoint_id: EndpointId, sdk: str, now_ms: int) -> int:
         """How many jobs a worker that takes now may have ahead."""
-        look = await self._look(endpoint_id)
+        look = self._looks.get(endpoint_id)
+        if look is None or now_ms >= look.at_ms + TRUST_MS:
+            look = await self._look(endpoint_id, now_ms)
         endpoint = look.endpoint
         if endpoint is None or endpoint.deliver_ahead == 0 or look.queued <= endpoint.slots:
             return 0
@@ -76,15 +79,12 @@ class Backlog:
             )
         )
 
-    async def _look(self, endpoint_id: EndpointId) -> _Look:
-        now_ms = self._clock.now_ms()
-        look = self._looks.get(endpoint_id)
-        if look is None or now_ms >= look.at_ms + TRUST_MS:
-            endpoint = await self._store.endpoints.get(endpoint_id)
-            counts = await self._store.jobs.counts(endpoint_id)
-            if len(self._looks) >= REMEMBERED_MOST:
-                self._looks.clear()
-            look = self._looks[endpoint_id] = _Look(now_ms, endpoint, counts.queued + counts.queued_low)
+    async def _look(self, endpoint_id: EndpointId, now_ms: int) -> _Look:
+        endpoint = await self._store.endpoints.get(endpoint_id)
+        counts = await self._store.jobs.counts(endpoint_id)
+        if len(self._looks) >= REMEMBERED_MOST:
+            self._looks.clear()
+        look = self._looks[endpoint_id] = _Look(now_ms, endpoint, counts.queued + counts.queued_low)
         return look
 
 

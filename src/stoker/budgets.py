@@ -96,6 +96,8 @@ class Budgets:
                 self._known.clear()
             known = (now_ms + BELIEVED_MS, await self._store.budgets.of_team(endpoint.team))
             self._known[endpoint.team] = known
+        if not known[1]:
+            return
         found = worst(counting(known[1], endpoint.id), now_ms)
         if found is not None and found.level(now_ms) is Level.REFUSE:
             raise Exhausted(

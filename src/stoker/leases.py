@@ -48,6 +48,15 @@ class Caller:
     endpoint: EndpointId
 
 
+class Asker:
+    """Who holds a take: its connection may close meanwhile."""
+
+    __slots__ = ("hung_up",)
+
+    def __init__(self) -> None:
+        self.hung_up = False
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The final result of a job, as the worker posted it."""
 
@@ -101,14 +110,13 @@ class Leases:
             known = self._callers[worker, token] = Caller(id=found.id, endpoint=found.endpoint)
         return known
 
-    def hang_up(self, caller: Caller) -> None:
+    def hang_up(self, caller: Caller, asker: Asker) -> None:
         """The worker closed the connection of a held take: let `take` notice."""
+        asker.hung_up = True
         self._signals.worker_changed(caller.id)
 
-    async def take(
-        self, caller: Caller, *, limit: int, holds_none: bool, sdk: str, hung_up: asyncio.Event
-    ) -> Sequence[Claim]:
-        """Jobs for the worker, at least one, or none after the hold or once `hung_up` is set. There may be more than `limit`:
+    async def take(self, caller: Caller, asker: Asker, *, limit: int, holds_none: bool, sdk: str) -> Sequence[Claim]:
+        """Jobs for the worker, at least one, or none after the hold or once the asker has hung up. There may be more than `limit`:
         those that follow are delivered ahead.
 
         `holds_none` is what the worker says about itself (`job_in_progress=0`). Nothing is handed to a worker that holds as
@@ -119,8 +127,8 @@ class Leases:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._hold_s
         look = not (believed and self._store.jobs.nothing_for(caller.id, self._clock.now_ms()))
-        while not hung_up.is_set():
-            with self._signals.listen(*keys) as ear:
+        with self._signals.listen(*keys) as ear:
+            while not asker.hung_up:
                 if look:
                     answer = await self._claim(caller, limit, sdk, holds_none=believed)
                     if answer.claims:
@@ -135,13 +143,15 @@ class Leases:
                 if left_s <= 0 or self._signals.closed:
                     return ()
                 await ear.wait(min(left_s, POLL_S))
+                ear.again()
         return ()
 
     async def _opened(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """The same with what was sealed of them; most have nothing. Raises `Unavailable`: then nobody confirms the delivery."""
-        if all(claim.s3_config is None for claim in claims):
-            return claims
-        return [await self._open(claim) for claim in claims]
+        for claim in claims:
+            if claim.s3_config is not None:
+                return [await self._open(one) for one in claims]
+        return claims
 
     async def _open(self, claim: Claim) -> Claim:
         if claim.s3_config is None:
@@ -157,7 +167,7 @@ class Leases:
             lease_ms=self._lease_ms,
             sdk=sdk,
             lost_before_ms=now_ms - SETTLE_AFTER_MS if holds_none else None,
-            ahead=await self._backlog.ahead(caller.endpoint, sdk),
+            ahead=await self._backlog.ahead(caller.endpoint, sdk, now_ms),
         )
         if answer.ready_now:
             self._metrics.worker_started(answer.worker)

@@ -61,6 +61,11 @@ class Ear:
         if kind is not None and self._rung_by is not None:
             self._pass_on(self._rung_by)
 
+    def again(self) -> None:
+        """Listen anew, to all keys, before another look: whatever rang until now is what it is for."""
+        self._rung_by = None
+        self._signals._register(self, self._keys)
+
     def leave(self, key: Key) -> None:
         """Stop listening to one key; a ring that already came from it goes to the next listener."""
         self._signals._unregister(self, (key,))
@@ -101,6 +106,31 @@ class Ear:
         return self.rung
 
 
+class _Bell:
+    """Rung again and again, heard once: a ring while it is `rung` already costs whoever looks first nothing."""
+
+    __slots__ = ("_event", "rung")
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.rung = False
+
+    def ring(self) -> None:
+        """Let `heard` return."""
+        self.rung = True
+        self._event.set()
+
+    async def heard(self, timeout_s: float) -> None:
+        """Return when it was rung since the last call, or after `timeout_s`."""
+        if timeout_s > 0:
+            try:
+                await asyncio.wait_for(self._event.wait(), timeout_s)
+            except TimeoutError:
+                return
+        self.rung = False
+        self._event.clear()
+
+
 class Signals:
     """All ears of this process, and the endpoints that the autoscaler should look at."""
 
@@ -108,9 +138,9 @@ class Signals:
         self._ears: dict[Key, dict[Ear, None]] = {}
         """Who listens, in the order of coming."""
         self._to_scale: dict[EndpointId, None] = {}
-        self._scale = asyncio.Event()
-        self._lifeline = asyncio.Event()
-        self._stirred = asyncio.Event()
+        self._scale = _Bell()
+        self._lifeline = _Bell()
+        self._stirred = _Bell()
         self.tell: Callable[[str], None] | None = None
         """Tells other servers a word, if there may be others: see `heard`."""
         self.admitted: Callable[[str], None] | None = None
@@ -127,7 +157,8 @@ class Signals:
     def close(self) -> None:
         """Wake everybody, and let nobody wait again."""
         self.closed = True
-        self._stirred.set()
+        if not self._stirred.rung:
+            self._stirred.ring()
         self._wake_all()
 
     def job_queued(self, endpoint: EndpointId) -> None:
@@ -158,22 +189,25 @@ class Signals:
 
     def scale(self, endpoint: EndpointId) -> None:
         """Something that the scaling decision depends on changed."""
-        self._stirred.set()
+        if not self._stirred.rung:
+            self._stirred.ring()
         if not self.on_duty:
             self._say("scale", endpoint)
             return
         self._to_scale[endpoint] = None
-        self._scale.set()
+        if not self._scale.rung:
+            self._scale.ring()
 
     def look_at_workers(self) -> None:
         """The runtime saw something, or a worker should go."""
         if not self.on_duty:
             self._say("look", "")
-        self._lifeline.set()
+        self._lifeline.ring()
 
     def heard(self, words: Sequence[str]) -> None:
         """What another server told; nothing at all when anything may have been missed."""
-        self._stirred.set()
+        if not self._stirred.rung:
+            self._stirred.ring()
         if not words:
             self._wake_all()
         for word in words:
@@ -191,14 +225,14 @@ class Signals:
 
     async def endpoints_to_scale(self, timeout_s: float) -> list[EndpointId]:
         """Endpoints named since the last call; waits for one, at most `timeout_s`. For the autoscaler."""
-        await _wait(self._scale, timeout_s)
+        await self._scale.heard(timeout_s)
         endpoints = list(self._to_scale)
         self._to_scale.clear()
         return endpoints
 
     async def workers_to_look_at(self, timeout_s: float) -> None:
         """Return when the runtime nudged, or after `timeout_s`. For the lifeline."""
-        await _wait(self._lifeline, timeout_s)
+        await self._lifeline.heard(timeout_s)
 
     def waiting(self) -> int:
         """How many held takes wait here."""
@@ -207,7 +241,7 @@ class Signals:
     async def stirred(self, timeout_s: float) -> None:
         """Return when anything was rung here or told by others since the last call, or after `timeout_s`. For who follows
         the ledger."""
-        await _wait(self._stirred, timeout_s)
+        await self._stirred.heard(timeout_s)
 
     def _register(self, ear: Ear, keys: tuple[Key, ...]) -> None:
         for key in keys:
@@ -231,12 +265,14 @@ class Signals:
 
     def _ring_next_anywhere(self, key: Key) -> None:
         """Wake a listener here, or one on each other server: one of them gets the job, the others find nothing."""
-        self._stirred.set()
+        if not self._stirred.rung:
+            self._stirred.ring()
         if not self._ring_next(key):
             self._say("next", key[1])
 
     def _ring_everywhere(self, key: Key) -> None:
-        self._stirred.set()
+        if not self._stirred.rung:
+            self._stirred.ring()
         if key in self._ears:  # most often nobody listens
             self._ring_all(key)
         if self.tell is not None:
@@ -263,12 +299,3 @@ class Signals:
         for ear in self._ears.get(key, ()):
             if ear._rung_by is None:
                 ear.hear(key)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    if timeout_s > 0:
-        try:
-            await asyncio.wait_for(event.wait(), timeout_s)
-        except TimeoutError:
-            return
-    event.clear()

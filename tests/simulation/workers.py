@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stoker.ids import JobId, WorkerId
-from stoker.leases import Caller, Report
+from stoker.leases import Asker, Caller, Report
 from stoker.runtimes.fake import FakeWorker
 from stoker.store import Claim
 
@@ -174,18 +174,18 @@ class SdkWorker:
                 self._begin(claim)
 
     async def _take(self, free: int) -> list[Claim]:
-        hung_up = asyncio.Event()
+        asker = Asker()
         holds_none = not self.jobs
 
         async def take(server: Server) -> list[Claim]:
-            return await server.take(self._known(), limit=free, holds_none=holds_none, sdk=SDK, hung_up=hung_up)
+            return await server.take(self._known(), asker, limit=free, holds_none=holds_none, sdk=SDK)
 
         try:
             return await self._say(take)
         finally:
-            hung_up.set()
+            asker.hung_up = True
             if self._caller is not None:
-                self._world.hang_up(self._caller)
+                self._world.hang_up(self._caller, asker)
 
     async def _listen(self) -> None:
         while True:

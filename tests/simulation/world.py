@@ -24,7 +24,7 @@ from stoker.endpoint import Endpoint
 from stoker.errors import StokerError
 from stoker.fleet import Fleet, FleetTerms
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
-from stoker.leases import Caller, Leases, Report
+from stoker.leases import Asker, Caller, Leases, Report
 from stoker.loops.autoscaler import Autoscaler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.pruner import Pruner
@@ -117,12 +117,10 @@ class Server:
         if not task.cancelled():
             task.exception()  # its caller may be dead and never look
 
-    async def take(
-        self, caller: Caller, *, limit: int, holds_none: bool, sdk: str, hung_up: asyncio.Event
-    ) -> list[Claim]:
+    async def take(self, caller: Caller, asker: Asker, *, limit: int, holds_none: bool, sdk: str) -> list[Claim]:
         """As the web layer does it: what is handed to a worker that hung up goes back."""
-        claims = await self.leases.take(caller, limit=limit, holds_none=holds_none, sdk=sdk, hung_up=hung_up)
-        if claims and hung_up.is_set():
+        claims = await self.leases.take(caller, asker, limit=limit, holds_none=holds_none, sdk=sdk)
+        if claims and asker.hung_up:
             await self.leases.give_back(caller, claims)
             return []
         return list(claims)
@@ -225,10 +223,10 @@ class World:
             raise Down
         return await self.server.serve(call(self.server))
 
-    def hang_up(self, caller: Caller) -> None:
+    def hang_up(self, caller: Caller, asker: Asker) -> None:
         """The connection of a held take was closed."""
         if self.server is not None:
-            self.server.leases.hang_up(caller)
+            self.server.leases.hang_up(caller, asker)
 
     def _nudge(self) -> None:
         if self.server is not None:

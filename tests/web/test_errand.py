@@ -17,11 +17,15 @@ class Ends:
     def __init__(self) -> None:
         self.seen: list[tuple[object, BaseException | None]] = []
 
-    def begin(self, coroutine: Coroutine[Any, Any, object]) -> Errand[object]:
+    def begin(self, coroutine: Coroutine[Any, Any, object]) -> Errand[Ends, object]:
         """One more."""
-        errand = Errand(coroutine, lambda answer, error: self.seen.append((answer, error)), asyncio.get_running_loop())
+        errand = Errand(coroutine, Ends.keep, self, asyncio.get_running_loop())
         errand.begin()
         return errand
+
+    def keep(self, answer: object, error: BaseException | None) -> None:
+        """One has ended."""
+        self.seen.append((answer, error))
 
 
 async def _turns() -> None:

@@ -20,9 +20,10 @@ from stoker.store import Store
 from stoker.store.postgres import PostgresStore, Terms
 from stoker.store.sqlite import MEMORY, SqliteStore
 from stoker.team import ApiKey, Role, Scope
-from stoker.web.auth import endpoint_of
+from stoker.web.auth import entrance
 from stoker.web.call import Answer, Call
 from stoker.web.exchange import Exchange
+from stoker.web.hot import Wish
 
 ADMIN = "sk_test_admin"
 
@@ -289,7 +290,7 @@ async def _no_handler(_call: Call) -> Answer:
 
 def asked(secret: str, word: str) -> Call:
     """A request with a key for an endpoint."""
-    call = Exchange("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler, _NO_FLOW)
+    call = Exchange(Wish("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler), _NO_FLOW)
     call.came_whole({"authorization": f"Bearer {secret}"}, b"")
     return call
 
@@ -322,7 +323,7 @@ async def test_way_that_was_gone_before(
     key, secret = await new_key(world)
 
     async def go(server: Catalog) -> Endpoint:
-        return await endpoint_of(server, asked(secret, "one"), Scope.RUN)
+        return (await entrance(server, asked(secret, "one"), Scope.RUN)).endpoint
 
     for server in (world.ours, world.other):
         assert [(await go(server)).id for _ in range(3)] == [endpoint.id] * 3
@@ -339,14 +340,14 @@ async def test_way_that_leads_nowhere_is_not_believed(world: World) -> None:
     """A scope that the key lacks, another key and another name are looked at for themselves; nothing passes because another did."""
     await new_endpoint(world)
     _key, secret = await new_key(world)
-    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    await entrance(world.ours, asked(secret, "one"), Scope.RUN)
     for key, word, scope in (
         (secret, "one", Scope.ADMIN),
         (secret + "x", "one", Scope.RUN),
         (secret, "two", Scope.RUN),
     ):
         for _ in range(2):
-            assert await refused(partial(endpoint_of, world.ours, asked(key, word), scope)) is not None
+            assert await refused(partial(entrance, world.ours, asked(key, word), scope)) is not None
 
 
 async def test_way_of_a_key_that_expires(world: World) -> None:
@@ -356,21 +357,21 @@ async def test_way_of_a_key_that_expires(world: World) -> None:
     wish = NewKey(name="short", scopes=frozenset({Scope.RUN}), life_ms=1_500)
     _key, secret = await world.ours.teams.create_key(admin, wish)
     world.clock.advance_s(1)
-    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    await entrance(world.ours, asked(secret, "one"), Scope.RUN)
     world.clock.advance_s(0.5)
-    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
+    assert await refused(lambda: entrance(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
     key, secret = await new_key(world)
     await world.ours.teams.rotate_key(admin, key.id, grace_ms=300)
-    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    await entrance(world.ours, asked(secret, "one"), Scope.RUN)
     world.clock.advance_s(0.3)
-    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
+    assert await refused(lambda: entrance(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
     key, secret = await world.ours.teams.create_key(admin, NewKey(name="late", scopes=frozenset({Scope.RUN})))
     await world.ours.authenticate(secret)
     world.clock.advance_s(0.9)
-    await endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)
+    await entrance(world.ours, asked(secret, "one"), Scope.RUN)
     await world.other.teams.revoke_key(await world.other.authenticate(ADMIN), key.id)
     world.clock.advance_s(0.1)
-    assert await refused(lambda: endpoint_of(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
+    assert await refused(lambda: entrance(world.ours, asked(secret, "one"), Scope.RUN)) is Unauthenticated
 
 
 @pytest.mark.postgres

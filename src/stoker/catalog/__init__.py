@@ -11,7 +11,7 @@ from typing import Final
 
 from stoker.catalog.credentials import Credentials, Registries, login, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
-from stoker.catalog.entrances import Entrances, Way
+from stoker.catalog.entrances import Entrance, Entrances, Way
 from stoker.catalog.remembered import TRUST_MS
 from stoker.catalog.sessions import Sessions
 from stoker.catalog.teams import NewKey, Teams
@@ -70,4 +70,4 @@ class Catalog(Endpoints):
         return await self.teams.authenticate(secret)
 
 
-__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "NewKey", "Way", "login", "release_login"]
+__all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "Entrance", "NewKey", "Way", "login", "release_login"]

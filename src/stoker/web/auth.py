@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from stoker.catalog import Catalog, Way
+from stoker.catalog import Catalog, Entrance, Way
 from stoker.catalog.endpoints import no_endpoint
 from stoker.endpoint import Endpoint
 from stoker.errors import Forbidden, Unauthenticated
@@ -107,8 +107,8 @@ async def endpoint_for(catalog: Catalog, key: ApiKey, word: str) -> Endpoint:
     return endpoint
 
 
-async def endpoint_of(catalog: Catalog, call: Call, scope: Scope) -> Endpoint:
-    """The endpoint in the path, as the caller's team knows it. Raises as `require`, and `NotFound`."""
+async def entrance(catalog: Catalog, call: Call, scope: Scope) -> Entrance:
+    """The caller's key, and the endpoint in the path as its team knows it. Raises as `require`, and `NotFound`."""
     authorization, word = call.header("authorization"), call.parameters["endpoint"]
     way: Way = (authorization, scope, word)
     known = None if authorization is None else catalog.entrances.known(way)
@@ -116,8 +116,8 @@ async def endpoint_of(catalog: Catalog, call: Call, scope: Scope) -> Endpoint:
         return known
     forgotten = catalog.entrances.forgotten
     key = await require(catalog, call, scope)
-    endpoint = await endpoint_for(catalog, key, word)
+    found = Entrance(key, await endpoint_for(catalog, key, word))
     secret = credential(authorization)
     if secret:  # what a session opens is looked at each time
-        catalog.entrances.keep(way, key, secret, endpoint, forgotten=forgotten)
-    return endpoint
+        catalog.entrances.keep(way, secret, found, forgotten=forgotten)
+    return found

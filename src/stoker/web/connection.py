@@ -14,7 +14,6 @@ an upgrade changes one of them.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -25,7 +24,7 @@ from stoker.errors import HeadTooLarge, InvalidInput, StokerError
 from stoker.web.call import Answer
 from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
-from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, target_of, whole
+from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, whole
 from stoker.web.hot import HotRoutes, head
 
 JOINED_BYTES_MAX: Final = 64 * 1024
@@ -83,14 +82,10 @@ class Connection(HttpToolsProtocol):
         if headers is None or len(came.line) > TARGET_BYTES_MAX:
             self._unknown_head = came.head
             return False
-        target = target_of(came.line)
-        if target is None:
+        wish = self.hot.read(came.line)
+        if wish is None:
             return False
-        method, path, query = target
-        found = self.hot.find(method, path)
-        if found is None:
-            return False
-        exchange = Exchange(method, path, query, found[1], found[0], self.flow)
+        exchange = Exchange(wish, self.flow)
         exchange.came_whole(headers, data[came.start :])
         self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
         self._start(exchange)
@@ -160,15 +155,13 @@ class Connection(HttpToolsProtocol):
         target = split(self.url)
         if target is None or parser.should_upgrade():
             return None
-        path, query = target
-        method = parser.get_method().decode("ascii")
-        found = self.hot.find(method, path)
-        if found is None:
+        wish = self.hot.find(parser.get_method().decode("ascii"), *target)
+        if wish is None:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
         if self._unknown_head is not None and keep_alive:
             self.heads.keep(self._unknown_head, self.headers)
-        exchange = Exchange(method, path, query, found[1], found[0], self.flow)
+        exchange = Exchange(wish, self.flow)
         exchange.came_in_part(
             self.headers,
             keep_alive=keep_alive,
@@ -235,16 +228,17 @@ class Connection(HttpToolsProtocol):
     def _start(self, exchange: Exchange) -> None:
         """Ask the handler. What it cannot answer at once is an errand that a graceful stop waits for."""
         self._running = exchange
-        errand = Errand(exchange.handler(exchange), partial(self._answered, exchange), self.loop)
-        exchange.errand = errand
+        errand = Errand(exchange.handler(exchange), self._answered, exchange, self.loop)
         errand.begin()
         if not errand.done:
+            exchange.errand = errand
             self.tasks.add(errand)  # type: ignore[arg-type]  # looks like a task
 
     def _answered(self, exchange: Exchange, answer: Answer | None, error: BaseException | None) -> None:
         """The handler is done."""
         exchange.release()
-        self.tasks.discard(exchange.errand)
+        if exchange.errand is not None:
+            self.tasks.discard(exchange.errand)
         if error is not None:
             if not isinstance(error, Exception):
                 self.transport.close()  # the server has waited for this request long enough, and stops
@@ -269,15 +263,14 @@ class Connection(HttpToolsProtocol):
             return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
             exchange.keep_alive = False  # a body that was not asked for may come or not: nobody can tell what follows
-        content = answer.content
-        lines = head(answer.status, answer.headers) + self._dated()
-        if answer.status != NO_CONTENT:
-            lines += b"content-length: %d\r\n" % len(content)
-        lines += b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        content, status = answer.content, answer.status
+        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        size = b"" if status == NO_CONTENT else b"content-length: %d\r\n" % len(content)
+        pieces = (head(status, answer.headers), self._dated(), size, end, content)
         if len(content) <= JOINED_BYTES_MAX:
-            self.transport.write(lines + content)
+            self.transport.write(b"".join(pieces))
         else:
-            self.transport.writelines((lines, content))
+            self.transport.writelines(pieces)
         exchange.response_complete = True
         if not exchange.keep_alive:
             self.transport.close()

@@ -14,21 +14,24 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 
-class Errand(Generic[T]):
-    """`then` is told the answer, or the error, before `begin` returns if nothing had to be waited for."""
+class Errand(Generic[W, T]):
+    """`then` is told for whom it was, and the answer or the error; before `begin` returns if nothing had to be waited for."""
 
-    __slots__ = ("_coroutine", "_given_up", "_loop", "_then", "_waits_for", "done")
+    __slots__ = ("_coroutine", "_given_up", "_loop", "_then", "_waits_for", "_whose", "done")
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
-        then: Callable[[T | None, BaseException | None], None],
+        then: Callable[[W, T | None, BaseException | None], None],
+        whose: W,
         loop: AbstractEventLoop,
     ) -> None:
         self._coroutine = coroutine
         self._then = then
+        self._whose = whose
         self._loop = loop
         self._waits_for: Future[Any] | None = None
         self._given_up = False
@@ -44,11 +47,11 @@ class Errand(Generic[T]):
                 waits_for = self._coroutine.send(None)
         except StopIteration as end:
             self.done = True
-            self._then(end.value, None)
+            self._then(self._whose, end.value, None)
             return
         except BaseException as error:
             self.done = True
-            self._then(None, error)
+            self._then(self._whose, None, error)
             return
         self._waits_for = waits_for
         if waits_for is None:  # it only lets others go first

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
-from stoker.web.call import Answer, Call, Handler
+from stoker.web.call import Answer, Call
 from stoker.web.errand import Errand
 from stoker.web.heads import RawHeaders, by_name
+from stoker.web.hot import Wish
 from stoker.web.uploads import Body, Flow, Upload, Uploads, check_size
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -46,18 +47,16 @@ class Exchange(Call):
     )
 
     message_event: ClassVar = _NoEvent()
-    errand: Errand[Answer]
-    """What asks the handler, once it has begun."""
 
-    def __init__(
-        self, method: str, path: str, query: str, parameters: Mapping[str, str], handler: Handler, flow: Flow
-    ) -> None:
+    def __init__(self, wish: Wish, flow: Flow) -> None:
         """What the first line says; `came_whole` or `came_in_part` says the rest."""
-        self.method = method  # without a call of `Call`'s: one is made for each request
-        self.path = path
-        self.parameters = parameters
-        self._query = query
-        self.handler = handler
+        self.method = wish.method  # without a call of `Call`'s: one is made for each request
+        self.path = wish.path
+        self.parameters = wish.parameters
+        self._query = wish.query
+        self.handler = wish.handler
+        self.errand: Errand[Exchange, Answer] | None = None
+        """What asks the handler, if it has to wait for something."""
         self.keep_alive = True
         self.waits_for_continue = False
         """Whether the client sends no body before it is told to."""

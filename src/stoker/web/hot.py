@@ -6,19 +6,38 @@ documents the raw routes and knows how to refuse. What must stay true: handlers 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Final
 
+import msgspec
 from fastapi import APIRouter
 
 from stoker.errors import StokerError
 from stoker.web.asgi import RawEndpoint
 from stoker.web.call import Answer, Call, Handler, Headers
+from stoker.web.heads import target_of
 
 OnError = Callable[[Call, Exception], Answer]
 Refuse = Callable[[StokerError], Answer]
-Found = tuple[Handler, dict[str, str]]
+
+WAYS_MOST: Final = 4_096
+"""Beginnings of first lines that are remembered at once. When there are more, all are forgotten."""
+_PLAIN: Final = re.compile(rb"[!\"$&-~]+").fullmatch
+"""What `target_of` finds nothing special about."""
+
+
+class Wish(msgspec.Struct, frozen=True, gc=False):
+    """What a first line asks for, and of whom."""
+
+    method: str
+    path: str
+    query: str
+    parameters: dict[str, str]
+    """Of the path, by name."""
+    handler: Handler
 
 
 class HotRoutes:
@@ -28,6 +47,7 @@ class HotRoutes:
         self.on_error = on_error
         self.refuse = refuse
         self._root = _Place()
+        self._ways: dict[bytes, _Way] = {}
         for route in (route for router in routers for route in router.routes):
             endpoint = getattr(route, "endpoint", None)
             if isinstance(endpoint, RawEndpoint):
@@ -35,11 +55,42 @@ class HotRoutes:
                 for method in getattr(route, "methods", ()):
                     self._root.add(words, method, endpoint.handler, ())
 
-    def find(self, method: str, path: str) -> Found | None:
-        """Who answers, and the parameters of the path by name. A word goes before a parameter; no parameter is empty."""
+    def find(self, method: str, path: str, query: str = "") -> Wish | None:
+        """Who answers. A word goes before a parameter; no parameter is empty."""
+        before, _, last = path.rpartition("/")
+        way = self._walk(method, before)
+        return None if way is None else way.end(last, query)
+
+    def read(self, line: bytes) -> Wish | None:
+        """What a first line without its version asks for, if there is nothing special about it.
+
+        As `target_of` and `find` say, but what comes before the last word of a path is looked at once: most clients and workers
+        change nothing else.
+        """
+        before, _, last = line.rpartition(b"/")
+        way = self._ways.get(before)
+        if way is None:
+            return self._read_anew(line)
+        if _PLAIN(last) is None:
+            return None
+        word, _, query = last.decode("ascii").partition("?")
+        return way.end(word, query)
+
+    def _read_anew(self, line: bytes) -> Wish | None:
+        target = target_of(line)
+        wish = None if target is None else self.find(*target)
+        if wish is not None and "/" not in wish.query:
+            if len(self._ways) >= WAYS_MOST:
+                self._ways.clear()
+            way = self._walk(wish.method, wish.path.rpartition("/")[0])
+            if way is not None:
+                self._ways[line.rpartition(b"/")[0]] = way
+        return wish
+
+    def _walk(self, method: str, before: str) -> _Way | None:
         place = self._root
         values = []
-        for word in path.split("/"):
+        for word in before.split("/"):
             following = place.words.get(word)
             if following is None:
                 following = place.parameter
@@ -47,8 +98,32 @@ class HotRoutes:
                     return None
                 values.append(word)
             place = following
-        found = place.handlers.get(method)
-        return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
+        return _Way(method, f"{before}/", place, tuple(values))
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """The way through the tree to where the last word of a path decides."""
+
+    method: str
+    path: str
+    """With the slash before the last word."""
+    place: _Place
+    values: tuple[str, ...]
+    """Of the parameters on it."""
+
+    def end(self, word: str, query: str) -> Wish | None:
+        """Who answers, if the path ends with this word."""
+        place, values = self.place.words.get(word), self.values
+        if place is None:
+            place = self.place.parameter
+            if place is None or not word:
+                return None
+            values = (*values, word)
+        found = place.handlers.get(self.method)
+        if found is None:
+            return None
+        handler, names = found
+        return Wish(self.method, self.path + word, query, dict(zip(names, values, strict=True)), handler)
 
 
 class _Place:
@@ -77,4 +152,4 @@ def head(status: int, headers: Headers) -> bytes:
     return "".join(line + "\r\n" for line in lines).encode("latin-1")
 
 
-__all__ = ["HotRoutes", "OnError", "Refuse", "head"]
+__all__ = ["HotRoutes", "OnError", "Refuse", "Wish", "head"]

@@ -17,24 +17,23 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter
-from msgspec.structs import replace
 
 from stoker.budgets import Budgets
-from stoker.catalog import Catalog
+from stoker.catalog import Catalog, Entrance
 from stoker.endpoint import Endpoint
 from stoker.fleet import Fleet
-from stoker.ids import JobId
+from stoker.ids import JobId, KeyId
 from stoker.job import Job, JobState
 from stoker.queue import Queue, Submission
 from stoker.rate import Asked
 from stoker.store import Held, Result
-from stoker.team import ApiKey, Scope
+from stoker.team import Scope
 from stoker.throttle import Throttle
 from stoker.web.asgi import RawEndpoint, RawRoute
-from stoker.web.auth import endpoint_for, require
+from stoker.web.auth import entrance
 from stoker.web.call import Answer, Call, Handler, answer
 from stoker.web.shown import story_line
-from stoker.web.uploads import SMALL_BYTES, Body, Uploads
+from stoker.web.uploads import SMALL_BYTES, Uploads
 from stoker.web.wire import decode, query_flag, query_int
 from stoker.worker import WorkerState
 
@@ -86,25 +85,22 @@ class _Status(msgspec.Struct, omit_defaults=True):
     retries: int | None = None
     workerId: str | None = None
     detail: dict[str, object] | None = None
-
-
-class _End(_Status, omit_defaults=True):
     input: msgspec.Raw | None = None
+    """Told to webhooks only."""
 
 
+_NO_POLICY: Final = _Policy()
 _RUN_DECODER = msgspec.json.Decoder(_Run)
 
 
-async def read_submission(call: Call, uploads: Uploads, *, limit: int, sync: bool, dialect: str) -> Submission:
+async def read_submission(
+    call: Call, uploads: Uploads, *, limit: int, sync: bool, dialect: str, key: KeyId | None = None
+) -> Submission:
     """What a client asks for. Raises `InvalidInput`, and as `Call.body`. The body itself is gone when this returns."""
     body = await call.body(uploads, limit=limit, what="the job")
-    return submission(body, sync=sync, idempotency_key=call.header("idempotency-key"), dialect=dialect)
-
-
-def submission(body: Body, *, sync: bool, idempotency_key: str | None, dialect: str) -> Submission:
-    """What a client asks for, from the body of `/run`. Raises `InvalidInput`."""
     run = decode(body, _RUN_DECODER)
-    policy = run.policy or _Policy()
+    policy = run.policy or _NO_POLICY
+    idempotency_key = call.header("idempotency-key")
     return Submission(
         input=bytes(run.input),
         sync=sync,
@@ -116,6 +112,7 @@ def submission(body: Body, *, sync: bool, idempotency_key: str | None, dialect: 
         s3_config=None if run.s3Config is None else msgspec.json.encode(run.s3Config),
         idempotency_key=idempotency_key,
         body_hash=hashlib.sha256(body).hexdigest() if idempotency_key is not None else "",
+        key=key,
     )
 
 
@@ -131,30 +128,28 @@ class Gate:
         self._throttle = throttle
         self._budgets = budgets
 
-    async def endpoint(self, call: Call, scope: Scope, asked: Asked) -> tuple[ApiKey, Endpoint]:
+    async def enter(self, call: Call, scope: Scope, asked: Asked) -> Entrance:
         """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
-        key = await require(self._catalog, call, scope)
-        endpoint = await endpoint_for(self._catalog, key, call.parameters["endpoint"])
-        self._throttle.check(key.id, endpoint.id, asked)
-        return key, endpoint
+        found = await entrance(self._catalog, call, scope)
+        self._throttle.check(found.key.id, found.endpoint.id, asked)
+        return found
 
     async def submission(self, call: Call, *, sync: bool, dialect: str) -> tuple[Endpoint, Submission]:
-        """What a client asks for, of which endpoint. Raises as `endpoint` and `read_submission`."""
-        key, endpoint = await self.endpoint(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
+        """What a client asks for, of which endpoint. Raises as `enter` and `read_submission`."""
+        key, endpoint = await self.enter(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
         await self._throttle.check_queue(endpoint)
         await self._budgets.check(endpoint)
         length = call.length
-        if length is not None and length <= SMALL_BYTES:
-            return endpoint, await self._read(call, key, sync=sync, dialect=dialect)
-        self._throttle.begin_upload(key.id)
+        large = length is None or length > SMALL_BYTES
+        if large:
+            self._throttle.begin_upload(key.id)
         try:
-            return endpoint, await self._read(call, key, sync=sync, dialect=dialect)
+            return endpoint, await read_submission(
+                call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect, key=key.id
+            )
         finally:
-            self._throttle.end_upload(key.id)
-
-    async def _read(self, call: Call, key: ApiKey, *, sync: bool, dialect: str) -> Submission:
-        wish = await read_submission(call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect)
-        return replace(wish, key=key.id)
+            if large:
+                self._throttle.end_upload(key.id)
 
 
 class JobRoutes:
@@ -273,12 +268,13 @@ class JobRoutes:
         )
 
     async def _endpoint(self, call: Call, scope: Scope, asked: Asked = Asked.LOOK) -> Endpoint:
-        _, endpoint = await self._gate.endpoint(call, scope, asked)
-        return endpoint
+        return (await self._gate.enter(call, scope, asked)).endpoint
 
     async def _render(self, call: Call, result: Result) -> Answer:
-        detail = await self._detail(result) if query_flag(call, "detail") else None
-        return answer(_Status(**_status(self._words, result), detail=detail))
+        status = _status(self._words, result)
+        if call.query and query_flag(call, "detail"):
+            status.detail = await self._detail(result)
+        return answer(status)
 
     async def _detail(self, result: Result) -> dict[str, object]:
         """What no vendor shows: the reason in words, the place in the queue, and what happened so far."""
@@ -292,25 +288,25 @@ class JobRoutes:
         }
 
 
-def _status(words: Dialect, result: Result) -> dict[str, Any]:
-    """What every status shows."""
-    job = result.job
-    return {
-        "id": job.id,
-        "status": words.states[job.state],
-        "delayTime": job.delay_ms if job.state.shown is not JobState.QUEUED else None,
-        "executionTime": job.execution_ms if job.state is not JobState.CANCELLED else None,
-        "output": None if result.output is None else msgspec.Raw(result.output),
-        "error": result.error,
-        "retries": max(0, job.attempt - 1) or None,
-        "workerId": job.worker if job.state is not JobState.AHEAD else None,
-    }
+def _status(words: Dialect, result: Result, submitted: bytes | None = None) -> _Status:
+    """What every status shows; webhooks are told what was `submitted` too."""
+    job, state, output = result.job, result.job.state, result.output
+    return _Status(
+        id=job.id,
+        status=words.states[state],
+        delayTime=None if state is JobState.QUEUED or state is JobState.AHEAD else job.delay_ms,
+        executionTime=None if state is JobState.CANCELLED else job.execution_ms,
+        output=None if output is None else msgspec.Raw(output),
+        error=result.error,
+        retries=job.attempt - 1 if job.attempt > 1 else None,
+        workerId=None if state is JobState.AHEAD else job.worker,
+        input=None if submitted is None else msgspec.Raw(submitted),
+    )
 
 
 def tell_end(words: Dialect, result: Result, submitted: bytes | None) -> bytes:
     """What a webhook is told of a job that ended: its status, and what was `submitted` where receivers expect it."""
-    shown = msgspec.Raw(submitted) if words.tells_input and submitted is not None else None
-    return msgspec.json.encode(_End(**_status(words, result), input=shown))
+    return msgspec.json.encode(_status(words, result, submitted if words.tells_input else None))
 
 
 def add_route(

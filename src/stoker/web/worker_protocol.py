@@ -11,11 +11,10 @@ Facts: protocol, worker protocol. The rules that shape this file:
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -24,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from stoker.errors import InvalidInput, NotFound, TooLarge, Unauthenticated
 from stoker.ids import JobId, WorkerId
-from stoker.leases import Caller, Leases, Report
+from stoker.leases import Asker, Caller, Leases, Report
 from stoker.store import Claim
 from stoker.web.asgi import RawRoute
 from stoker.web.auth import credential
@@ -110,18 +109,12 @@ class WorkerRoutes:
             caller = await self._caller(call)
         except (Unauthenticated, NotFound) as error:
             return _go_away(error)
+        asker = Asker()
+        call.on_hang_up(partial(self._leases.hang_up, caller, asker))
         holds_none = call.query.get("job_in_progress") == "0"
-        hung_up = asyncio.Event()
-
-        def hang_up() -> None:
-            hung_up.set()
-            self._leases.hang_up(caller)
-
-        call.on_hang_up(hang_up)
-        claims = await self._leases.take(
-            caller, limit=limit, holds_none=holds_none, sdk=_sdk(call.header("user-agent") or ""), hung_up=hung_up
-        )
-        if claims and hung_up.is_set():
+        sdk = _sdk(call.header("user-agent") or "")
+        claims = await self._leases.take(caller, asker, limit=limit, holds_none=holds_none, sdk=sdk)
+        if claims and asker.hung_up:
             await self._leases.give_back(caller, claims)
             return ()
         return claims
