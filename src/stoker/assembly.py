@@ -69,6 +69,7 @@ from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
 from stoker.web.metrics import MetricRoutes
+from stoker.web.requests import AccessLog, Requests
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
@@ -194,12 +195,31 @@ class Assembly:
             refused=self.throttle.refused,
             key=None if settings.metrics_open else settings.metrics_key.get_secret_value(),
         )
-        return _config_of([*self._routers(clients, workers), metrics.router()], ready, clients, tls)
+        return self._config_of([*self._routers(clients, workers), metrics.router()], ready, clients, tls)
 
     def door(self, ready: Ready) -> uvicorn.Config:
         """The worker protocol alone, for those that reach the server by another address."""
         _, workers = self._rooms()
-        return _config_of([self._worker_routes(workers)], ready, workers, None)
+        return self._config_of([self._worker_routes(workers)], ready, workers, None)
+
+    def _config_of(
+        self, routers: list[APIRouter], ready: Ready, uploads: Uploads, tls: SSLContext | None
+    ) -> uvicorn.Config:
+        logged = self._settings.access_log
+        access = None if logged == "none" else AccessLog(self.catalog.last, everything=logged == "all")
+        return uvicorn.Config(
+            Requests(build_app(routers, ready=ready, uploads=uploads), access),
+            http=connections_to(build_hot(routers), access if logged == "all" else None),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            headers=[*FOR_BROWSERS, *(() if tls is None else OVER_TLS)],
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=HTTP_STOP_S,
+        )
 
     def _rooms(self) -> tuple[Uploads, Uploads]:
         """Room for the bodies of clients and of workers: no upload of a client can hold up a worker's result."""
@@ -262,22 +282,6 @@ class Assembly:
         return WorkerRoutes(
             leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads
         ).router()
-
-
-def _config_of(routers: list[APIRouter], ready: Ready, uploads: Uploads, tls: SSLContext | None) -> uvicorn.Config:
-    return uvicorn.Config(
-        build_app(routers, ready=ready, uploads=uploads),
-        http=connections_to(build_hot(routers)),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        headers=[*FOR_BROWSERS, *(() if tls is None else OVER_TLS)],
-        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=HTTP_STOP_S,
-    )
 
 
 def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:

@@ -450,6 +450,11 @@ class Settings(BaseModel):
         "info", description="Level of the server's own log."
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the server's own log.")
+    access_log: Literal["none", "management", "all"] = Field(
+        "management",
+        description="Which requests leave a line in the server's own log: those of the management API, or also those of the job API, of workers, "
+        "health checks and the console, which are many.",
+    )
 
     @property
     def volumes_path(self) -> Path:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+import re
 import secrets
-from typing import NewType
+from functools import partial
+from typing import Final, NewType
 
 TeamId = NewType("TeamId", str)
 MemberId = NewType("MemberId", str)
@@ -23,6 +26,10 @@ JobId = NewType("JobId", str)
 WorkerId = NewType("WorkerId", str)
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+draw_64: Final = partial(random.getrandbits, 64)  # nosec B311
+"""A number for what needs no secrecy and has to be cheap. Python seeds anew what forks."""
+PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What may be the name of a request, and what is logged of a path: it cannot be mistaken for anything else in a line."""
 
 
 def _draw(length: int) -> str:
@@ -89,6 +96,14 @@ def new_job_id(at_ms: int, *, sync: bool = False) -> JobId:
 def new_worker_id() -> WorkerId:
     """Fourteen lower-case characters, as Runpod's pod ids have."""
     return WorkerId(_draw(14))
+
+
+def request_id(asked_as: str | None) -> str:
+    """What a request is called: as its client or a proxy does, if that is a plain word, else sixteen new hexadecimal characters.
+
+    They name a line of the log, so nobody gains by guessing them, and drawing them for each request has to be cheap.
+    """
+    return asked_as if asked_as is not None and PLAIN_WORD.fullmatch(asked_as) else f"{draw_64():016x}"
 
 
 def new_api_key() -> str:

@@ -50,7 +50,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The server. It must end without a traceback in its log."""
     data = tmp_path_factory.mktemp("server")
     asyncio.run(_add_teams(data))
-    with LiveServer(data, specifications=SPECIFICATIONS, webhook_networks="127.0.0.0/8") as server:
+    wanted = {"log_format": "json", "access_log": "all"}  # so that every test looks after what may not be logged
+    with LiveServer(data, specifications=SPECIFICATIONS, webhook_networks="127.0.0.0/8", **wanted) as server:
         yield server
 
 

@@ -20,6 +20,7 @@ from stoker.web.asgi import RawEndpoint, RawRoute
 from stoker.web.call import Answer, Call, Handler, answer
 from stoker.web.connection import connections_to
 from stoker.web.jobs import read_submission
+from stoker.web.requests import AccessLog, Requests
 from stoker.web.uploads import Uploads
 
 LIMIT: Final = 4 * 1024 * 1024
@@ -162,14 +163,18 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    *, bytes_max: int = 64 * 1024 * 1024, stall_s: float = PATIENCE_S, keep_alive_s: float = 75
+    *,
+    bytes_max: int = 64 * 1024 * 1024,
+    stall_s: float = PATIENCE_S,
+    keep_alive_s: float = 75,
+    access: AccessLog | None = None,
 ) -> AsyncIterator[HotServer]:
     """A server with this much room for bodies, and this much patience with quiet connections."""
     doors = Doors(Uploads(bytes_max, stall_s=stall_s))
     routers = [doors.router()]
     config = uvicorn.Config(
-        build_app(routers, ready=_ready, uploads=doors.uploads),
-        http=connections_to(build_hot(routers)),
+        Requests(build_app(routers, ready=_ready, uploads=doors.uploads), access),
+        http=connections_to(build_hot(routers), access),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from typing import Any
 
@@ -47,6 +48,10 @@ def undated(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, s
     """An answer without its date."""
     assert answer[1].pop("date")
     return answer
+
+
+NAME = r"[0-9a-f]{16}"
+"""Of a request that its client did not name."""
 
 
 # ── finding the handler ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,7 +197,7 @@ async def test_empty_answers(client: Client, server: HotServer) -> None:
     server.doors.open.set()
     client.ask("GET", "/raw/wait")
     status, headers, _content = await client.answer()
-    assert (status, list(headers)) == (204, ["date"])
+    assert (status, list(headers)) == (204, ["date", "x-request-id"])
 
 
 async def test_defects_are_not_shown(client: Client, log: Sequence[MutableMapping[str, Any]]) -> None:
@@ -218,11 +223,31 @@ async def test_a_failure_has_the_name_of_its_request(
     for name in ("trace-1.a", "two words", "x" * 65, "\u00fc"):
         async with server.connect() as client:
             client.ask("GET", path, f"X-Request-Id: {name}")
-            named.append((await client.answer())[1]["x-request-id"])
+            _status, headers, content = await client.answer()
+            named.append(headers["x-request-id"])
+            assert named[-1] in json.loads(content)["next_step"]
     assert named == [line["request"] for line in log]
     assert named[0] == "trace-1.a"
     assert all(len(name) == 16 and name.isalnum() for name in named[1:])
     assert len(set(named)) == 4
+
+
+@pytest.mark.parametrize("path", ["/raw/echo/w", "//raw/echo/w", "/healthz", "/raw/nothing"])
+async def test_every_answer_names_its_request(client: Client, path: str) -> None:
+    """Every answer says what its request is called: as its client called it, if that is a plain word; else anew each time, known heads too."""
+    names = []
+    for asked in (("X-Request-Id: mine-1",), ("X-Request-Id: not plain",), (), ()):
+        client.ask("GET", path, *asked)
+        names.append((await client.answer())[1]["x-request-id"])
+    assert names[0] == "mine-1"
+    assert all(re.fullmatch(NAME, name) for name in names[1:])
+    assert len(set(names)) == 4
+
+
+async def test_what_is_no_request_has_a_name_too(client: Client) -> None:
+    """What the connection itself refuses is named as well: the client can say what it was."""
+    client.send(b"nonsense\r\n\r\n")
+    assert re.search(rb"x-request-id: [0-9a-f]{16}\r\n", await client.rest())
 
 
 async def test_chunked_body(client: Client) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from stoker import ids
 from stoker.catalog.credentials import Credentials, Registries, login, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
 from stoker.catalog.entrances import Entrance, Entrances, Way
@@ -68,6 +69,10 @@ class Catalog(Endpoints):
     async def authenticate(self, secret: str) -> ApiKey:
         """The key that this secret opens. Raises `Unauthenticated`."""
         return await self.teams.authenticate(secret)
+
+    def last(self, secret: str, token: str) -> ApiKey | None:
+        """The key that the secret, or else the session of the token, opened when that was looked at last. It opens nothing."""
+        return self.teams.last(ids.secret_hash(secret)) if secret else self.sessions.last(token) if token else None
 
 
 __all__ = ["TRUST_MS", "Catalog", "Defaults", "Deployed", "Entrance", "NewKey", "Way", "login", "release_login"]

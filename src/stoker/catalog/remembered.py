@@ -45,6 +45,10 @@ class Remembered(Generic[K, V]):
             self._found[name] = (now_ms + TRUST_MS, found)
         return found
 
+    def last(self, name: K) -> V | None:
+        """As it was read last, believed or not; for what only tells about it."""
+        return self._found.get(name, (0, None))[1]
+
     def forget(self) -> None:
         """Something changed. What is being read right now is not remembered either: it may be from before."""
         self._found.clear()

@@ -51,6 +51,11 @@ class Sessions:
             raise Unauthenticated("the session has expired", code="session_ended", next_step=SIGN_IN)
         return await self._teams.authenticate_hash(session.key_hash)
 
+    def last(self, token: str) -> ApiKey | None:
+        """Whose session it was when it was read last, for what only tells about it."""
+        session = self._sessions.last(ids.secret_hash(token))
+        return None if session is None else self._teams.last(session.key_hash)
+
     async def sign_out(self, token: str) -> None:
         """End the session of that token, if there is one."""
         await self._store.sessions.end(ids.secret_hash(token))

@@ -61,6 +61,10 @@ class Teams:
         key.check_opens(secret_hash, self._clock.now_ms())
         return key
 
+    def last(self, secret_hash: str) -> ApiKey | None:
+        """The key as it was read last, for what only tells about it."""
+        return self._keys.last(secret_hash)
+
     def watch(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever a key, or what it may do, changed here."""
         self._keys.watch(tell)

@@ -6,8 +6,6 @@ is "internal" to the outside: the log has the traceback, the client never does.
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -39,7 +37,7 @@ from stoker.errors import (
 )
 from stoker.health import Check, status
 from stoker.web.api_docs import add_docs
-from stoker.web.asgi import to_response
+from stoker.web.asgi import request_name, to_response
 from stoker.web.call import Answer, Call, Headers, answer
 from stoker.web.hot import HotRoutes
 from stoker.web.shapes import describe
@@ -81,10 +79,6 @@ FOR_BROWSERS: Final = (
 """On every answer: nothing is taken for a script that is none, shown in a frame of others, or told to others by its address."""
 OVER_TLS: Final = (("strict-transport-security", "max-age=31536000"),)
 """Beside them where the server itself speaks TLS: a browser that was here comes back over TLS alone, for a year."""
-
-
-REQUEST_ID: Final = "x-request-id"
-_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def build_hot(routers: Sequence[APIRouter]) -> HotRoutes:
@@ -156,7 +150,7 @@ class SingleSlashes:
             path = scope["path"]
             while "//" in path:
                 path = path.replace("//", "/")
-            scope = {**scope, "path": path, "raw_path": path.encode("utf-8")}
+            scope.update(path=path, raw_path=path.encode("utf-8"))
         await self._app(scope, receive, send)
 
 
@@ -170,7 +164,7 @@ class JsonBodies:
         """Rewrite the header, then go on."""
         if scope["type"] == "http":
             headers = [header for header in scope["headers"] if header[0] != b"content-type"]
-            scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+            scope["headers"] = [*headers, (b"content-type", b"application/json")]
         await self._app(scope, receive, send)
 
 
@@ -181,24 +175,18 @@ def error_body(error: StokerError) -> dict[str, str | None]:
 
 def answer_error(call: Call, error: Exception) -> Answer:
     """The answer to whatever the handler of a raw route raised."""
-    return _answer_to(error, method=call.method, path=call.path, asked_as=call.header(REQUEST_ID))
+    return _answer_to(error, method=call.method, path=call.path, request=call.request_id)
 
 
-def _answer_to(error: Exception, *, method: str, path: str, asked_as: str | None) -> Answer:
+def _answer_to(error: Exception, *, method: str, path: str, request: str) -> Answer:
     if not isinstance(error, StokerError) or _status_of(error) == 500:
         if isinstance(error, ClientDisconnect):
             return Answer(400)  # nobody is left to read this
-        request = request_id(asked_as)
         log.error("request_failed", request=request, method=method, path=path, exc_info=error)
         body = {"error": "internal error", "code": "internal", "field": None}
         body |= {"next_step": f"the server's log says more about request {request}"}
-        return answer(body, status=500, headers=((REQUEST_ID, request),))
+        return answer(body, status=500)
     return _refusal(error)
-
-
-def request_id(asked_as: str | None) -> str:
-    """What the log calls a request that failed: as its client or a proxy does, if that is a plain word, else a new one."""
-    return asked_as if asked_as is not None and _PLAIN_WORD.fullmatch(asked_as) else secrets.token_hex(8)
 
 
 def _refusal(error: StokerError) -> Answer:
@@ -213,8 +201,8 @@ def _status_of(error: Exception) -> int:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    asked_as = request.headers.get(REQUEST_ID)
-    return to_response(_answer_to(error, method=request.method, path=request.url.path, asked_as=asked_as))
+    named = request_name(request)
+    return to_response(_answer_to(error, method=request.method, path=request.url.path, request=named))
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:

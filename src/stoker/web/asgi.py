@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from stoker.web.call import Answer, Call, Handler
+from stoker import ids
+from stoker.web.call import REQUEST_ID, Answer, Call, Handler
 from stoker.web.uploads import SMALL_BYTES, Body, Uploads, check_size, stalled
 from stoker.web.wire import decode
 
@@ -44,6 +45,11 @@ class AsgiCall(Call):
     def header(self, name: str) -> str | None:
         """The first header of this name."""
         return self._request.headers.get(name)
+
+    @property
+    def request_id(self) -> str:
+        """As `Requests` named it."""
+        return request_name(self._request)
 
     @property
     def length(self) -> int | None:
@@ -113,6 +119,12 @@ class RawEndpoint:
             call.close()
 
 
+def request_name(request: Request) -> str:
+    """What the request is called. `Requests` has named it, where it is around the application."""
+    named: str | None = getattr(request.state, "request_id", None)
+    return named or ids.request_id(request.headers.get(REQUEST_ID))
+
+
 def to_response(answer: Answer) -> Response:
     """The same answer, for ASGI."""
     headers = dict(answer.headers) | ({"connection": "close"} if answer.closes else {})
@@ -166,4 +178,4 @@ def _replay(request: Request, body: Body) -> Request:
     return Request(request.scope, receive)
 
 
-__all__ = ["AsgiCall", "JsonRoute", "RawEndpoint", "RawRoute", "to_response"]
+__all__ = ["AsgiCall", "JsonRoute", "RawEndpoint", "RawRoute", "request_name", "to_response"]

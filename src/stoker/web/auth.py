@@ -37,7 +37,12 @@ def credential(authorization: str | None) -> str:
 
 def session_token(call: Call) -> str:
     """The secret of the session's cookie; empty if there is none."""
-    header = call.header("cookie") or ""
+    return session_token_in(call.header("cookie"))
+
+
+def session_token_in(cookie: str | None) -> str:
+    """The secret of the session in a Cookie header."""
+    header = cookie or ""
     if COOKIE not in header:
         return ""
     try:
@@ -96,6 +101,7 @@ class Asks:
         key = await require(self._catalog, AsgiCall(request), self.scope)
         if self.whole_team:
             key.require_whole_team()
+        request.state.key = key
         return key
 
 

@@ -8,24 +8,28 @@ parsed before a handler asks for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import msgspec
 
+from stoker.job import Job
+from stoker.store import Claim
 from stoker.web.uploads import Body, Uploads
 
 Headers = tuple[tuple[str, str], ...]
 
+REQUEST_ID: Final = "x-request-id"
+"""The header that names a request."""
 JSON: Final[Headers] = (("content-type", "application/json"),)
 
 
 class Call(ABC):
     """One request, as its handler sees it."""
 
-    __slots__ = ("_query", "method", "parameters", "path")
+    __slots__ = ("_query", "about", "method", "parameters", "path")
 
     def __init__(self, method: str, path: str, query: str, parameters: Mapping[str, str]) -> None:
         self.method = method
@@ -34,6 +38,8 @@ class Call(ABC):
         self.parameters = parameters
         """What the path says, by the names in the route."""
         self._query = query
+        self.about: Job | Sequence[Claim] = ()
+        """What it made or handed out, for the access log."""
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -46,6 +52,11 @@ class Call(ABC):
     @abstractmethod
     def header(self, name: str) -> str | None:
         """The first header of this name, which is written in lower case."""
+
+    @property
+    @abstractmethod
+    def request_id(self) -> str:
+        """What the request is called, in its answer and in the log."""
 
     @property
     @abstractmethod
@@ -106,4 +117,4 @@ def _plain(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 
-__all__ = ["JSON", "Answer", "Call", "Handler", "Headers", "answer", "parse_query"]
+__all__ = ["JSON", "REQUEST_ID", "Answer", "Call", "Handler", "Headers", "answer", "parse_query"]

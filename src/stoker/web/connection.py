@@ -20,12 +20,14 @@ import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stoker import ids
 from stoker.errors import HeadTooLarge, InvalidInput, StokerError
 from stoker.web.call import Answer
 from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
 from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, whole
 from stoker.web.hot import HotRoutes, head
+from stoker.web.requests import AccessLog
 
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Content up to this size is written in one piece with its head; joining a larger one would copy it."""
@@ -42,6 +44,8 @@ class Connection(HttpToolsProtocol):
 
     hot: ClassVar[HotRoutes]
     heads: ClassVar[Heads]
+    access: ClassVar[AccessLog | None]
+    """Where raw routes are logged; None: they are not."""
     dated: ClassVar[tuple[object, bytes]] = (None, b"")
     """uvicorn's list of headers that each answer gets, which it replaces once a second, and the same as lines."""
 
@@ -115,6 +119,7 @@ class Connection(HttpToolsProtocol):
             return
         refusal = self.hot.refuse(error)
         lines = head(refusal.status, refusal.headers) + self._dated()
+        lines += b"x-request-id: %b\r\n" % ids.request_id(None).encode()
         lines += b"content-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.content)
         self.transport.write(lines + refusal.content)
         if under_way:
@@ -228,6 +233,8 @@ class Connection(HttpToolsProtocol):
     def _start(self, exchange: Exchange) -> None:
         """Ask the handler. What it cannot answer at once is an errand that a graceful stop waits for."""
         self._running = exchange
+        if self.access is not None:
+            exchange.began_s = self.loop.time()
         errand = Errand(exchange.handler(exchange), self._answered, exchange, self.loop)
         errand.begin()
         if not errand.done:
@@ -259,6 +266,9 @@ class Connection(HttpToolsProtocol):
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         self._running = None
+        if self.access is not None:
+            took_s = self.loop.time() - exchange.began_s
+            self.access.exchanged(exchange, answer, route=self.hot.paths[exchange.handler], took_s=took_s)
         if exchange.disconnected or self.transport.is_closing():
             return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
@@ -266,7 +276,7 @@ class Connection(HttpToolsProtocol):
         content, status = answer.content, answer.status
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
         size = b"" if status == NO_CONTENT else b"content-length: %d\r\n" % len(content)
-        pieces = (head(status, answer.headers), self._dated(), size, end, content)
+        pieces = (head(status, answer.headers), self._dated(), exchange.name_line(), size, end, content)
         if len(content) <= JOINED_BYTES_MAX:
             self.transport.write(b"".join(pieces))
         else:
@@ -313,12 +323,13 @@ def _not_http() -> StokerError:
     return InvalidInput("this is no request of HTTP/1.1", code="invalid_http", next_step="see what your client sends")
 
 
-def connections_to(hot_routes: HotRoutes) -> type[Connection]:
-    """The protocol for uvicorn that knows these routes."""
+def connections_to(hot_routes: HotRoutes, access_log: AccessLog | None = None) -> type[Connection]:
+    """The protocol for uvicorn that knows these routes, and logs them if it shall."""
 
     class Bound(Connection):
         hot = hot_routes
         heads = Heads()
+        access = access_log
 
     return Bound
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
-from stoker.web.call import Answer, Call
+from stoker.ids import draw_64, request_id
+from stoker.web.call import REQUEST_ID, Answer, Call
 from stoker.web.errand import Errand
 from stoker.web.heads import RawHeaders, by_name
 from stoker.web.hot import Wish
@@ -33,10 +34,12 @@ class Exchange(Call):
         "_by_name",
         "_flow",
         "_headers",
+        "_request_id",
         "_tell",
         "_upload",
         "_whole",
         "_write",
+        "began_s",
         "disconnected",
         "errand",
         "handler",
@@ -47,6 +50,8 @@ class Exchange(Call):
     )
 
     message_event: ClassVar = _NoEvent()
+    began_s: float
+    """When, by the clock of the event loop; only while requests are logged."""
 
     def __init__(self, wish: Wish, flow: Flow) -> None:
         """What the first line says; `came_whole` or `came_in_part` says the rest."""
@@ -54,6 +59,7 @@ class Exchange(Call):
         self.path = wish.path
         self.parameters = wish.parameters
         self._query = wish.query
+        self.about = ()
         self.handler = wish.handler
         self.errand: Errand[Exchange, Answer] | None = None
         """What asks the handler, if it has to wait for something."""
@@ -65,6 +71,7 @@ class Exchange(Call):
         self.response_complete = False
         self.disconnected = False
         self._flow = flow
+        self._request_id = ""
         self._headers: RawHeaders = ()
         self._by_name: Mapping[str, str] | None = None
         self._whole: bytes | None = None
@@ -92,6 +99,19 @@ class Exchange(Call):
         if self._by_name is None:
             self._by_name = by_name(self._headers)
         return self._by_name.get(name)
+
+    @property
+    def request_id(self) -> str:
+        """What the request is called."""
+        if not self._request_id:
+            self._request_id = request_id(self.header(REQUEST_ID))
+        return self._request_id
+
+    def name_line(self) -> bytes:
+        """The line of the answer's head that says so. Most clients name no request, and nobody asked before."""
+        if self._request_id or self.header(REQUEST_ID) is not None:
+            return b"x-request-id: %b\r\n" % self.request_id.encode()
+        return b"x-request-id: %016x\r\n" % draw_64()
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body."""

@@ -108,7 +108,8 @@ class Heads:
     def keep(self, head: bytes, headers: RawHeaders) -> None:
         """The parser found `headers` in a request with this head. The first of a name counts.
 
-        Those that say more than what is asked for (how the body comes, what becomes of the connection) are not kept.
+        Those that say more than what is asked for (how the body comes, what becomes of the connection) are not kept, nor those that name
+        one request: they do not come again.
         """
         if len(head) > KEPT_BYTES or b"content-length" in head.lower():
             return  # a second length, or one in another spelling
@@ -121,7 +122,7 @@ class Heads:
         self._kept[head] = found
 
 
-_TELLING: Final = frozenset(("transfer-encoding", "expect", "upgrade", "te", "trailer"))
+_TELLING: Final = frozenset(("transfer-encoding", "expect", "upgrade", "te", "trailer", "x-request-id", "traceparent"))
 
 
 def by_name(headers: RawHeaders) -> dict[str, str]:

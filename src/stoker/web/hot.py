@@ -46,12 +46,16 @@ class HotRoutes:
     def __init__(self, routers: Iterable[APIRouter], *, on_error: OnError, refuse: Refuse) -> None:
         self.on_error = on_error
         self.refuse = refuse
+        self.paths: dict[Handler, str] = {}
+        """The path of each handler's route."""
         self._root = _Place()
         self._ways: dict[bytes, _Way] = {}
         for route in (route for router in routers for route in router.routes):
             endpoint = getattr(route, "endpoint", None)
             if isinstance(endpoint, RawEndpoint):
-                words: list[str] = getattr(route, "path", "").split("/")
+                path: str = getattr(route, "path", "")
+                self.paths[endpoint.handler] = path
+                words = path.split("/")
                 for method in getattr(route, "methods", ()):
                     self._root.add(words, method, endpoint.handler, ())
 

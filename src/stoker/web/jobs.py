@@ -202,7 +202,7 @@ class JobRoutes:
 
     async def _submit(self, call: Call, *, sync: bool) -> Job:
         endpoint, wish = await self._gate.submission(call, sync=sync, dialect=self._words.name)
-        job = await self._queue.submit(endpoint, wish)
+        job = call.about = await self._queue.submit(endpoint, wish)
         call.release()  # it is stored; `runsync` goes on to wait
         return job
 

@@ -261,7 +261,7 @@ class ManageRoutes:
     async def _submit(self, call: Call) -> Answer:
         """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
         endpoint, wish = await self._gate.submission(call, sync=False, dialect=RUNPOD.name)
-        job = await self._queue.submit(endpoint, wish)
+        job = call.about = await self._queue.submit(endpoint, wish)
         return await self._show_job(await self._queue.status(endpoint.team, endpoint.id, job.id))
 
     async def _job(self, key: ApiKey, word: str) -> Result:

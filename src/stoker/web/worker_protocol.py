@@ -117,6 +117,7 @@ class WorkerRoutes:
         if claims and asker.hung_up:
             await self._leases.give_back(caller, claims)
             return ()
+        call.about = claims
         return claims
 
     async def stop(self, call: Call) -> Answer:
