@@ -69,7 +69,7 @@ def description() -> dict[str, Any]:
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         LastHourRoutes(_NOTHING, _NOTHING, SystemClock()).router(),
-        ServerRoutes((), _NOTHING, database="").router(),
+        ServerRoutes((), _NOTHING, database="", for_teams=()).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         UsageRoutes(_NOTHING, _NOTHING).router(),
         BudgetRoutes(_NOTHING, _NOTHING, _NOTHING).router(),

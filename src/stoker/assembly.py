@@ -21,7 +21,7 @@ from stoker.catalog import Catalog, Defaults, login, release_login
 from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
 from stoker.clock import Clock
-from stoker.config import Settings, shown
+from stoker.config import SHOWN_TO_TEAMS, Settings, shown
 from stoker.dead_letters import DeadLetters
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet, FleetTerms
@@ -259,7 +259,9 @@ class Assembly:
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),
             SpecificationRoutes(self.machine, self.catalog).router(),
             LastHourRoutes(LastHours(self._store, self._clock), self.catalog, self._clock).router(),
-            ServerRoutes(shown(self._settings), self.catalog, database=self._database).router(),
+            ServerRoutes(
+                shown(self._settings), self.catalog, database=self._database, for_teams=SHOWN_TO_TEAMS
+            ).router(),
             BudgetRoutes(self.budgets, self.catalog, self._clock).router(),
             UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),

@@ -35,6 +35,38 @@ CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 """Variables with our prefix that are not settings of the server."""
 
 
+SHOWN_TO_TEAMS = frozenset(
+    (
+        "cancel_grace_s",
+        "gone_workers_kept_s",
+        "hold_s",
+        "input_bytes_max",
+        "lease_s",
+        "output_bytes_max",
+        "part_bytes_max",
+        "ping_interval_ms",
+        "public_url",
+        "queued_max",
+        "rate_factor",
+        "retention_s",
+        "session_s",
+        "start_timeout_s",
+        "stop_grace_s",
+        "upload_stall_s",
+        "uploads_per_key_max",
+        "usage_kept_days",
+        "volume_price_per_gib_hour",
+        "webhook_give_up_s",
+        "webhook_timeout_s",
+        "worker_failures_max",
+        "worker_log_bytes_max",
+        "worker_system_checks",
+    )
+)
+"""Settings that every team's admins may see: what their own jobs, workers and bills come up against. The others are about the machine, its
+network and all teams together, and are the operator's; so is a new one, until it is named here."""
+
+
 class Origin(StrEnum):
     """Where the value of a setting came from."""
 

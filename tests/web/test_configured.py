@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from stoker.audit import Actor
 from stoker.catalog import Catalog, Defaults
 from stoker.clock import ManualClock
+from stoker.config import SHOWN_TO_TEAMS, Settings
 from stoker.errors import InvalidInput
 from stoker.queue import Queue, Submission
 from stoker.runtimes import Capacity, Device
@@ -463,3 +465,14 @@ async def test_webhook_of_an_endpoint(tmp_path: Path) -> None:
     connection.close()
     assert rows == [(None,), ("https://theirs",), ("https://own",)]
     await store.close()
+
+
+def test_settings_of_the_operator(api: httpx.Client, stranger: httpx.Client) -> None:
+    """The first team, which is the operator's, sees every setting; another one what is about it, and nothing about the machine or the network."""
+    ours, theirs = (
+        {one["name"]: one for one in who.get("/api/settings").json()["settings"]} for who in (api, stranger)
+    )
+    assert set(ours) == set(Settings.model_fields)
+    assert set(theirs) == SHOWN_TO_TEAMS < set(ours)
+    assert not [name for name in theirs if re.search("dir|host|database|kubernetes|docker|network|listen|key$", name)]
+    assert theirs["rate_factor"] == ours["rate_factor"]

@@ -120,6 +120,11 @@ class Teams:
         assert found is not None, "a key always names a stored team"
         return found
 
+    async def is_operator(self, team: TeamId) -> bool:
+        """Whether it is the first team, whose owner got the key of the first start: that of who operates the server."""
+        first = await self._store.teams.first()
+        return first is not None and first.id == team
+
     async def rename(self, by: ApiKey, name: str) -> Team:
         """Give the team another name. Raises `Forbidden` for who is no owner."""
         check_name(name)

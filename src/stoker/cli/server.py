@@ -18,7 +18,7 @@ from stoker.client import Client
 @output.json_option
 @with_client
 def settings(client: Client, *, whole: bool) -> None:
-    """List the settings of the running server, and where each came from; needs the role admin."""
+    """List settings of the running server, and where each came from; needs the role admin. Teams other than the first see what is about them."""
 
     def show(found: Mapping[str, Any]) -> None:
         heads = ("SETTING", "VALUE", "FROM")

@@ -1,6 +1,7 @@
 """The part of the management API about the server itself: what it was told, and what it is made of.
 
-Settings are those of the whole server, so they are for administrators. What they hold that is secret is left out before it comes here.
+Settings are those of the whole server, so all of them are shown to the operator alone: an admin of the first team, which the first start made.
+Admins of other teams see those that are about them. What settings hold that is secret is left out before it comes here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import json
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any, Final
@@ -31,10 +32,13 @@ _UNNAMED: Final = re.compile("UNKNOWN|See .*", re.IGNORECASE)
 
 
 class ServerRoutes:
-    """The routes. `settings` are shown as they are."""
+    """The routes. `settings` are shown as they are, to the operator; to other teams those with a name `for_teams`."""
 
-    def __init__(self, settings: Sequence[JsonObject], catalog: Catalog, *, database: str) -> None:
+    def __init__(
+        self, settings: Sequence[JsonObject], catalog: Catalog, *, database: str, for_teams: Container[str]
+    ) -> None:
         self._settings = settings
+        self._for_teams = for_teams
         self._catalog = catalog
         self._database = database
 
@@ -45,9 +49,11 @@ class ServerRoutes:
         read = Depends(Asks(self._catalog, Scope.READ))
 
         @router.get("/settings")
-        async def list_settings(_key: ApiKey = admin) -> JsonObject:
-            """Every setting of the server, with its value and where that came from; of a secret one only whether it is set."""
-            return {"settings": list(self._settings)}
+        async def list_settings(key: ApiKey = admin) -> JsonObject:
+            """Settings of the server, with their values and where those came from; of a secret one only whether it is set. Admins of the
+            first team see every one, those of other teams what is about them."""
+            everything = await self._catalog.teams.is_operator(key.team)
+            return {"settings": [one for one in self._settings if everything or one["name"] in self._for_teams]}
 
         @router.get("/about")
         async def about(_key: ApiKey = read) -> JsonObject:
