@@ -147,7 +147,7 @@ def test_plan_on_a_terminal(live: LiveServer, cli: Cli, name: str, tmp_path: Pat
     status, shown = at_a_terminal(live, *create, types="n\n")
     assert (status, f"create {name}" in shown, "Create it?" in shown) == (0, True, True)
     assert "a worker needs no GPU and may be placed in" in shown
-    assert re.search(r"CPU: \d+ of \d+ places, 0 per hour and worker", shown), shown
+    assert re.search(r"CPU: \d+ of \d+ places free, 0 per hour and worker", shown), shown
     assert cli("endpoint", "show", name).status == 4
     status, shown = at_a_terminal(live, *create, types="y\n")
     assert (status, f"created {name}" in shown) == (0, True)

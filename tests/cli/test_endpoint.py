@@ -87,6 +87,18 @@ def test_half_a_policy_keeps_the_other_half(cli: Cli, idle: str) -> None:
     assert after["policy"] == {"type": "queue_delay", "value": 6}
 
 
+def test_variables_of_an_endpoint(cli: Cli, idle: str) -> None:
+    """An update sets the variables that are given and leaves the others, secret ones too; `--unset` takes one away."""
+    cli.ok("endpoint", "update", idle, "--env", "A=1", "--env", "B=2", "--secret", "TOKEN=hidden")
+    after = cli.ok("endpoint", "update", idle, "--env", "A=3", "--json").json
+    assert after["env"] == {"A": "3", "B": "2", "TOKEN": {"secret": True}}
+    again = cli.ok("endpoint", "update", idle, "--secret", "TOKEN=hidden", "--json").json
+    assert again["release"] == after["release"], "the secret is still the one that was given"
+    assert cli.ok("endpoint", "update", idle, "--unset", "B", "--json").json["env"].keys() == {"A", "TOKEN"}
+    ran = cli("endpoint", "update", idle, "--unset", "C")
+    assert (ran.status, "has no variable 'C'" in ran.err) == (2, True)
+
+
 def test_rename(cli: Cli, idle: str) -> None:
     """`update --name` renames: the old name is free."""
     cli.ok("endpoint", "update", idle, "--name", f"{idle}-b")

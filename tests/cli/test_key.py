@@ -18,6 +18,13 @@ def test_secret_is_printed_alone_and_once(cli: Cli, monkeypatch: pytest.MonkeyPa
     cli.ok("endpoint", "ls")
 
 
+def test_endpoints_of_a_key_by_name(cli: Cli, idle: str) -> None:
+    """A list of keys says which endpoints a key is for, by their names."""
+    made = cli.ok("key", "create", "bound", "--scope", "run", "--endpoint", idle, "--json").json
+    line = next(line for line in cli.ok("key", "ls").out.splitlines() if line.startswith(made["id"]))
+    assert f" {idle} " in line
+
+
 def test_missing_scope_is_status_5(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key without the scope is refused with status 5 and the command that makes a better one."""
     monkeypatch.setenv("STOKER_API_KEY", cli.ok("key", "create", "reader", "--scope", "read").out.strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import click
@@ -90,7 +90,7 @@ _SETTINGS: Final = (
         metavar="K=V",
         multiple=True,
         callback=_read_env,
-        help="Environment variable of the workers; repeatable. An update replaces all variables with those given.",
+        help="Environment variable of the workers; repeatable. An update leaves the others as they are.",
     ),
     click.option(
         "--secret",
@@ -324,26 +324,48 @@ def show(client: Client, name: str) -> None:
 @click.argument("name")
 @click.option("--name", "new_name", help="A new name.")
 @_settings
+@click.option("--unset", metavar="NAME", multiple=True, help="Environment variable to take away; repeatable.")
 @warm_option
 @click.option("--dry-run", is_flag=True, help="Only print the difference.")
 @output.json_option
 @with_client
-def update(client: Client, /, name: str, new_name: str | None, dry_run: bool, warm: bool | None, **given: Any) -> None:
+def update(
+    client: Client,
+    /,
+    name: str,
+    new_name: str | None,
+    unset: tuple[str, ...],
+    dry_run: bool,
+    warm: bool | None,
+    **given: Any,
+) -> None:
     """Change an endpoint: only what is given.
 
     A new image, command, environment or number of GPUs makes a new release: new workers run it, old ones finish their
     jobs and go.
     """
     body = _body({"name": new_name, **given})
-    if not body:
+    if not body and not unset:
         raise click.UsageError("nothing to change was given; see: stoker endpoint update --help")
-    if "policy" in body:  # the API takes a whole policy
-        body["policy"] = client.endpoint(name)["policy"] | body["policy"]
+    if unset or body.keys() & {"policy", "env"}:  # the API takes these whole
+        body |= _whole(client.endpoint(name), body, unset)
     if dry_run:
         plan = client.ask("PATCH", "endpoints", name, body=body, params={"dry_run": True})
         output.answer(plan, files.say_plan)
     else:
         output.answer(client.update_endpoint(name, body, warm=warm), show_endpoint)
+
+
+def _whole(present: EndpointJson, body: Mapping[str, Any], unset: Collection[str]) -> dict[str, Any]:
+    """Policy and environment as they will be, if they change; a secret of before goes back as the mark that stands for it."""
+    for variable in unset:
+        if variable not in present["env"]:
+            raise click.UsageError(f"the endpoint '{present['name']}' has no variable '{variable}'")
+    env = {name: value for name, value in present["env"].items() if name not in unset}
+    return {
+        **({"policy": present["policy"] | body["policy"]} if "policy" in body else {}),
+        **({"env": env | body.get("env", {})} if unset or "env" in body else {}),
+    }
 
 
 @endpoint.command()

@@ -82,7 +82,8 @@ def say_plan(plan: Mapping[str, Any]) -> None:
         f"  a worker needs {'no GPU' if not needed else '1 GPU' if needed == 1 else f'{needed} GPUs'} and may be placed in"
     )
     for each in choices:
-        output.say(f"    {each['name']}: {free_of(each)}, {each['worker_per_hour']:g} per hour and worker")
+        free = free_of(each) if each["free"] is None else f"{free_of(each)} free"
+        output.say(f"    {each['name']}: {free}, {each['worker_per_hour']:g} per hour and worker")
     if not choices:
         output.say("    nothing that is known now")
 

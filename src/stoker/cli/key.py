@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -66,7 +67,10 @@ def rotate(client: Client, key_id: str, grace_s: int) -> None:
 @with_client
 def list_keys(client: Client) -> None:
     """List the team's API keys, revoked ones included."""
-    output.answer(client.keys(), _show_list)
+    found = client.keys()
+    bound = any(each["endpoints"] for each in found["keys"])
+    names = {each["id"]: each["name"] for each in client.endpoints()["endpoints"]} if bound else {}
+    output.answer(found, lambda keys: _show_list(keys, names))
 
 
 @key.command()
@@ -93,7 +97,8 @@ def _show_rotated(made: KeyJson) -> None:
     output.remark(f"rotated the key {made['name']} ({made['id']}); the old secret works until {until}")
 
 
-def _show_list(found: KeysJson) -> None:
+def _show_list(found: KeysJson, names: Mapping[str, str]) -> None:
+    """`names` of endpoints by id; one that is deleted has none."""
     heads = ("ID", "NAME", "MEMBER", "SCOPES", "ENDPOINTS", "MADE", "USED", "EXPIRES", "REVOKED")
     rows = (
         (
@@ -101,7 +106,7 @@ def _show_list(found: KeysJson) -> None:
             each["name"],
             each["member"]["name"],
             " ".join(each["scopes"]),
-            " ".join(each["endpoints"]) or "all",
+            " ".join(names.get(one, one) for one in each["endpoints"]) or "all",
             output.ago(each["created_ms"]),
             output.ago(each["used_ms"]),
             "-" if each["expires_ms"] is None else output.moment(each["expires_ms"]),

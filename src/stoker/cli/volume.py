@@ -111,7 +111,7 @@ def upload(client: Client, name: str, source: str, path: str) -> None:
     are left out.
     """
     sent = [_upload(client, name, file, where) for file, where in _files(Path(source), path)]
-    output.answer({"files": sent}, lambda it: output.say(f"uploaded {len(it['files'])} files"))
+    output.answer({"files": sent}, _show_sent)
 
 
 @volume.command()
@@ -236,6 +236,11 @@ def _show(each: Mapping[str, Any]) -> None:
 def _used(each: Mapping[str, Any]) -> str:
     full = " (over: uploads are refused)" if each["over"] else ""
     return f"{each['used_bytes'] / 1024**3:.2f} of {each['size_gb']} GiB{full}"
+
+
+def _show_sent(sent: Mapping[str, Any]) -> None:
+    count = len(sent["files"])
+    output.say("uploaded 1 file" if count == 1 else f"uploaded {count} files")
 
 
 def _show_files(found: Mapping[str, Any]) -> None:
