@@ -15,9 +15,11 @@ from stoker.runtimes.kubernetes.condition import (
     Runs,
     Waits,
     condition_of,
+    has_run,
     image_of,
     last_trouble,
     leaving_of,
+    leaving_with,
     lost_exit,
     pull_words,
     steps_of,
@@ -279,3 +281,21 @@ def test_ends_that_nobody_saw() -> None:
     assert "before node node-1 had said that it ran" in lost_exit(prepared, forced=False).text
     assert "node-1 did not say that it ended" in lost_exit(pod(), forced=True).text
     assert "before a node had taken it" in lost_exit(pod(node=""), forced=False).text
+
+
+def test_who_takes_it_stands_in_events() -> None:
+    """Clusters that mark no pod that they take away note who gets its place, and why."""
+    noted = [event("Started", "Started container"), event("Preempted", "Preempted by a/urgent on node node-1")]
+    assert (
+        leaving_with("deleted", noted) == "the cluster takes it away: Preempted: Preempted by a/urgent on node node-1"
+    )
+    assert leaving_with("deleted", noted[:1]) == "deleted"
+
+
+def test_a_node_that_forgets_what_it_evicts() -> None:
+    """A pod without containers ran if the cluster noted its start; else it never did."""
+    evicted = look(pod(phase="Failed", reason="Evicted", message="Pod ephemeral local storage usage exceeds the limit"))
+    assert isinstance(evicted, Refused)
+    assert evicted.text == "Evicted: Pod ephemeral local storage usage exceeds the limit"
+    assert has_run([event("Pulled", "there"), event("Started", "Started container")])
+    assert not has_run([event("Pulled", "there")])

@@ -222,6 +222,46 @@ async def test_who_takes_a_pod_away_is_told(kubernetes: KubernetesStage) -> None
     await ended(kubernetes.runtime, patient.worker)
 
 
+async def test_preemption_is_told(kubernetes: KubernetesStage, cluster: Cluster) -> None:
+    """A worker whose GPUs the cluster gives to a pod of higher priority is leaving, with the cluster's word for it, while it has its
+    grace; how it then ended is known."""
+    await asyncio.to_thread(cluster.set_room, "nvidia.com/gpu", "2")
+    name = f"urgent-{secrets.token_hex(4)}"
+    urgent = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(urgent))
+    spec = kubernetes.spec("linger 5", gpu_count=2)
+    await kubernetes.runtime.launch(spec)
+    await first_line(kubernetes.runtime, spec.worker)
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(_stranger(kubernetes, name)))
+
+    async def leaving() -> str:
+        one = await shown(kubernetes, spec.worker)
+        return one.leaving if one is not None else ""
+
+    text = await eventually(leaving)
+    assert text.startswith("the cluster takes it away: Preempted")
+    assert (await ended(kubernetes.runtime, spec.worker)).code == 5
+    cluster.kubectl("delete", "priorityclass", name)
+
+
+def _stranger(stage: KubernetesStage, priority: str) -> dict[str, Any]:
+    """A pod of somebody else that wants all GPUs, and may have them."""
+    room = {"limits": {"nvidia.com/gpu": "2"}}
+    container = {"name": "it", "image": stage.image, "command": ["sleep", "1000"], "resources": room}
+    about = {"name": "urgent", "namespace": stage.terms.namespace}
+    spec = {"priorityClassName": priority, "containers": [container], "restartPolicy": "Never"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+
+
+async def test_eviction_is_told(kubernetes: KubernetesStage) -> None:
+    """A worker that writes more than its disk may hold is evicted by its node, and the words say what was too much."""
+    spec = kubernetes.spec("hoard 64", disk_bytes=16 * 1024**2)
+    await kubernetes.runtime.launch(spec)
+    end = await ended(kubernetes.runtime, spec.worker, deadline_s=100)
+    assert "Evicted: " in end.text
+    assert "ephemeral" in end.text
+
+
 # ── reasons ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

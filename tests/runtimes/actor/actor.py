@@ -7,6 +7,7 @@ processes only.
 import os
 import signal
 import sys
+import time
 
 
 def until(number: signal.Signals, *, say: str) -> None:
@@ -55,6 +56,14 @@ match act:
         until(signal.SIGTERM, say="up")
         print("told")
         sys.exit(int(arguments[0]))
+    case "linger":
+        until(signal.SIGTERM, say="up")
+        time.sleep(3)
+        sys.exit(int(arguments[0]))
+    case "hoard":
+        with open("hoard", "wb") as hoard:
+            hoard.write(bytes(int(arguments[0]) << 20))
+        until(signal.SIGTERM, say="up")
     case "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         until(signal.SIGUSR1, say="up")

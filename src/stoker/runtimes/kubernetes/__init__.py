@@ -40,9 +40,11 @@ from stoker.runtimes.kubernetes.condition import (
     Waits,
     address_of,
     condition_of,
+    has_run,
     image_of,
     last_trouble,
     leaving_of,
+    leaving_with,
     lost_exit,
     pull_words,
     steps_of,
@@ -107,6 +109,7 @@ class KubernetesRuntime:
         self._struck: set[WorkerId] = set()
         self._removing: set[WorkerId] = set()
         self._steps: dict[WorkerId, tuple[Step, ...]] = {}
+        self._takers: dict[WorkerId, str] = {}
         self._asked: dict[WorkerId, tuple[float, Waiting]] = {}
         self._errands: set[asyncio.Task[None]] = set()
 
@@ -299,7 +302,7 @@ class KubernetesRuntime:
 
     async def _look_at(self, worker: WorkerId, pod: Pod) -> Observation:
         """A pod that is not over."""
-        leaving = "" if worker in self._stopped else leaving_of(pod)
+        leaving = await self._who_takes(worker, pod)
         condition = self._condition(pod)
         match condition:
             case Waits(waiting=waiting, asked=True):
@@ -318,6 +321,14 @@ class KubernetesRuntime:
             known = waiting_with(waiting, await self._events(pod))
             self._asked[worker] = (now, known)
         return known
+
+    async def _who_takes(self, worker: WorkerId, pod: Pod) -> str:
+        """Why somebody else ends it; asked for once."""
+        if worker in self._stopped or not (leaving := leaving_of(pod)):
+            return ""
+        if worker not in self._takers:
+            self._takers[worker] = leaving_with(leaving, await self._events(pod))
+        return self._takers[worker]
 
     async def _stages(self, worker: WorkerId, pod: Pod) -> tuple[Step, ...]:
         """The stages of its start, asked for once."""
@@ -452,7 +463,7 @@ class KubernetesRuntime:
             end = await self._end(worker, self._lost.get(worker) or self._pods.get(worker) or pod, lines)
             await self._archive.add(worker, end, lines, bytes_max=self._terms.log_bytes_max)
         ends[worker] = end
-        for known in (self._listeners, self._lost, self._stopped, self._steps, self._asked):
+        for known in (self._listeners, self._lost, self._stopped, self._steps, self._takers, self._asked):
             known.pop(worker, None)
         self._struck.discard(worker)
         if self._pods.get(worker) is not None:
@@ -489,8 +500,9 @@ class KubernetesRuntime:
             case Ended(exit=exit):
                 return End(exit=self._explained(worker, exit, lines))
             case Refused(text=text, image=image):
-                told = last_trouble(await self._events(pod)) if image else ""
-                return End(exit=Exit(code=None, text=pull_words(image, told) if told else text), ran=False)
+                events = await self._events(pod)
+                told = last_trouble(events) if image else ""
+                return End(exit=Exit(code=None, text=pull_words(image, told) if told else text), ran=has_run(events))
             case _:
                 return End(exit=lost_exit(pod, forced=worker in self._struck))
 

@@ -37,6 +37,8 @@ _PULL_FAILED: Final = frozenset(
 _CANNOT_START: Final = frozenset(
     {"CreateContainerError", "RunContainerError", "CrashLoopBackOff", "PreCreateHookError"}
 )
+_TAKEN_AWAY: Final = frozenset({"Preempted", "Evicted", "TaintManagerEviction", "NodeShutdown"})
+"""Events about a pod that somebody else ends."""
 _LACKS: Final = re.compile(r"(\d+) Insufficient ([^\s,.]+)")
 _OF_NODES: Final = re.compile(r"^(\d+)/(\d+) nodes are available: ?")
 
@@ -58,7 +60,7 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """It never started and never will. `image` is that whose pull failed, where the cluster's events alone have the registry's text."""
+    """It never started and never will; or its node gave it up and forgot that it ran (`has_run`). `image` is that whose pull failed, where the cluster's events alone have the registry's text."""
 
     text: str
     image: str = ""
@@ -162,6 +164,11 @@ def last_trouble(events: Sequence[Event]) -> str:
     return (max(told, key=_event_ms).message or "") if told else ""
 
 
+def has_run(events: Iterable[Event]) -> bool:
+    """Whether the cluster noted that its container was started: of a pod that a node evicts nothing else may tell."""
+    return any(one.reason == "Started" for one in events)
+
+
 # ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -210,6 +217,15 @@ def leaving_of(pod: Pod) -> str:
     if pod.metadata is not None and pod.metadata.deletionTimestamp is not None:
         return "somebody in the cluster deleted its pod, as when a node is emptied"
     return ""
+
+
+def leaving_with(leaving: str, events: Sequence[Event]) -> str:
+    """The same with who takes it and why, as far as the cluster noted it: clusters before 1.26 say it nowhere else."""
+    told = [one for one in events if one.reason in _TAKEN_AWAY]
+    if not told:
+        return leaving
+    last = max(told, key=_event_ms)
+    return f"the cluster takes it away: {last.reason}: {_short(last.message or '')}"
 
 
 def _ended(pod: Pod, code: int, reason: str, message: str) -> Ended:
