@@ -280,6 +280,7 @@ class Assembly:
             vault=self._vault,
             streaks=self._streaks,
             metrics=self._metrics,
+            budgets=self.budgets,
         )
         return WorkerRoutes(
             leases, output_bytes_max=limits.output_bytes_max, part_bytes_max=limits.part_bytes_max, uploads=uploads

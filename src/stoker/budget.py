@@ -1,19 +1,21 @@
 """Budgets: how much a team, or one endpoint of it, may cost in a day or a month, and what happens then. Pure.
 
 Each of three amounts is optional: from the first on people are warned, from the second on nothing new starts and jobs wait, from the
-third on new jobs are refused too. What runs finishes. With the next day or month, of UTC, everything goes on by itself.
+third on new jobs are refused too. What runs finishes, and a job begins only within the cap, to the moment (`jobs_in_turn`): so each worker
+exceeds it by the job that it runs. With the next day or month, of UTC, everything goes on by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from stoker.errors import InvalidInput
 from stoker.ids import EndpointId, TeamId
+from stoker.metering import HOUR_MS
 from stoker.specification import MICROS
 
 AMOUNT_MOST: Final = 1_000_000_000
@@ -50,6 +52,8 @@ class Budget:
     spent_micros: int = 0
     """As it was counted last, for the span that began at `began_ms`."""
     began_ms: int = 0
+    counted_ms: int = 0
+    """Up to when that was counted. What workers cost since then comes on top."""
 
     def spent_at(self, now_ms: int) -> int:
         """What is spent of the day or month that this moment lies in."""
@@ -65,6 +69,10 @@ class Budget:
         )
         return next((level for level, amount in amounts if amount is not None and spent >= amount), Level.FREE)
 
+    def counts(self, endpoint: EndpointId) -> bool:
+        """Whether it counts what the endpoint costs."""
+        return self.endpoint is None or self.endpoint == endpoint
+
     @property
     def cap_micros(self) -> int | None:
         """From where on nothing new starts."""
@@ -78,6 +86,22 @@ class Budget:
         until = datetime.fromtimestamp(ends_ms(self.span, now_ms) / 1000, UTC)
         words = f"{whose} for the {self.span}: {spent} of {(cap or 0) / MICROS:.2f} spent"
         return f"{words}, until {until:%Y-%m-%d %H:%M} UTC"
+
+
+class Spender(NamedTuple):
+    """A worker whose time counts, or did until lately."""
+
+    endpoint: EndpointId
+    price_micros: int
+    """Of an hour."""
+    ready_ms: int
+    until_ms: int | None
+    """When its time ceased to count; None while it goes on."""
+
+    def cost_micros(self, from_ms: int, to_ms: int) -> int:
+        """What its time between two moments costs."""
+        until_ms = to_ms if self.until_ms is None else min(self.until_ms, to_ms)
+        return max(0, until_ms - max(self.ready_ms, from_ms)) * self.price_micros // HOUR_MS
 
 
 def begins_ms(span: Span, at_ms: int) -> int:
@@ -104,7 +128,7 @@ def check(budget: Budget) -> None:
 
 def counting(budgets: Iterable[Budget], endpoint: EndpointId) -> list[Budget]:
     """Of a team's budgets those that count what the endpoint costs."""
-    return [one for one in budgets if one.endpoint is None or one.endpoint == endpoint]
+    return [one for one in budgets if one.counts(endpoint)]
 
 
 def arrears(budgets: Iterable[Budget], endpoint: EndpointId, now_ms: int) -> str:
@@ -114,6 +138,33 @@ def arrears(budgets: Iterable[Budget], endpoint: EndpointId, now_ms: int) -> str
     return found.text(now_ms) if found is not None and stops else ""
 
 
+def upto(budget: Budget, spenders: Iterable[Spender], now_ms: int) -> Budget:
+    """The budget as it is used up at this moment: with what workers cost since it was counted."""
+    began_ms = begins_ms(budget.span, now_ms)
+    since_ms = max(began_ms, budget.counted_ms)
+    more = sum(one.cost_micros(since_ms, now_ms) for one in spenders if budget.counts(one.endpoint))
+    return replace(budget, spent_micros=budget.spent_at(now_ms) + more, began_ms=began_ms, counted_ms=now_ms)
+
+
+def jobs_in_turn(
+    budgets: Iterable[Budget], spenders: Sequence[Spender], endpoint: EndpointId, now_ms: int, *, limit_ms: int
+) -> int | None:
+    """How many jobs a worker of the endpoint may get now to run one after the other, so that within every cap even the last begins,
+    though each of them runs for `limit_ms` and all other workers go on; None where nothing bounds them."""
+    most: list[int] = []
+    for budget in counting(budgets, endpoint):
+        if budget.cap_micros is None:
+            continue
+        room_micros = budget.cap_micros - upto(budget, spenders, now_ms).spent_micros
+        live = (one for one in spenders if one.until_ms is None and budget.counts(one.endpoint))
+        turn_micros = sum(one.price_micros for one in live) * limit_ms // HOUR_MS
+        if room_micros <= 0:
+            most.append(0)
+        elif turn_micros > 0:
+            most.append(1 + (room_micros - 1) // turn_micros)
+    return min(most, default=None)
+
+
 def worst(budgets: Iterable[Budget], now_ms: int) -> Budget | None:
     """The one that is used up furthest; None when none of them says anything."""
     order = list(Level)
@@ -121,4 +172,17 @@ def worst(budgets: Iterable[Budget], now_ms: int) -> Budget | None:
     return None if furthest is None or furthest.level(now_ms) is Level.FREE else furthest
 
 
-__all__ = ["Budget", "Level", "Span", "arrears", "begins_ms", "check", "counting", "ends_ms", "worst"]
+__all__ = [
+    "Budget",
+    "Level",
+    "Span",
+    "Spender",
+    "arrears",
+    "begins_ms",
+    "check",
+    "counting",
+    "ends_ms",
+    "jobs_in_turn",
+    "upto",
+    "worst",
+]

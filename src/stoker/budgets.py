@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind
-from stoker.budget import Budget, Level, begins_ms, check, counting, worst
+from stoker.budget import Budget, Level, begins_ms, check, counting, jobs_in_turn, worst
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.errors import Exhausted
@@ -90,15 +90,10 @@ class Budgets:
     async def check(self, endpoint: Endpoint) -> None:
         """Raise `Exhausted` (`budget_exhausted`) when new jobs are refused."""
         now_ms = self._clock.now_ms()
-        known = self._known.get(endpoint.team)
-        if known is None or now_ms >= known[0]:
-            if len(self._known) >= TEAMS_MOST:
-                self._known.clear()
-            known = (now_ms + BELIEVED_MS, await self._store.budgets.of_team(endpoint.team))
-            self._known[endpoint.team] = known
-        if not known[1]:
+        believed = await self._believed(endpoint.team, now_ms)
+        if not believed:
             return
-        found = worst(counting(known[1], endpoint.id), now_ms)
+        found = worst(counting(believed, endpoint.id), now_ms)
         if found is not None and found.level(now_ms) is Level.REFUSE:
             raise Exhausted(
                 found.text(now_ms),
@@ -107,12 +102,31 @@ class Budgets:
                 next_step="wait until then, or raise it: stoker budget set --refuse AMOUNT",
             )
 
+    async def jobs_in_turn(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> int | None:
+        """How many jobs a worker may get now, one after the other; None: as many as it likes. While a cap counts its endpoint every
+        call reads what workers cost until now."""
+        believed = await self._believed(team, now_ms)
+        if not believed or all(one.cap_micros is None for one in counting(believed, endpoint_id)):
+            return None
+        endpoint = await self._store.endpoints.get(endpoint_id)
+        budgets = await self._store.budgets.of_team(team)
+        spenders = await self._store.budgets.spenders(team, min((one.counted_ms for one in budgets), default=now_ms))
+        limit_ms = 0 if endpoint is None else endpoint.execution_timeout_ms
+        return jobs_in_turn(budgets, spenders, endpoint_id, now_ms, limit_ms=limit_ms)
+
+    async def _believed(self, team: TeamId, now_ms: int) -> Sequence[Budget]:
+        known = self._known.get(team)
+        if known is None or now_ms >= known[0]:
+            if len(self._known) >= TEAMS_MOST:
+                self._known.clear()
+            known = self._known[team] = (now_ms + BELIEVED_MS, await self._store.budgets.of_team(team))
+        return known[1]
+
     # ── for the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def count(self) -> bool:
-        """Count what is spent of every budget, and wake the autoscaler where that means something else than before. Whether there
-        are budgets at all."""
-        now_ms = self._clock.now_ms()
+    async def count(self, now_ms: int) -> bool:
+        """Count what is spent of every budget up to the moment when all meters were read, and wake the autoscaler where that means
+        something else than before. Whether there are budgets at all."""
         budgets = await self._store.budgets.all()
         for before in budgets:
             began_ms = begins_ms(before.span, now_ms)
@@ -123,8 +137,9 @@ class Budgets:
                 period_ms=HOUR_MS,
                 endpoint=before.endpoint or "",
             )
-            after = replace(before, spent_micros=round(cost_of(sums) * MICROS), began_ms=began_ms)
-            if after != before:
+            spent_micros = round(cost_of(sums) * MICROS)
+            after = replace(before, spent_micros=spent_micros, began_ms=began_ms, counted_ms=now_ms)
+            if (spent_micros, began_ms) != (before.spent_micros, before.began_ms):  # else nothing cost anything since
                 await self._store.budgets.spent(after)
             if after.level(now_ms) is not before.level(now_ms):
                 await self._changed(after.team)

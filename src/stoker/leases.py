@@ -17,9 +17,10 @@ import msgspec
 from msgspec.structs import replace
 
 from stoker.backlog import Backlog
+from stoker.budgets import Budgets
 from stoker.clock import Clock
 from stoker.errors import Unauthenticated
-from stoker.ids import EndpointId, JobId, WorkerId, secret_hash
+from stoker.ids import EndpointId, JobId, TeamId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.metrics import Metrics
 from stoker.signals import Signals, queue_key, worker_key
@@ -46,6 +47,7 @@ class Caller:
 
     id: WorkerId
     endpoint: EndpointId
+    team: TeamId
 
 
 class Asker:
@@ -81,6 +83,7 @@ class Leases:
         vault: Vault = NO_VAULT,
         streaks: Streaks | None = None,
         metrics: Metrics | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -93,6 +96,7 @@ class Leases:
         self._backlog = Backlog(store, clock)
         self._streaks = streaks or Streaks(0)
         self._metrics = metrics or Metrics()
+        self._budgets = budgets
 
     def known(self, worker: WorkerId, token: str) -> Caller | None:
         """Who calls, if it called before: whose a token is never changes."""
@@ -107,7 +111,7 @@ class Leases:
                 raise Unauthenticated("the token does not belong to this worker", code="worker_token_invalid")
             if len(self._callers) >= CALLERS_MOST:
                 self._callers.clear()
-            known = self._callers[worker, token] = Caller(id=found.id, endpoint=found.endpoint)
+            known = self._callers[worker, token] = Caller(id=found.id, endpoint=found.endpoint, team=found.team)
         return known
 
     def hang_up(self, caller: Caller, asker: Asker) -> None:
@@ -160,6 +164,11 @@ class Leases:
 
     async def _claim(self, caller: Caller, limit: int, sdk: str, *, holds_none: bool) -> Claims:
         now_ms = self._clock.now_ms()
+        ahead = await self._backlog.ahead(caller.endpoint, sdk, now_ms)
+        if self._budgets is not None:
+            turns = await self._budgets.jobs_in_turn(caller.team, caller.endpoint, now_ms)
+            if turns is not None:
+                limit, ahead = limit if turns else 0, max(0, min(ahead, turns - 1))
         answer = await self._store.jobs.claim(
             caller.id,
             limit=limit,
@@ -167,7 +176,7 @@ class Leases:
             lease_ms=self._lease_ms,
             sdk=sdk,
             lost_before_ms=now_ms - SETTLE_AFTER_MS if holds_none else None,
-            ahead=await self._backlog.ahead(caller.endpoint, sdk, now_ms),
+            ahead=ahead,
         )
         if answer.ready_now:
             self._metrics.worker_started(answer.worker)

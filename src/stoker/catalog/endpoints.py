@@ -25,6 +25,7 @@ from stoker.machine import Machine
 from stoker.runtimes import ChecksImages, Runtime
 from stoker.signals import Signals
 from stoker.store import Store, audit
+from stoker.store.budgets import with_endpoint
 from stoker.store.credentials import no_credential, stays
 from stoker.store.ledger import tell_endpoint
 from stoker.store.tables import Step
@@ -217,7 +218,8 @@ class Endpoints:
         gone = replace(deployed.endpoint, deleted_ms=now_ms, version=deployed.endpoint.version + 1)
         line = self._line(by, Action.DELETED, deployed, deployed.document, None)
         deleted = Deployed(endpoint=gone, release=deployed.release)
-        await self._store.endpoints.update(gone, None, audit.step(line), _told(line, deleted, "deleted"))
+        also = (with_endpoint(gone.id), audit.step(line), _told(line, deleted, "deleted"))
+        await self._store.endpoints.update(gone, None, *also)
         self._endpoints.forget()
         await self._store.jobs.purge_queue(gone.id, now_ms)
         self._signals.scale(gone.id)

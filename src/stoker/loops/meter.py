@@ -16,7 +16,7 @@ from stoker.store import Store
 EVERY_S: Final = 10.0
 """How far the ledger is behind. A worker's row keeps what happened since, so nothing is lost if it is further."""
 WITH_BUDGETS_EVERY_S: Final = 1.0
-"""The same while there are budgets: a worker that is busy with short jobs exceeds one by what it does in that time."""
+"""The same while there are budgets: for so long a worker may be idle that is to go."""
 BATCH: Final = 256
 """Meters that are read at once: they share a transaction."""
 
@@ -58,7 +58,7 @@ class MeterReader:
             )
         await store.usage.meter_volumes(now_ms, self._storage_micros)
         await store.usage.forget(now_ms - self._kept_days * DAY_MS)
-        return await self._budgets.count()
+        return await self._budgets.count(now_ms)
 
 
 __all__ = ["MeterReader"]
