@@ -15,11 +15,14 @@ from tests.blocking import allow
 from tests.cluster import cluster
 from tests.docker import docker_engine, lonely_engine, registry, small_engine
 from tests.elsewhere import rootless_engine, tcp_engine
+from tests.gpus import gpu_driver, gpu_engine
 from tests.postgres import postgres, postgres_url
 
 __all__ = [  # fixtures for everybody
     "cluster",
     "docker_engine",
+    "gpu_driver",
+    "gpu_engine",
     "lonely_engine",
     "postgres",
     "postgres_url",
