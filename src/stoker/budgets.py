@@ -54,13 +54,13 @@ class Budgets:
         found = await self._one(budget.team, budget.endpoint)
         return budget if found is None else found
 
-    async def delete(self, by: Actor, endpoint: EndpointId | None, name: str) -> Budget:
+    async def delete(self, by: Actor, team: TeamId, endpoint: EndpointId | None, name: str) -> Budget:
         """Take one away. Raises `NotFound`."""
-        before = await self._one(by.team, endpoint)
+        before = await self._one(team, endpoint)
         if before is None:
             raise no_budget()
         await self._store.budgets.delete(before, self._line(by, Action.DELETED, before, name, facts(before), None))
-        await self._changed(by.team)
+        await self._changed(team)
         return before
 
     async def _one(self, team: TeamId, endpoint: EndpointId | None) -> Budget | None:
@@ -99,7 +99,9 @@ class Budgets:
                 found.text(now_ms),
                 code="budget_exhausted",
                 field="endpoint",
-                next_step="wait until then, or raise it: stoker budget set --refuse AMOUNT",
+                next_step="wait until then, or ask the operator for more"
+                if found.endpoint is None
+                else f"wait until then, or raise it: stoker budget set {endpoint.name} --refuse AMOUNT",
             )
 
     async def jobs_in_turn(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> int | None:

@@ -58,6 +58,8 @@ BODIES: dict[str, Any] = {
     "POST /worker/job-done/{worker}/{job}": {"output": 1},
     "POST /worker/job-stream/{worker}/{job}": {"output": 1},
 }
+OPERATORS = {"PUT /api/budget", "DELETE /api/budget"}
+"""For admins of the first team alone."""
 S3_SECRET = "s3-secret-of-the-guard"
 ENV_SECRET = "env-secret-of-the-guard"
 PASSWORD = "password-of-the-guard"
@@ -209,6 +211,8 @@ def test_another_team(live: LiveServer, api: httpx.Client, things: Things, route
         answer = things.ask(stranger, route)
         if "{" in route.path:
             assert refusal(answer)[0] == 404, str(route)
+        elif str(route) in OPERATORS:
+            assert refusal(answer) == (403, "operator_only"), str(route)
         elif str(route) in OF_MACHINE:
             assert refusal(answer) == (409, "no_images"), str(route)
         else:
@@ -235,6 +239,26 @@ def state(api: httpx.Client, things: Things) -> list[Any]:
     volumes = [(one["name"], one["size_gb"]) for one in api.get("/api/volumes").json()["volumes"]]
     key.pop("used_ms")
     return [endpoint["version"], endpoint["jobs"], key, worker["state"], job, lines, volumes, *others]
+
+
+def test_budgets_of_teams(api: httpx.Client, stranger: httpx.Client) -> None:
+    """The operator sets what any team may cost, by id or name; a team sees its own budget and cannot change it, nor name another."""
+    me = stranger.get("/api/me").json()["team"]
+    assert refusal(api.put("/api/budget", params={"team": "nobody"}, json={"queue": 1e6})) == (404, "team_not_found")
+    for word in (me["id"], me["name"]):
+        assert api.put("/api/budget", params={"team": word}, json={"queue": 1e6}).status_code == 200
+    for answer in (api.get("/api/budgets", params={"team": me["id"]}), stranger.get("/api/budgets")):
+        assert [one["queue"] for one in answer.json()["budgets"] if one["endpoint"] is None] == [1e6]
+    ours = api.get("/api/me").json()["team"]["id"]
+    for answer in (
+        stranger.put("/api/budget", json={"queue": 2e6}),
+        stranger.delete("/api/budget"),
+        stranger.get("/api/budgets", params={"team": ours}),
+        stranger.put("/api/budget", params={"team": ours}, json={"queue": 1}),
+    ):
+        assert refusal(answer) == (403, "operator_only")
+    assert api.delete("/api/budget", params={"team": me["id"]}).json()["queue"] == 1e6
+    assert stranger.get("/api/budgets").json()["budgets"] == []
 
 
 def test_names_of_two_teams_do_not_meet(api: httpx.Client, stranger: httpx.Client, things: Things) -> None:

@@ -15,7 +15,7 @@ from stoker import ids
 from stoker.audit import SERVER, Action, Actor, AuditLine, Facts, Kind, difference
 from stoker.catalog.remembered import Remembered
 from stoker.clock import Clock
-from stoker.errors import Forbidden, InvalidInput, Unauthenticated, Unavailable
+from stoker.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
 from stoker.ids import EndpointId, KeyId, MemberId, TeamId
 from stoker.store import Store
 from stoker.store.audit import Written
@@ -124,6 +124,31 @@ class Teams:
         """Whether it is the first team, whose owner got the key of the first start: that of who operates the server."""
         first = await self._store.teams.first()
         return first is not None and first.id == team
+
+    async def find(self, by: ApiKey, word: str) -> Team:
+        """A team by id or name: any of them for the operator, for others their own. Raises `Forbidden` (`operator_only`), `NotFound`, and
+        `InvalidInput` for a name that several have."""
+        mine = await self.get(by.team)
+        if word in (mine.id, mine.name):
+            return mine
+        await self.require_operator(by)
+        found = await self._store.teams.called(word)
+        if len(found) > 1:
+            raise InvalidInput(
+                f"several teams are called '{word[:100]}'", field="team", next_step="give the id: stoker team show"
+            )
+        if not found:
+            raise NotFound(f"there is no team '{word[:100]}'", code="team_not_found", field="team")
+        return found[0]
+
+    async def require_operator(self, by: ApiKey) -> None:
+        """Raise `Forbidden` (`operator_only`) unless the key is one of the operator's team."""
+        if not await self.is_operator(by.team):
+            raise Forbidden(
+                "only the operator may do that: an admin of the first team of this server",
+                code="operator_only",
+                next_step="ask whoever operates the server",
+            )
 
     async def rename(self, by: ApiKey, name: str) -> Team:
         """Give the team another name. Raises `Forbidden` for who is no owner."""

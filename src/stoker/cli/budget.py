@@ -9,7 +9,9 @@ import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client
+from stoker.client import Client, Params
+
+_team_option = click.option("--team", metavar="TEAM", help="Another team, by id or name; for the operator.")
 
 
 @click.group()
@@ -18,11 +20,12 @@ def budget() -> None:
 
 
 @budget.command("ls")
+@_team_option
 @output.json_option
 @with_client
-def list_budgets(client: Client) -> None:
+def list_budgets(client: Client, team: str | None) -> None:
     """List the budgets of the team and of its endpoints, with what is spent."""
-    output.answer(client.ask("GET", "budgets"), _show_list)
+    output.answer(client.ask("GET", "budgets", params=_params(team)), _show_list)
 
 
 @budget.command("set")
@@ -33,27 +36,38 @@ def list_budgets(client: Client) -> None:
 @click.option("--warn", metavar="AMOUNT", type=float, help="From here on the endpoint's why warns.")
 @click.option("--queue", metavar="AMOUNT", type=float, help="From here on nothing new starts: jobs wait.")
 @click.option("--refuse", metavar="AMOUNT", type=float, help="From here on new jobs are refused too.")
+@_team_option
 @output.json_option
 @with_client
-def set_budget(
-    client: Client, endpoint: str | None, period: str, warn: float | None, queue: float | None, refuse: float | None
-) -> None:
-    """Set the budget of ENDPOINT, or of the whole team, in place of the one that there was."""
-    body = {"period": period, "warn": warn, "queue": queue, "refuse": refuse}
-    output.answer(client.ask("PUT", *_path(endpoint), body=body), _show)
+def set_budget(client: Client, /, endpoint: str | None, team: str | None, period: str, **amounts: float | None) -> None:
+    """Set the budget of ENDPOINT, or of a whole team, in place of the one that there was.
+
+    An admin sets those of the team's endpoints; that of a whole team is the operator's to set, an admin of the first team.
+    """
+    body = {"period": period, **amounts}
+    output.answer(client.ask("PUT", *_path(endpoint, team), body=body, params=_params(team)), _show)
 
 
 @budget.command("rm")
 @click.argument("endpoint", required=False)
+@_team_option
 @output.json_option
 @with_client
-def remove_budget(client: Client, endpoint: str | None) -> None:
-    """Take away the budget of ENDPOINT, or of the whole team."""
-    output.answer(client.ask("DELETE", *_path(endpoint)), lambda _: output.say("the budget is gone"))
+def remove_budget(client: Client, endpoint: str | None, team: str | None) -> None:
+    """Take away the budget of ENDPOINT, or of a whole team, which is the operator's to do."""
+    output.answer(
+        client.ask("DELETE", *_path(endpoint, team), params=_params(team)), lambda _: output.say("the budget is gone")
+    )
 
 
-def _path(endpoint: str | None) -> tuple[str, ...]:
+def _path(endpoint: str | None, team: str | None) -> tuple[str, ...]:
+    if endpoint is not None and team is not None:
+        raise click.UsageError("name an endpoint or a team: the budgets of endpoints are for their own team to set")
     return ("budget",) if endpoint is None else ("endpoints", endpoint, "budget")
+
+
+def _params(team: str | None) -> Params:
+    return {} if team is None else {"team": team}
 
 
 def _show(found: Mapping[str, Any]) -> None:

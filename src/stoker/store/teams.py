@@ -34,6 +34,7 @@ _FROM_KEYS: Final = "FROM api_keys JOIN members ON members.id = api_keys.member"
 
 FIRST: Final = f"SELECT {TEAM} FROM teams ORDER BY seq LIMIT 1"
 FIND: Final = f"SELECT {TEAM} FROM teams WHERE id = $1"
+CALLED: Final = f"SELECT {TEAM} FROM teams WHERE id = $1 OR name = $1"
 RENAME: Final = "UPDATE teams SET name = $1 WHERE id = $2"
 MEMBERS: Final = f"SELECT {MEMBER} FROM members WHERE team = $1 ORDER BY seq"
 NAME_IS_FREE: Final = """
@@ -87,6 +88,10 @@ class TeamRows:
     async def get(self, team: TeamId) -> Team | None:
         """One team."""
         return next((_team(row) for row in await self._tables.read(FIND, team)), None)
+
+    async def called(self, word: str) -> Sequence[Team]:
+        """Teams with that id or name. Looks across teams: for the operator."""
+        return [_team(row) for row in await self._tables.read(CALLED, word)]
 
     async def rename(self, team: Team, line: AuditLine) -> None:
         """Store the team's name."""

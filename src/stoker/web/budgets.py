@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoker.audit import Actor
@@ -12,13 +12,14 @@ from stoker.budget import Budget, Span, ends_ms
 from stoker.budgets import Budgets, facts
 from stoker.catalog import Catalog
 from stoker.clock import Clock
-from stoker.endpoint import Endpoint
+from stoker.ids import EndpointId, TeamId
 from stoker.specification import MICROS
-from stoker.team import ApiKey, Scope
+from stoker.team import ApiKey, Scope, Team
 from stoker.web.asgi import JsonRoute
 from stoker.web.auth import Asks, endpoint_for
 
 JsonObject = dict[str, Any]
+OfTeam = Annotated[str, Query(max_length=100, description="The operator's: another team, by id or name.")]
 
 
 class BudgetBody(BaseModel):
@@ -47,43 +48,56 @@ class BudgetRoutes:
         admin = Depends(Asks(self._catalog, Scope.ADMIN, whole_team=True))
 
         @router.get("/budgets")
-        async def list_budgets(key: ApiKey = read) -> JsonObject:
+        async def list_budgets(team: OfTeam = "", key: ApiKey = read) -> JsonObject:
             """The team's budget, then those of its endpoints, with what is spent."""
-            return {"budgets": [await self._shown(one) for one in await self._budgets.of_team(key.team)]}
+            whose = (await self._team(key, team)).id if team else key.team
+            return {"budgets": [await self._shown(one) for one in await self._budgets.of_team(whose)]}
 
         @router.put("/budget")
-        async def set_budget(body: BudgetBody, key: ApiKey = admin) -> JsonObject:
-            """Set what the whole team may cost, in place of what was set before."""
-            return await self._set(key, body, None)
+        async def set_budget(body: BudgetBody, team: OfTeam = "", key: ApiKey = admin) -> JsonObject:
+            """Set what a whole team may cost, in place of what was set before. Only the operator may: an admin of the first team."""
+            await self._catalog.teams.require_operator(key)
+            found = await self._team(key, team or key.team)
+            return await self._save(key, body, found.id, None, f"the team {found.name}")
 
         @router.delete("/budget")
-        async def delete_budget(key: ApiKey = admin) -> JsonObject:
-            """Let the team cost what it likes. The answer shows the budget as it was."""
-            return await self._shown(await self._budgets.delete(Actor.of(key), None, "the team"))
+        async def delete_budget(team: OfTeam = "", key: ApiKey = admin) -> JsonObject:
+            """Let a team cost what it likes; only the operator may. The answer shows the budget as it was."""
+            await self._catalog.teams.require_operator(key)
+            found = await self._team(key, team or key.team)
+            return await self._shown(
+                await self._budgets.delete(Actor.of(key), found.id, None, f"the team {found.name}")
+            )
 
         @router.put("/endpoints/{endpoint}/budget")
         async def set_endpoint_budget(endpoint: str, body: BudgetBody, key: ApiKey = admin) -> JsonObject:
             """Set what an endpoint may cost, in place of what was set before."""
-            return await self._set(key, body, await endpoint_for(self._catalog, key, endpoint))
+            found = await endpoint_for(self._catalog, key, endpoint)
+            return await self._save(key, body, found.team, found.id, found.name)
 
         @router.delete("/endpoints/{endpoint}/budget")
         async def delete_endpoint_budget(endpoint: str, key: ApiKey = admin) -> JsonObject:
             """Let the endpoint cost what it likes. The answer shows the budget as it was."""
             found = await endpoint_for(self._catalog, key, endpoint)
-            return await self._shown(await self._budgets.delete(Actor.of(key), found.id, found.name))
+            return await self._shown(await self._budgets.delete(Actor.of(key), found.team, found.id, found.name))
 
         return router
 
-    async def _set(self, key: ApiKey, body: BudgetBody, endpoint: Endpoint | None) -> JsonObject:
+    async def _team(self, key: ApiKey, word: str) -> Team:
+        key.require(Scope.ADMIN)
+        return await self._catalog.teams.find(key, word)
+
+    async def _save(
+        self, key: ApiKey, body: BudgetBody, team: TeamId, endpoint: EndpointId | None, name: str
+    ) -> JsonObject:
         budget = Budget(
-            team=key.team,
-            endpoint=None if endpoint is None else endpoint.id,
+            team=team,
+            endpoint=endpoint,
             span=body.period,
             warn_micros=_micros(body.warn),
             queue_micros=_micros(body.queue),
             refuse_micros=_micros(body.refuse),
         )
-        name = "the team" if endpoint is None else endpoint.name
         return await self._shown(await self._budgets.save(Actor.of(key), budget, name))
 
     async def _shown(self, budget: Budget) -> JsonObject:
