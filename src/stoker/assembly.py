@@ -37,11 +37,12 @@ from stoker.loops.meter import MeterReader
 from stoker.loops.prober import Prober
 from stoker.loops.pruner import Pruner
 from stoker.loops.surveyor import Surveyor
+from stoker.loops.tracer import Tracer
 from stoker.loops.warmer import Warmer
 from stoker.loops.webhooks import Bounds, Webhooks
 from stoker.machine import Machine
 from stoker.metrics import Metrics
-from stoker.notices import Notices
+from stoker.notices import Notices, nobody
 from stoker.probes import HttpProbe
 from stoker.queue import Queue
 from stoker.rate import rates
@@ -53,6 +54,7 @@ from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
 from stoker.streaks import Streaks
 from stoker.throttle import Throttle
+from stoker.traces import Collector, Traces
 from stoker.usage import Usages
 from stoker.vault import Vault
 from stoker.warming import Warming
@@ -100,6 +102,7 @@ class Assembly:
         url: str,
         worker_url: str,
         console: Console,
+        collector: Collector | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -147,6 +150,7 @@ class Assembly:
         )
         signals.admitted = self.throttle.heard
         self.budgets = Budgets(store, clock, signals)
+        self._traces = None if collector is None else Traces(store, collector)
         self.notices = Notices(
             store,
             clock,
@@ -155,6 +159,7 @@ class Assembly:
             renders={dialect.name: partial(tell_end, dialect) for dialect in (NOVITA, RUNPOD)},
             life_s=settings.webhook_give_up_s,
             agent=f"Stoker/{__version__}",
+            tried=nobody if self._traces is None else self._traces.tried,
         )
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -178,6 +183,7 @@ class Assembly:
             Surveyor(self._volumes, every_s=self._settings.volumes_measured_every_s).run(),
             Warmer(signals, self._warming).run(),
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
+            *([] if self._traces is None else [Tracer(self._traces, clock).run()]),
         )
 
     def http(self, ready: Ready, *, on_duty: Callable[[], bool], tls: SSLContext | None) -> uvicorn.Config:
@@ -238,6 +244,7 @@ class Assembly:
             input_bytes_max=self._settings.input_bytes_max,
             throttle=self.throttle,
             budgets=self.budgets,
+            traced=self._traces is not None,
         )
         manage = ManageRoutes(
             queue,

@@ -43,6 +43,14 @@ Render = Callable[[Result, bytes | None], bytes]
 """A job with its input, as a dialect tells its end."""
 
 
+Tried = Callable[[Notice, Try], None]
+"""Hears of each try."""
+
+
+def nobody(_notice: Notice, _tried: Try) -> None:
+    """Hears it."""
+
+
 class Receivers(Protocol):
     """Receivers of webhooks, wherever they are."""
 
@@ -82,6 +90,7 @@ class Notices:
         renders: Mapping[str, Render],
         life_s: int,
         agent: str = "Stoker",
+        tried: Tried = nobody,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -90,6 +99,7 @@ class Notices:
         self._renders = renders
         self._life_ms = life_s * 1000
         self._agent = agent
+        self._tried = tried
         self._told = Told()
 
     @property
@@ -116,6 +126,7 @@ class Notices:
         )
         now = after(notice, tried, life_ms=self._life_ms)
         await self._store.notices.record(notice, now, tried)
+        self._tried(notice, tried)
         self._count(tried, given_up=now.due_ms is None and not tried.succeeded)
         return tried
 
@@ -236,4 +247,4 @@ class Notices:
         )
 
 
-__all__ = ["NoReceivers", "Notices", "Receivers", "Render", "Told"]
+__all__ = ["NoReceivers", "Notices", "Receivers", "Render", "Told", "Tried"]

@@ -20,6 +20,7 @@ from stoker.headroom import NO_DISK, Headroom
 from stoker.ids import EndpointId, JobId, KeyId, TeamId
 from stoker.job import Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
+from stoker.span import Parent
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
 from stoker.vault import JOBS, NO_VAULT, Vault
 from stoker.why import Why
@@ -46,6 +47,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     s3_config: bytes | None = None
     idempotency_key: str | None = None
     body_hash: str = ""
+    parent: Parent | None = None
+    """The span of the client's own trace that it comes from."""
     key: KeyId | None = None
     """Who asks: the time that its attempts take is booked on it."""
 
@@ -91,6 +94,8 @@ class Queue:
             receiver=None if url is None else webhook.parse(url).receiver,
             key=submission.key,
         )
+        if submission.parent is not None:
+            await self._store.trace_parents.add(job.id, submission.parent, now_ms)
         storing = self._store.jobs.submit(
             NewJob(
                 job=job,

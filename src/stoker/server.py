@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import socket
@@ -26,6 +27,7 @@ import uvicorn
 from stoker import keyring, memory
 from stoker.assembly import Assembly
 from stoker.clock import SystemClock
+from stoker.collectors import collector as find_collector
 from stoker.config import Settings
 from stoker.databases import check_clock, first_key, open_store, open_vault
 from stoker.errors import Unavailable
@@ -40,6 +42,7 @@ from stoker.runtimes.absent import AbsentRuntime
 from stoker.signals import Signals
 from stoker.store import Store
 from stoker.tls import Certificate
+from stoker.traces import Collector
 from stoker.vault.aes import AesVault
 from stoker.web.console import Console
 
@@ -83,6 +86,7 @@ class Server:
         signals: Signals,
         console: Console,
         certificate: Certificate | None,
+        collector: Collector | None,
     ) -> None:
         self.settings = settings
         self.new_admin_key: str | None = None
@@ -106,6 +110,7 @@ class Server:
             url=self.url,
             worker_url=self._url_for_workers(),
             console=console,
+            collector=collector,
         )
         kind = "none" if isinstance(hosting.runtime, AbsentRuntime) else "runtime"
         self._presence = Duty(f"server/{kind}/{self._name}", self._name, store.leases, self._clock)
@@ -127,6 +132,7 @@ class Server:
         """
         lock, accepts = (None, listener) if listener else await asyncio.to_thread(settle, settings)
         signals = Signals()
+        collector = find_collector(os.environ)
         hosting = await choose(settings, SystemClock(), signals.look_at_workers)
         store = await open_store(settings)
         await check_clock(store, SystemClock())
@@ -135,7 +141,7 @@ class Server:
         certificate = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             certificate = await Certificate.load(settings.tls_certificate, settings.tls_key)
-        server = cls(settings, store, vault, accepts, lock, hosting, signals, console, certificate)
+        server = cls(settings, store, vault, accepts, lock, hosting, signals, console, certificate, collector)
         server.new_admin_key = await first_key(server._parts.catalog.teams, settings)
         await server._start_tasks()
         return server

@@ -39,6 +39,7 @@ AT_START: Final = {
     "processes_need_postgresql",
     "no_worker_door",
     "invalid_certificate",
+    "traces_not_installed",
     "clock_skew",
     "secrets_key_missing",
     "secrets_key_mismatch",

@@ -2,7 +2,7 @@
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
 that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`, `notices`,
-`usage`, `budgets`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
+`usage`, `budgets`, `trace_parents`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
 - Transitions are decided by `job.advance` and `worker.advance` on the row read inside the transaction (D3); their
@@ -34,6 +34,7 @@ from stoker.store.sessions import SessionRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.trace_parents import TraceParentRows
 from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
@@ -555,6 +556,11 @@ class Store(Protocol):
         ...
 
     @property
+    def trace_parents(self) -> TraceParentRows:
+        """Whose traces jobs belong to."""
+        ...
+
+    @property
     def sealed(self) -> SealedRows:
         """The key that seals secrets, and what is sealed."""
         ...
@@ -611,6 +617,7 @@ __all__ = [
     "StoryLine",
     "TeamRows",
     "TemplateRows",
+    "TraceParentRows",
     "UsageRows",
     "VolumeRows",
     "Wakes",

@@ -78,8 +78,8 @@ class LedgerRows(Protocol):
         """After everything that `read` would answer with now."""
         ...
 
-    async def read(self, after: Position, *, teams: Collection[TeamId], limit: int) -> Lines:
-        """Lines of these teams after a position, oldest first, of the next `limit` lines of all teams."""
+    async def read(self, after: Position, *, teams: Collection[TeamId] | None, limit: int) -> Lines:
+        """Lines of these teams after a position, oldest first, of the next `limit` lines of all teams. None: of all teams, for loops."""
         ...
 
     async def prune(self, before_ms: int, limit: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter
+from msgspec.structs import replace
 
 from stoker.budgets import Budgets
 from stoker.catalog import Catalog, Entrance
@@ -26,6 +27,7 @@ from stoker.ids import JobId, KeyId
 from stoker.job import Job, JobState
 from stoker.queue import Queue, Submission
 from stoker.rate import Asked
+from stoker.span import parse_parent
 from stoker.store import Held, Result
 from stoker.team import Scope
 from stoker.throttle import Throttle
@@ -120,13 +122,22 @@ class Gate:
     """The way in for submissions: who asks, whether there is room, and what they ask for."""
 
     def __init__(
-        self, catalog: Catalog, uploads: Uploads, *, input_bytes_max: int, throttle: Throttle, budgets: Budgets
+        self,
+        catalog: Catalog,
+        uploads: Uploads,
+        *,
+        input_bytes_max: int,
+        throttle: Throttle,
+        budgets: Budgets,
+        traced: bool = False,
     ) -> None:
+        """`traced` is whether it matters from which span of its own trace a client submits."""
         self._catalog = catalog
         self._uploads = uploads
         self._input_bytes_max = input_bytes_max
         self._throttle = throttle
         self._budgets = budgets
+        self._traced = traced
 
     async def enter(self, call: Call, scope: Scope, asked: Asked) -> Entrance:
         """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
@@ -144,12 +155,15 @@ class Gate:
         if large:
             self._throttle.begin_upload(key.id)
         try:
-            return endpoint, await read_submission(
+            wish = await read_submission(
                 call, self._uploads, limit=self._input_bytes_max, sync=sync, dialect=dialect, key=key.id
             )
         finally:
             if large:
                 self._throttle.end_upload(key.id)
+        if self._traced:
+            wish = replace(wish, parent=parse_parent(call.header("traceparent") or ""))
+        return endpoint, wish
 
 
 class JobRoutes:

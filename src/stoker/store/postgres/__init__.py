@@ -35,6 +35,7 @@ from stoker.store.sealed import Place, SealedRows
 from stoker.store.sessions import SessionRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.trace_parents import TraceParentRows
 from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
@@ -73,6 +74,7 @@ class PostgresStore:
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
         self.budgets = BudgetRows(tables)
+        self.trace_parents = TraceParentRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)

@@ -27,7 +27,7 @@ AFTER: Final = f"""
     SELECT settled.tx::text::bigint, coalesce(last.count, 0), last.tx::text::bigint, last.seq,
       looked.tx::text::bigint, looked.seq, looked.job_id, {LEDGER.replace("story.", "looked.")}
     FROM settled LEFT JOIN last ON true
-    LEFT JOIN looked ON looked.tx < settled.tx AND looked.team = ANY ($4::text[])
+    LEFT JOIN looked ON looked.tx < settled.tx AND ($4::text[] IS NULL OR looked.team = ANY ($4::text[]))
       AND (looked.job IS NULL OR looked.job_id IS NOT NULL)
     ORDER BY looked.tx, looked.seq"""
 """Always a row: the first columns are alike in all. Lines of an older Stoker name no job, and are left out."""
@@ -55,9 +55,9 @@ class PostgresLedger:
         """Before the oldest transaction that has not ended."""
         return Position(await self._pool.read(lambda tx: tx.fetchval(END)), 0)
 
-    async def read(self, after: Position, *, teams: Collection[TeamId], limit: int) -> Lines:
+    async def read(self, after: Position, *, teams: Collection[TeamId] | None, limit: int) -> Lines:
         """By transaction and number, in one statement: all of it is about one state of the database."""
-        rows = await self._pool.read(lambda tx: tx.fetch(AFTER, *after, limit, list(teams)))
+        rows = await self._pool.read(lambda tx: tx.fetch(AFTER, *after, limit, None if teams is None else list(teams)))
         settled, count, *last = rows[0][:_HEAD]
         held_back = count > 0 and last[0] >= settled
         more = count == limit and not held_back

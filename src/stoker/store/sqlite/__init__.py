@@ -33,6 +33,7 @@ from stoker.store.sqlite.workers import SqliteWorkers
 from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
+from stoker.store.trace_parents import TraceParentRows
 from stoker.store.usage import UsageRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
@@ -63,6 +64,7 @@ class SqliteStore:
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
         self.budgets = BudgetRows(tables)
+        self.trace_parents = TraceParentRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)

@@ -33,11 +33,11 @@ class SqliteLedger:
         """After the newest line."""
         return Position(0, await self._reader.run(newest))
 
-    async def read(self, after: Position, *, teams: Collection[TeamId], limit: int) -> Lines:
+    async def read(self, after: Position, *, teams: Collection[TeamId] | None, limit: int) -> Lines:
         """By number."""
         rows = await self._reader.run(lambda tx: tx.all(AFTER, (after.seq, limit)))
         return Lines(
-            lines=[_line(row) for row in rows if row[4] in teams],
+            lines=[_line(row) for row in rows if teams is None or row[4] in teams],
             upto=Position(0, rows[-1][1]) if rows else after,
             more=len(rows) == limit,
         )
