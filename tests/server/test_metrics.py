@@ -119,6 +119,32 @@ def test_refusals_and_webhooks(tmp_path: Path) -> None:
         assert value(scrape(live), "stoker_webhooks_given_up_total") == 0
 
 
+def test_usage_and_budgets(tmp_path: Path) -> None:
+    """What workers were used for today, what that costs, and how far budgets are used up is what the ledger of usage says."""
+    places = '[{"id": "cpu", "slots": 4, "price_per_hour": 3600}]'
+    with LiveServer(tmp_path / "server", metrics_key=METRICS_KEY, specifications=places) as live:
+        live.create("paid", image=WORKERS, command=f"{sys.executable} -u light.py", max_workers=1, min_workers=1)
+        endpoint = live.api.get("/api/endpoints/paid").json()["id"]
+        assert live.api.put("/api/endpoints/paid/budget", json={"period": "day", "queue": 1e6}).status_code == 200
+        live.finished(live.run("paid", {"echo": 1}))
+        live.api.post("/api/endpoints/paid/pause")
+        until(lambda: not live.workers("paid"), what="the worker to go")
+
+        def settled() -> dict[str, Metric] | None:
+            now = scrape(live)
+            row = live.api.get("/api/usage", params={"endpoint": "paid"}).json()["total"]
+            costs = values(now, "stoker_cost_today", endpoint=endpoint)
+            return (
+                now if costs and costs == values(now, "stoker_budget_spent") == [pytest.approx(row["cost"])] else None
+            )
+
+        now = until(settled, what="the metrics to say what the ledger says")
+        used = sum(values(now, "stoker_usage_today_seconds", endpoint=endpoint))
+        assert used == pytest.approx(value(now, "stoker_cost_today", endpoint=endpoint), abs=0.01)
+        assert used > 0
+        assert value(now, "stoker_budget_amount", endpoint=endpoint, level="queue", period="day") == 1e6
+
+
 def test_names_and_units(server: LiveServer) -> None:
     """Names begin with our own, units are seconds and bytes, and every metric says what it is."""
     for metric in scrape(server).values():

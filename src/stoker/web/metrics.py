@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -18,10 +18,14 @@ from starlette.responses import Response
 from stoker import __version__
 from stoker.clock import Clock
 from stoker.errors import Forbidden, Unauthenticated
+from stoker.ids import TeamId
+from stoker.metering import DAY_MS, HOUR_MS, Use
 from stoker.metrics import LABELS_MOST, OTHER, Gauge, Metric, Metrics, Total, exposition
 from stoker.notices import Told
 from stoker.signals import Signals
+from stoker.specification import MICROS
 from stoker.store import Counts, Store
+from stoker.store.usage import Part
 from stoker.throttle import REFUSALS
 from stoker.web.auth import credential
 from stoker.web.uploads import Uploads
@@ -175,6 +179,52 @@ class MetricRoutes:
             Total("stoker_jobs_ended_total", "Jobs that ended.", ("endpoint", "state"), list(ended.items())),
             Total("stoker_jobs_retried_total", "Attempts that were lost.", by_endpoint, list(retried.items())),
             Gauge("stoker_workers", "Workers that are not gone.", ("endpoint", "state"), list(workers.items())),
+            *await self._used({one[0][2] for one in names}, known, now_ms),
+            *await self._budgeted(now_ms),
+        )
+
+    async def _used(self, teams: Collection[str], known: Collection[str], now_ms: int) -> Sequence[Metric]:
+        """What these teams used since the day began in UTC."""
+        seconds: Counter[tuple[str, ...]] = Counter()
+        micros: Counter[tuple[str, ...]] = Counter()
+        begins_ms = now_ms - now_ms % DAY_MS
+        for team in sorted(teams):
+            for one in await self._store.usage.sums(
+                TeamId(team), from_ms=begins_ms, to_ms=begins_ms + DAY_MS, period_ms=DAY_MS, parts=(Part.ENDPOINT,)
+            ):
+                (of,) = one.parts
+                endpoint = of if of in known or not of else OTHER
+                if one.use != Use.STORAGE:
+                    seconds[endpoint, one.use] += one.ms
+                micros[team, endpoint] += one.ms * one.price_micros
+        return (
+            Gauge(
+                "stoker_usage_today_seconds",
+                "Time of workers since the day began in UTC, by whether they ran or idled.",
+                ("endpoint", "use"),
+                [(labels, ms / 1000) for labels, ms in seconds.items()],
+            ),
+            Gauge(
+                "stoker_cost_today",
+                "What was used since the day began in UTC, in the operator's currency; of storage without an endpoint.",
+                ("team", "endpoint"),
+                [(labels, cost / (HOUR_MS * MICROS)) for labels, cost in micros.items()],
+            ),
+        )
+
+    async def _budgeted(self, now_ms: int) -> Sequence[Metric]:
+        """Budgets, and how far they are used up. One without an endpoint is the whole team's."""
+        spent: list[tuple[tuple[str, ...], float]] = []
+        amounts: list[tuple[tuple[str, ...], float]] = []
+        for budget in (await self._store.budgets.all())[:LABELS_MOST]:
+            of = (budget.team, budget.endpoint or "", budget.span.value)
+            spent.append((of, budget.spent_at(now_ms) / MICROS))
+            levels = {"warn": budget.warn_micros, "queue": budget.queue_micros, "refuse": budget.refuse_micros}
+            amounts += [((*of, level), micros / MICROS) for level, micros in levels.items() if micros is not None]
+        labels = ("team", "endpoint", "period")
+        return (
+            Gauge("stoker_budget_spent", "What is spent of a budget in its day or month.", labels, spent),
+            Gauge("stoker_budget_amount", "From which amount on a budget does what.", (*labels, "level"), amounts),
         )
 
 
