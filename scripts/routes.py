@@ -20,6 +20,7 @@ from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
+from stoker.web.selections import SelectionRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.usage import UsageRoutes
@@ -66,6 +67,7 @@ def description() -> dict[str, Any]:
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
         *ManageRoutes(*jobs, _NOTHING, _NOTHING, _NOTHING, base_url="").routers(),
         DeadLetterRoutes(_NOTHING, _NOTHING).router(),
+        SelectionRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         ImageRoutes(_NOTHING, _NOTHING).router(),
         LastHourRoutes(_NOTHING, _NOTHING, SystemClock()).router(),

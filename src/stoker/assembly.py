@@ -49,6 +49,7 @@ from stoker.rate import rates
 from stoker.receivers import HttpReceivers
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
+from stoker.selections import Selections
 from stoker.signals import Signals
 from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
@@ -72,6 +73,7 @@ from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
 from stoker.web.metrics import MetricRoutes
 from stoker.web.requests import AccessLog, Requests
+from stoker.web.selections import SelectionRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
@@ -261,6 +263,7 @@ class Assembly:
             self._worker_routes(workers),
             *manage.routers(),
             DeadLetterRoutes(DeadLetters(queue), self.catalog).router(),
+            SelectionRoutes(Selections(self._store, queue), self.catalog).router(),
             ImageRoutes(self._warming, self.catalog).router(),
             *VolumeRoutes(self._volumes, self.catalog, stall_s=self._settings.upload_stall_s).routers(),
             EventRoutes(Ledger(self._store, self._signals), self.catalog, self._clock).router(),

@@ -181,7 +181,7 @@ def test_input_that_is_not_json_is_misuse(cli: Cli, idle: str, data: str, said: 
     ran = cli("job", "run", idle, "-d", data, stdin=b"\xff")
     assert (ran.status, ran.out) == (2, "")
     assert said in ran.err
-    assert cli.ok("job", "ls", idle, "--json").json == {"jobs": []}
+    assert cli.ok("job", "ls", idle, "--json").json == {"jobs": [], "next": None}
 
 
 def test_policy_of_a_job(cli: Cli, idle: str) -> None:
@@ -237,3 +237,14 @@ def test_unknown_job_is_status_4(cli: Cli, verb: str) -> None:
     ran = cli("job", verb, "nothing", "--json")
     assert (ran.status, ran.out) == (4, "")
     assert json.loads(ran.err).keys() == {"error", "code", "field", "next_step"}
+
+
+def test_many_at_once(cli: Cli, live: LiveServer, idle: str) -> None:
+    """Jobs are listed, cancelled and retried by what is known of them; all of them can be exported."""
+    older, newer = live.run(idle, 1), live.run(idle, 2)
+    assert [job["id"] for job in cli.ok("job", "ls", idle, "--limit", "1", "--json").json["jobs"]] == [newer]
+    assert [job["id"] for job in cli.ok("job", "ls", idle, "--all", "--json").json["jobs"]] == [newer, older]
+    assert cli.ok("job", "ls", idle, "--text", older, "--waited", "0").err == "no such jobs\n"
+    assert cli.ok("job", "cancel-all", idle, "--text", older, "--yes").out == "1 cancelled\n"
+    assert cli.ok("job", "cancel-all", idle, "--state", "queued", "--yes", "--json").json["jobs"] == [newer]
+    assert cli.ok("job", "retry-all", idle, "--yes").out == "0 queued again\n"

@@ -12,6 +12,7 @@ export type Release = Shapes['ReleaseShown'];
 export type Worker = Shapes['WorkerShown'];
 export type WorkerInFull = Shapes['WorkerInFull'];
 export type Job = Shapes['JobShown'];
+export type ManyChanged = Shapes['ManyChanged'];
 export type JobInFull = Shapes['JobInFull'];
 export type StoryLine = Shapes['StoryLine'];
 export type Key = Shapes['Key'];

@@ -18,7 +18,6 @@ from stoker import __version__
 from stoker.cli import (
     backup,
     budget,
-    capsule,
     chaos,
     completion,
     credential,
@@ -26,6 +25,7 @@ from stoker.cli import (
     doctor,
     events,
     image,
+    jobs,
     key,
     member,
     migrate,
@@ -101,7 +101,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     webhook.webhook,
     image.image,
     specification.specification,
-    capsule.job,  # with what `capsule` adds to it
+    jobs.job,  # with what `capsule` and `jobs` add to it
     dead_letter.dead_letter,
     worker.worker,
     events.events,

@@ -13,7 +13,6 @@ from stoker.cli import output, watch
 from stoker.cli.connection import check_header, with_client
 from stoker.client import Client
 from stoker.client.shapes import JobJson, JobsJson
-from stoker.job import SHOWN
 
 
 @click.group()
@@ -147,17 +146,6 @@ def follow(client: Client, present: JobJson, timeout_s: int | None) -> None:
 def status(client: Client, job_id: str) -> None:
     """Say in one line where a job is."""
     output.answer(client.job(job_id), lambda found: output.say(watch.sentence(found)))
-
-
-@job.command("ls")
-@click.argument("endpoint")
-@click.option("--state", type=click.Choice([state.value for state in SHOWN]), help="Only jobs in this state.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many, newest first.")
-@output.json_option
-@with_client
-def list_jobs(client: Client, endpoint: str, state: str | None, limit: int | None) -> None:
-    """List the jobs of ENDPOINT, newest first."""
-    output.answer(client.jobs(endpoint, state=state, limit=limit), show_list)
 
 
 @job.command()

@@ -141,10 +141,9 @@ class Client:
         path = f"/api/endpoints/{_segment(ref)}/jobs"
         return cast(JobJson, self._send("POST", path, content=f"{{{','.join(members)}}}".encode(), headers=headers))
 
-    def jobs(self, ref: str, *, state: str | None = None, limit: int | None = None) -> JobsJson:
-        """The endpoint's jobs, newest first."""
-        path = f"/api/endpoints/{_segment(ref)}/jobs"
-        return cast(JobsJson, self._ask("GET", path, params={"state": state, "limit": limit}))
+    def jobs(self, ref: str, **wanted: Any) -> JobsJson:
+        """A page of the endpoint's jobs, newest first; `wanted` are the parameters of the route, None where they do not choose."""
+        return cast(JobsJson, self._ask("GET", f"/api/endpoints/{_segment(ref)}/jobs", params=wanted))
 
     def job(self, job: str, *, wait_s: int = 0) -> JobJson:
         """The job: now, or as soon as something about it changes, at the latest after `wait_s` (0 to 60) seconds."""

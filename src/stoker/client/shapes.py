@@ -326,9 +326,10 @@ class WorkersJson(TypedDict):
 
 
 class JobsJson(TypedDict):
-    """Jobs, newest first."""
+    """Jobs, newest first; the page goes on before `next`."""
 
     jobs: list[JobJson]
+    next: NotRequired[str | None]
 
 
 class KeysJson(TypedDict):

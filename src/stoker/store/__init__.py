@@ -30,6 +30,7 @@ from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
 from stoker.store.notices import NoticeRows
 from stoker.store.sealed import SealedRows
+from stoker.store.selection import JobSelections
 from stoker.store.sessions import SessionRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
@@ -546,6 +547,11 @@ class Store(Protocol):
         ...
 
     @property
+    def selections(self) -> JobSelections:
+        """Jobs that somebody looks for."""
+        ...
+
+    @property
     def usage(self) -> UsageRows:
         """The ledger of usage."""
         ...
@@ -603,6 +609,7 @@ __all__ = [
     "Failures",
     "Held",
     "JobRows",
+    "JobSelections",
     "LedgerRows",
     "NamedLeases",
     "NewJob",

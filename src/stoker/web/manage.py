@@ -6,7 +6,7 @@ Described by OpenAPI at `/api/openapi.json`, with a page to try it at `/api/docs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query
@@ -20,11 +20,10 @@ from stoker.errors import NotFound
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet
 from stoker.ids import JobId, WorkerId
-from stoker.job import JobState
 from stoker.queue import Queue, no_such_job
 from stoker.runtimes import LogLine
 from stoker.specification import per_hour
-from stoker.store import Held, Page, Result
+from stoker.store import Held, Result
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute, RawEndpoint, RawRoute, to_response
 from stoker.web.auth import Asks, endpoint_for
@@ -39,7 +38,6 @@ from stoker.web.teams import TeamRoutes
 from stoker.worker import Worker
 
 JsonObject = dict[str, Any]
-ShownState = Literal["queued", "running", "completed", "failed", "cancelled", "timed_out"]
 
 
 class StopBody(BaseModel):
@@ -168,22 +166,6 @@ class ManageRoutes:
     def _job_routes(self) -> APIRouter:
         router = _router("jobs")
         read = self._key(Scope.READ)
-
-        @router.get("/endpoints/{endpoint}/jobs")
-        async def list_jobs(
-            endpoint: str,
-            state: ShownState | None = None,
-            limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-            before: Annotated[str | None, Query(max_length=100)] = None,
-            key: ApiKey = read,
-        ) -> JsonObject:
-            """Jobs of an endpoint, newest first; `before` is the last id of the page before."""
-            found = await endpoint_for(self._catalog, key, endpoint)
-            page = Page(limit=limit, before=before)
-            jobs = await self._queue.list(
-                key.team, found.id, state=None if state is None else JobState(state), page=page
-            )
-            return {"jobs": [job_json(one, found.name) for one in jobs]}
 
         @router.get("/jobs/{job}")
         async def show_job(job: str, wait_s: Annotated[float, Query(ge=0, le=60)] = 0, key: ApiKey = read) -> Response:

@@ -27,11 +27,13 @@ from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.leases import PostgresLeases
 from stoker.store.postgres.ledger import PostgresLedger, adopt
 from stoker.store.postgres.schema import migrate
+from stoker.store.postgres.selection import LISTS
 from stoker.store.postgres.tables import PostgresTables
 from stoker.store.postgres.wakes import PostgresWakes
 from stoker.store.postgres.workers import PostgresWorkers
 from stoker.store.room import Room
 from stoker.store.sealed import Place, SealedRows
+from stoker.store.selecting import SelectedJobs
 from stoker.store.sessions import SessionRows
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
@@ -73,6 +75,7 @@ class PostgresStore:
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
+        self.selections = SelectedJobs(tables, LISTS)
         self.budgets = BudgetRows(tables)
         self.trace_parents = TraceParentRows(tables)
         self.sealed = SealedRows(tables, JOBS)

@@ -20,6 +20,7 @@ from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.notices import NoticeRows
 from stoker.store.sealed import Place, SealedRows
+from stoker.store.selecting import SelectedJobs
 from stoker.store.sessions import SessionRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
@@ -27,6 +28,7 @@ from stoker.store.sqlite.jobs import SqliteJobs
 from stoker.store.sqlite.known import Known
 from stoker.store.sqlite.leases import SqliteLeases, SqliteWakes
 from stoker.store.sqlite.ledger import SqliteLedger
+from stoker.store.sqlite.selection import LISTS
 from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
 from stoker.store.sqlite.workers import SqliteWorkers
@@ -63,6 +65,7 @@ class SqliteStore:
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
+        self.selections = SelectedJobs(tables, LISTS)
         self.budgets = BudgetRows(tables)
         self.trace_parents = TraceParentRows(tables)
         self.sealed = SealedRows(tables, JOBS)

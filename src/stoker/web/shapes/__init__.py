@@ -24,7 +24,7 @@ from stoker.web.shapes.endpoints import (
     TemplateShown,
 )
 from stoker.web.shapes.images import Credentials, CredentialShown, ImageList
-from stoker.web.shapes.jobs import JobInFull, JobList, JobWhy
+from stoker.web.shapes.jobs import JobInFull, JobList, JobWhy, ManyChanged
 from stoker.web.shapes.server import About, SettingList
 from stoker.web.shapes.specifications import Planned, SpecificationList
 from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Session
@@ -90,6 +90,8 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "GET /api/workers/{worker}": WorkerInFull,
     "POST /api/workers/{worker}/stop": WorkerShown,
     "GET /api/endpoints/{endpoint}/jobs": JobList,
+    "POST /api/endpoints/{endpoint}/jobs/cancel": ManyChanged,
+    "POST /api/endpoints/{endpoint}/jobs/retry": ManyChanged,
     "POST /api/endpoints/{endpoint}/jobs": JobInFull,
     "GET /api/jobs/{job}": JobInFull,
     "GET /api/jobs/{job}/why": JobWhy,

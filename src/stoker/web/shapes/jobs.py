@@ -40,9 +40,25 @@ class JobInFull(JobShown):
 
 
 class JobList(TypedDict):
-    """A page of jobs, newest first."""
+    """A page of jobs, newest first; it goes on before `next`."""
 
     jobs: list[JobShown]
+    next: str | None
+
+
+class Refusal(TypedDict):
+    """A job that was not changed, and why."""
+
+    id: str
+    error: str
+
+
+class ManyChanged(TypedDict):
+    """What was done with a page of jobs; it goes on before `next`."""
+
+    jobs: list[str]
+    failed: list[Refusal]
+    next: str | None
 
 
 class JobWhy(Because):
