@@ -14,6 +14,7 @@ from stoker.ids import EndpointId, TeamId
 from stoker.job import Job, JobState
 from stoker.scaling import Reason
 from stoker.store import Decision, Held, Page, Result, Store
+from stoker.warmup import WarmUp
 from stoker.why import Forecast, Why
 from stoker.why.endpoints import STUCK, explain_endpoint
 from stoker.why.forecast import SAMPLES_MOST, History, forecast
@@ -51,7 +52,14 @@ class Explanations:
         budget = worst(counting(await self._store.budgets.of_team(endpoint.team), endpoint.id), now_ms)
         warning = budget.text(now_ms) if budget is not None and budget.level(now_ms) is Level.WARN else ""
         decision = await self._store.workers.decision(endpoint.id)
-        return explain_endpoint(endpoint, counts, decision, warning=warning)
+        warm_up = await self._warm_up(endpoint)
+        return explain_endpoint(endpoint, counts, decision, warning=warning, warm_up=warm_up)
+
+    async def _warm_up(self, endpoint: Endpoint) -> WarmUp | None:
+        """That of the image of its release, if there was one."""
+        release = await self._store.endpoints.release(endpoint.release)
+        wishes = await self._store.warm_ups.of_team(endpoint.team)
+        return next((one for one in wishes if release is not None and one.image == release.image), None)
 
     async def worker(self, held: Held) -> Why:
         """Why the worker is as it is."""

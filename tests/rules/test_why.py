@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
 from stoker.endpoint import Endpoint
+from stoker.errors import InvalidInput, StokerError, Unavailable
 from stoker.ids import EndpointId, JobId, ReleaseId, TeamId, WorkerId
 from stoker.job import Job, JobReason, JobState
 from stoker.scaling import Reason
 from stoker.store import Counts, Decision, Held, StoryLine
+from stoker.warmup import WarmUp
 from stoker.why.endpoints import NEXT_STEPS, explain_endpoint, next_step
 from stoker.why.forecast import SAMPLES_LEAST, Forecast, History, forecast
 from stoker.why.jobs import explain_job
@@ -150,6 +152,42 @@ def test_endpoint(reason: Reason) -> None:
     why = explain_endpoint(ENDPOINT, Counts(queued=3, running=1), decided(reason))
     assert why.reason == reason
     assert "because; 3 waiting, 1 running; 1 of at most 2 workers wanted" in why.text
+
+
+A_WARM_UP = WarmUp(team=TeamId("t"), image="ghcr.io/us/flux:1", due_ms=0, asked_ms=0, updated_ms=0)
+
+
+@pytest.mark.parametrize("decision", [None, decided(Reason.NOTHING_TO_DO), decided(Reason.NO_WORKER_YET)])
+def test_only_a_warm_up_goes_on(decision: Decision | None) -> None:
+    """While nothing happens but that the image comes, an endpoint says how far it is."""
+    coming = A_WARM_UP.far("pulling ghcr.io/us/flux:1: 1.2 of 3.4 GiB, 80 MiB/s", 1)
+    why = explain_endpoint(ENDPOINT, Counts(), decision, warm_up=coming)
+    assert why.reason == Reason.IMAGE_PULLING
+    assert why.text.startswith(
+        "its image is being fetched: pulling ghcr.io/us/flux:1: 1.2 of 3.4 GiB, 80 MiB/s; 0 waiting"
+    )
+    assert "ghcr.io/us/flux:1" in explain_endpoint(ENDPOINT, Counts(), decision, warm_up=A_WARM_UP).text
+
+
+def test_a_warm_up_beside_what_is_decided() -> None:
+    """What was decided comes first; a pull that a worker waits for is told once, one that is over not at all."""
+    coming = A_WARM_UP.far("half", 1)
+    busy = explain_endpoint(ENDPOINT, Counts(), decided(Reason.WORKERS_BUSY), warm_up=coming)
+    assert (busy.reason, busy.text.endswith("; its image is being fetched: half")) == (Reason.WORKERS_BUSY, True)
+    assert "half" not in explain_endpoint(ENDPOINT, Counts(), decided(Reason.IMAGE_PULLING), warm_up=coming).text
+    here = explain_endpoint(ENDPOINT, Counts(), decided(Reason.NOTHING_TO_DO), warm_up=A_WARM_UP.fetched("", 1))
+    assert (here.reason, "image" in here.text) == (Reason.NOTHING_TO_DO, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "then"), [(Unavailable("no"), "it is tried again"), (InvalidInput("no"), "a worker will")]
+)
+def test_a_warm_up_that_failed(error: StokerError, then: str) -> None:
+    """What went wrong is told, and what comes next."""
+    why = explain_endpoint(ENDPOINT, Counts(), None, warm_up=A_WARM_UP.failed(error, 1))
+    assert "its image could not be fetched ahead (no)" in why.text
+    assert then in why.text
+    assert why.next_step == "see it: stoker image ls"
 
 
 def test_paused_endpoint() -> None:

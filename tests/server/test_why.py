@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live import LiveServer, until
+from tests.live import KEY, LiveServer, until
 from tests.server.conftest import WORKERS
 from tests.server.test_secrets import COMMAND
 
@@ -34,7 +36,21 @@ def said(live: LiveServer, job: str, reason: str) -> dict[str, Any]:
         now = why(live, f"jobs/{job}")
         return now if now["reason"] == reason else None
 
-    return until(look, what=f"job {job} to wait for {reason}")
+    told = until(look, what=f"job {job} to wait for {reason}")
+    assert said_by_command(live, job)["next_step"] == told["next_step"]
+    return told
+
+
+def said_by_command(live: LiveServer, job: str) -> dict[str, Any]:
+    """The same as `stoker job why` prints it."""
+    program = Path(sys.executable).with_name("stoker")
+    done = subprocess.run(
+        [program, "job", "why", job, "--json"],
+        env=os.environ | {"STOKER_URL": live.url, "STOKER_API_KEY": KEY},
+        capture_output=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
 
 
 def test_paused(live: LiveServer) -> None:
@@ -88,6 +104,36 @@ def test_at_max_workers_and_behind_others(live: LiveServer, tmp_path: Path) -> N
     assert why(live, f"workers/{worker['id']}")["text"] == "ready, 1 job"
     (tmp_path / "go").touch()
     assert live.finished(last)["state"] == "completed"
+
+
+def test_no_capacity(tmp_path: Path) -> None:
+    """A job for which no place is free says which is full, and how full; its endpoint says the same, and nobody foretells a start."""
+    one = json.dumps([{"id": "cpu", "slots": 1}])
+    with LiveServer(tmp_path / "data", specifications=one) as live:
+        live.create("first", image=WORKERS, command=COMMAND, max_workers=1)
+        holding = live.run("first", {"hold": str(tmp_path / "go")})
+        until(lambda: live.job(holding)["state"] == "running", what="the only place to be taken")
+        live.create("second", image=WORKERS, command=COMMAND)
+        told = said(live, live.run("second", {"echo": 1}), "no_capacity")
+        assert "cpu" in told["text"]
+        assert "--weight" in told["next_step"]
+        assert told["expected_start"] is None
+        assert why(live, "endpoints/second")["reason"] == "no_capacity"
+        (tmp_path / "go").touch()
+        live.finished(holding)
+
+
+def test_health_check_failing(live: LiveServer) -> None:
+    """A job whose worker does not pass its health check says what the check got; the endpoint and the worker say the same."""
+    check = {"path": "/health", "period_s": 1, "timeout_s": 1}
+    live.create("a", image=WORKERS, command=NEVER_TAKES, http_port=8000, health=check)
+    told = said(live, live.run("a", {"echo": 1}), "health_failing")
+    assert "health check: GET /health: " in told["text"]
+    assert "stoker worker logs" in told["next_step"]
+    assert why(live, "endpoints/a")["reason"] == "health_failing"
+    worker = live.workers("a")[0]["id"]
+    assert why(live, f"workers/{worker}")["reason"] == "health_failing"
+    assert "GET /health: " in why(live, f"workers/{worker}")["text"]
 
 
 def test_low_priority(live: LiveServer) -> None:

@@ -12,7 +12,7 @@ from stoker.cli import files, output
 from stoker.cli.connection import with_client
 from stoker.cli.output import Command
 from stoker.client import Client
-from stoker.client.shapes import EndpointJson, EndpointsJson
+from stoker.client.shapes import EndpointJson, EndpointsJson, WhyJson
 from stoker.endpoint import LIMITS, PolicyType
 
 
@@ -316,8 +316,8 @@ def last_hour(client: Client) -> None:
 @output.json_option
 @with_client
 def show(client: Client, name: str) -> None:
-    """Show an endpoint: settings, counters, and what the autoscaler last decided."""
-    output.answer(client.endpoint(name), show_endpoint)
+    """Show an endpoint: settings, counters, and what the autoscaler last decided, or how far its image is."""
+    output.answer(client.endpoint(name), lambda it: show_endpoint(it, client.why_endpoint(name)))
 
 
 @endpoint.command()
@@ -442,8 +442,8 @@ def _decided(each: Mapping[str, Any]) -> str:
     return str(each["decision"]["text"]) if each["decision"] else ""
 
 
-def show_endpoint(each: Mapping[str, Any]) -> None:
-    """Print an endpoint for people."""
+def show_endpoint(each: Mapping[str, Any], why: WhyJson | None = None) -> None:
+    """Print an endpoint for people. `why` is asked when only its image may be on its way: no decision tells that."""
     policy, release = each["policy"], each["release"]
     output.facts(
         {
@@ -479,7 +479,7 @@ def show_endpoint(each: Mapping[str, Any]) -> None:
             "paused": output.ago(each["paused_ms"]),
             "workers now": _nonzero(each["workers"]),
             "jobs": _nonzero(each["jobs"]),
-            "autoscaler": _decided(each),
+            "autoscaler": why["text"] if why and why["reason"] == "image_pulling" else _decided(each),
             **{f"URL {dialect}": url for dialect, url in each["urls"].items()},
         }
     )

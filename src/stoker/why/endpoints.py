@@ -8,6 +8,7 @@ from typing import Final
 from stoker.endpoint import Endpoint
 from stoker.scaling import Reason
 from stoker.store import Counts, Decision
+from stoker.warmup import WarmUp, WarmUpState
 from stoker.why import Why
 
 NEXT_STEPS: Final[Mapping[Reason, str]] = {
@@ -38,8 +39,21 @@ STUCK: Final = frozenset(
 """While these hold nobody can tell when a job starts."""
 
 
-def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | None, *, warning: str = "") -> Why:
-    """Why it has the workers that it has, and why its jobs wait; with a `warning` about its budget."""
+_QUIET: Final = frozenset({Reason.NOTHING_TO_DO, Reason.NO_WORKER_YET})
+"""While these hold, what happens to the image is all there is to tell."""
+
+
+def explain_endpoint(
+    endpoint: Endpoint,
+    counts: Counts,
+    decision: Decision | None,
+    *,
+    warning: str = "",
+    warm_up: WarmUp | None = None,
+) -> Why:
+    """Why it has the workers that it has, and why its jobs wait; with a `warning` about its budget, and how far the `warm_up` of its image is,
+    which its next worker waits for."""
+    image = "" if warm_up is None else _image(warm_up)
     load = f"{counts.waiting} waiting, {counts.running} running"
     if endpoint.paused_ms is not None:
         return Why(
@@ -47,14 +61,31 @@ def explain_endpoint(endpoint: Endpoint, counts: Counts, decision: Decision | No
             text=f"the endpoint is paused: its queue is kept; {load}",
             next_step=next_step(Reason.PAUSED, endpoint.name),
         )
+    if warm_up is not None and image and (decision is None or decision.reason in _QUIET):
+        return Why(
+            reason=Reason.IMAGE_PULLING,
+            text=f"{image}; {load}" + (f"; {warning}" if warning else ""),
+            next_step="see it: stoker image ls" if warm_up.code else "",
+        )
     if decision is None:
         return Why(reason=Reason.NO_WORKER_YET, text=f"nothing has been decided about it yet; {load}")
     return Why(
         reason=decision.reason,
         text=f"{decision.text}; {load}; {decision.wanted} of at most {endpoint.max_workers} workers wanted"
+        + (f"; {image}" if image and decision.reason != Reason.IMAGE_PULLING else "")
         + (f"; {warning}" if warning else ""),
         next_step=next_step(decision.reason, endpoint.name),
     )
+
+
+def _image(warm_up: WarmUp) -> str:
+    """How far the warm-up of its image is, in words; empty once it is here."""
+    if warm_up.state is WarmUpState.HERE:
+        return ""
+    if not warm_up.code:
+        return f"its image is being fetched: {warm_up.text or warm_up.image}"
+    again = "it is tried again" if warm_up.state is WarmUpState.FETCHING else "a worker will try again"
+    return f"its image could not be fetched ahead ({warm_up.text}); {again}"
 
 
 def next_step(reason: str, endpoint: str) -> str:
