@@ -81,10 +81,23 @@ def name() -> str:
 
 
 @pytest.fixture
-def idle(cli: Cli, name: str, tmp_path: Path) -> str:
-    """An endpoint whose worker never asks for a job, so that its jobs stay queued."""
-    cli.ok("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600", "--max-workers", "1")
-    return name
+def idle(cli: Cli, live: LiveServer, name: str, tmp_path: Path) -> Iterator[str]:
+    """An endpoint whose worker never asks for a job, so that its jobs stay queued. It goes with the test, and its worker with it: the
+    machine has a place for so many only."""
+    made = cli.ok(
+        "endpoint",
+        "create",
+        name,
+        "--image",
+        f"dir:{tmp_path}",
+        "--command",
+        "sleep 600",
+        "--max-workers",
+        "1",
+        "--json",
+    )
+    yield name
+    live.api.delete(f"/api/endpoints/{made.json['id']}")
 
 
 @pytest.fixture(scope="session")
