@@ -247,6 +247,16 @@ class Cluster:
             _do(*self._ctr_words(), "images", "import", str(tar))
         return name
 
+    def push_image(self, name: str, target: str, user: str = "") -> None:
+        """Bring an image of the node into a registry."""
+        self._ctr("images", "tag", name, target)
+        self._ctr("images", "push", "--plain-http", *(["--user", user] if user else []), target)
+        self._ctr("images", "rm", "--sync", target)
+
+    def has_image(self, name: str) -> bool:
+        """Whether the node has it."""
+        return name in self._ctr("images", "list", "-q").split()
+
     def _answers(self) -> bool:
         return bool(self.kubectl("get", "--raw", "/readyz", check=False) == "ok")
 

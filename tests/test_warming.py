@@ -292,3 +292,41 @@ async def test_without_images_there_is_nothing_to_warm() -> None:
     await house.catalog.create(us, {"name": "a", "image": "any"})
     assert await house.warming.list(us.team) == ()
     await store.close()
+
+
+class Stars(FakeRuntime):
+    """Fetches images to wherever workers start, and cannot say what lies there."""
+
+    def __init__(self) -> None:
+        super().__init__(_no_program)
+        self.pulled: list[str] = []
+
+    async def pull(self, image: str, *, login: Login | None) -> str:
+        """Have it everywhere."""
+        self.pulled.append(image)
+        return ""
+
+    def pulling(self, image: str) -> str:
+        """At once."""
+        return ""
+
+    async def remove_image(self, image: str) -> None:
+        """It is on its way no more."""
+        raise NotFound(image)
+
+
+async def test_many_machines_are_warmed_for_who_asks() -> None:
+    """Where images would go onto many machines an endpoint is warmed only if somebody says so; who does may also take it back."""
+    store = await SqliteStore.open(MEMORY)
+    stars = Stars()
+    house = House(store, stars)
+    us = await house.team("us")
+    await house.catalog.create(us, {"name": "a", "image": "ghcr.io/us/a:1"})
+    await house.catalog.create(us, {"name": "b", "image": "ghcr.io/us/b:1"}, warm=True)
+    await house.warming.warm(us, IMAGE, None)
+    await house.settled()
+    assert sorted(stars.pulled) == ["ghcr.io/us/b:1", IMAGE]
+    assert await house.states(us) == {"ghcr.io/us/a:1": "not_fetched", "ghcr.io/us/b:1": "here", IMAGE: "here"}
+    await house.warming.remove(us, IMAGE)
+    assert IMAGE not in await house.states(us)
+    await store.close()

@@ -5,6 +5,8 @@ Called by `hosting.py` and `doctor/`, and imported only where a cluster is asked
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 
 from stoker.clock import Clock
@@ -42,6 +44,7 @@ def terms_of(settings: Settings, namespace: str) -> Terms:
         cuda_major_label=f"{settings.kubernetes_cuda_label}.major",
         cuda_minor_label=f"{settings.kubernetes_cuda_label}.minor",
         node_labels=read_labels(settings.kubernetes_node_labels),
+        places=places_of(settings),
         tolerations=tuple(read_tolerations(settings.kubernetes_tolerations)),
         priority_class=settings.kubernetes_priority_class,
         runtime_class=settings.kubernetes_runtime_class,
@@ -60,6 +63,12 @@ def terms_of(settings: Settings, namespace: str) -> Terms:
         storage_class=settings.kubernetes_storage_class,
         access_mode=settings.kubernetes_access_mode,
     )
+
+
+def places_of(settings: Settings) -> tuple[Mapping[str, str], ...]:
+    """The labels of each kind of nodes; none where some kind may be on any node."""
+    declared = tuple(one.node_selector for one in settings.specifications)
+    return declared if all(declared) else ()
 
 
 def check_reach(settings: Settings) -> None:

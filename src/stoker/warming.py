@@ -138,11 +138,12 @@ class Warming:
     # ── for the catalog ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def steps(self, team: TeamId, release: Release, *, wanted: bool | None) -> tuple[Step, ...]:
-        """What a change that makes the release writes with it. `wanted` None is yes where the runtime can.
+        """What a change that makes the release writes with it. `wanted` None is yes where images lie on this machine; a cluster fetches
+        them onto all of its nodes only for those who ask.
 
         Raises `Conflict` (`no_images`) when it is wanted and cannot be.
         """
-        if wanted is False or (wanted is None and not isinstance(self._runtime, FetchesImages)):
+        if wanted is False or (wanted is None and not isinstance(self._runtime, PullsImages)):
             return ()
         self._fetcher()
         return (wished(self._wish(team, release.image, release.credential)),)

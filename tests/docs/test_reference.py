@@ -65,6 +65,7 @@ LAUNCHED_ONLY: Final = {
     ("launch_failed", "Unavailable"),
     ("no_gpu_toolkit", "Unavailable"),
     ("no_network", "Unavailable"),
+    ("no_node", "Unavailable"),
     ("metadata_open", "Unavailable"),
     ("not_admitted", "InvalidInput"),
     ("quota_exceeded", "Unavailable"),

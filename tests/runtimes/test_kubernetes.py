@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stoker.errors import Conflict, InvalidInput, Unavailable
+from stoker.errors import Conflict, InvalidInput, NotFound, Unavailable
 from stoker.ids import VolumeId, WorkerId, new_worker_id
 from stoker.runtimes import Login, Observation, Volume, WorkerSpec
 from stoker.runtimes.kubernetes import KubernetesRuntime
@@ -307,6 +307,78 @@ async def test_images_that_do_not_come(kubernetes: KubernetesStage, tmp_path: An
             assert words in text
     finally:
         registry.close()
+
+
+async def test_images_are_fetched_ahead(kubernetes: KubernetesStage, cluster: Cluster, tmp_path: Any) -> None:
+    """An image comes onto the nodes with its password, by pods that run nothing of it and go again; its bytes have a name, and a
+    registry that refuses is told with its text."""
+    registry = Registry(tmp_path / "registry", basic_auth(tmp_path / "registry", "ann", "secret"))
+    registry.start()
+    login = Login(registry=registry.host, username="ann", password="secret")
+    image = f"{registry.host}/team/actor:1"
+    try:
+        cluster.push_image(kubernetes.image, image, "ann:secret")
+        assert not cluster.has_image(image)
+        with pytest.raises(InvalidInput, match="denies access"):
+            await kubernetes.kubernetes.pull(image, login=None)
+        digest = await kubernetes.kubernetes.pull(image, login=login)
+    finally:
+        registry.close()
+    assert digest.startswith(f"{registry.host}/team/actor@sha256:")
+    assert cluster.has_image(image)
+    assert kubernetes.kubernetes.pulling(image) == ""
+    words = (
+        "get",
+        "daemonsets,pods,secrets",
+        "-n",
+        kubernetes.terms.namespace,
+        "-l",
+        "stoker.installation",
+        "-o",
+        "name",
+    )
+
+    async def left() -> str:
+        return cluster.kubectl(*words)
+
+    await eventually(left, until=lambda names: not names)
+
+
+async def test_a_fetch_that_nobody_ended_is_taken_up(kubernetes: KubernetesStage) -> None:
+    """A server that stops leaves its fetch behind; another one goes on with it, or gives it up."""
+    away = "192.0.2.1:9/never:1"  # nobody answers there, and nobody says so
+
+    async def begins(runtime: KubernetesRuntime) -> asyncio.Task[str]:
+        task = asyncio.create_task(runtime.pull(away, login=None))
+
+        async def far() -> str:
+            return runtime.pulling(away)
+
+        await eventually(far, until=lambda words: words == "0 of 1 nodes have it")
+        return task
+
+    first = await begins(kubernetes.kubernetes)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert kubernetes.kubernetes.pulling(away) == ""
+    other = await kubernetes.another()
+    second = await begins(other)
+    assert len(kubernetes.cluster.get("daemonsets", "-n", kubernetes.terms.namespace)["items"]) == 1
+    await other.remove_image(away)
+    with pytest.raises(Unavailable):
+        await second
+    with pytest.raises(NotFound):
+        await other.remove_image(away)
+    await other.close()
+
+
+async def test_nowhere_to_fetch_to(cluster: Cluster, actor_pod_image: str) -> None:
+    """Where no node is one for workers, nothing is said to be there."""
+    stage = await KubernetesStage(cluster, actor_pod_image, node_labels={"pool": "none"}).open()
+    with pytest.raises(Unavailable) as none:
+        await stage.kubernetes.pull(actor_pod_image, login=None)
+    assert none.value.code == "no_node"
+    await stage.close()
 
 
 async def test_out_of_memory_is_named(cluster: Cluster, actor_pod_image: str) -> None:

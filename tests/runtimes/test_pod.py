@@ -11,15 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 from lightkube.core.dictmixin import DictMixin
-from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.apps_v1 import DaemonSet
+from lightkube.resources.core_v1 import ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret
 from lightkube.resources.networking_v1 import NetworkPolicy
 
 from stoker.errors import InvalidInput
 from stoker.ids import WorkerId
 from stoker.runtimes import Login, Volume, WorkerSpec
-from stoker.runtimes.kubernetes.pod import claim_name, claims_of, pod_of, secrets_of
+from stoker.runtimes.kubernetes.ahead import set_of, set_secrets
+from stoker.runtimes.kubernetes.pod import claim_name, claims_of, home_of, labels_of, namespace_of, pod_of, secrets_of
 from stoker.runtimes.kubernetes.policy import policy_of
+from stoker.runtimes.kubernetes.record import End, record_of
 from stoker.runtimes.kubernetes.terms import Terms, read_labels, read_tolerations
+from stoker.worker import Exit
 
 GIB = 1024**3
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,6 +51,7 @@ HOUSE = Terms(
     namespace="workers",
     by_team=True,
     node_labels=read_labels("pool=gpu, zone=a"),
+    places=({"nvidia.com/gpu.product": "H100"}, {"kind": "small", "zone": "b"}),
     tolerations=tuple(read_tolerations("nvidia.com/gpu:NoSchedule, spot=yes:NoExecute")),
     priority_class="low",
     runtime_class="nvidia",
@@ -59,13 +64,23 @@ HOUSE = Terms(
 
 
 def objects(spec: WorkerSpec, terms: Terms) -> list[Any]:
-    """Everything that a launch sends."""
-    return [*claims_of(spec, terms), *secrets_of(spec, terms), pod_of(spec, terms), policy_of(terms.installation)]
+    """Everything that is sent for a worker, from its namespace and its image to what stays of it."""
+    end = End(exit=Exit(code=3, text="exit code 3"))
+    return [
+        home_of(namespace_of(spec.team, terms), terms),
+        *claims_of(spec, terms),
+        *set_secrets(spec.image, spec.login, terms),
+        set_of(spec.image, spec.login, terms),
+        *secrets_of(spec, terms),
+        pod_of(spec, terms),
+        policy_of(terms.installation),
+        record_of(spec.worker, end, [], labels_of(spec, terms), bytes_max=1000),
+    ]
 
 
 @pytest.mark.parametrize(("name", "spec", "terms"), [("plain", PLAIN, Terms(installation="i1")), ("full", FULL, HOUSE)])
 def test_golden(name: str, spec: WorkerSpec, terms: Terms) -> None:
-    """A launch sends exactly these objects."""
+    """A worker makes exactly these objects."""
     written = json.dumps([one.to_dict() for one in objects(spec, terms)], indent=1, sort_keys=True) + "\n"
     file = GOLDEN / f"{name}.json"
     assert written == file.read_text()
@@ -90,12 +105,8 @@ def strict(written: Any, kind: Any, path: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "full"])
 def test_published_types(name: str) -> None:
     """What is sent is valid by the newest published types: no unknown field, each value of its type."""
-    kinds: dict[str, Any] = {
-        "Pod": Pod,
-        "Secret": Secret,
-        "PersistentVolumeClaim": PersistentVolumeClaim,
-        "NetworkPolicy": NetworkPolicy,
-    }
+    known = (Pod, Secret, ConfigMap, Namespace, PersistentVolumeClaim, NetworkPolicy, DaemonSet)
+    kinds: dict[str, Any] = {one.__name__: one for one in known}
     for written in json.loads((GOLDEN / f"{name}.json").read_text()):
         kind = kinds[written["kind"]]
         strict(written, kind, written["kind"])

@@ -157,6 +157,25 @@ def test_an_image_that_does_not_come(housed: LiveServer) -> None:
     assert "127.0.0.1:9/never:1" in why["text"]
 
 
+def test_an_image_is_fetched_ahead(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
+    """A team's image is brought onto the nodes through the same calls as onto a machine: how it stands is told, and nothing is left."""
+    space = str(housed.settings["kubernetes_namespace"])
+
+    def state(image: str) -> dict[str, Any]:
+        listed = housed.api.get("/api/images").json()["images"]
+        return dict(next((one for one in listed if one["name"] == image), {}))
+
+    absent = "127.0.0.1:9/never:1"
+    for image in (handler_pod_image, absent):
+        assert housed.api.post("/api/images/warm", json={"image": image}).status_code == 202
+    until(lambda: state(handler_pod_image)["state"] == "here", what="the image")
+    until(lambda: "cannot pull" in (state(absent)["error"] or ""), what="the reason")
+    for image in (handler_pod_image, absent):
+        assert housed.api.post("/api/images/remove", json={"image": image}).status_code == 200
+    until(lambda: not cluster.get("daemonsets,pods", "-n", space)["items"], what="the sets to go")
+    assert state(handler_pod_image) == {}
+
+
 def test_pods_survive_servers_and_the_api(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
     """After kill -9 of the server, and while the API server is away, the same worker goes on with its jobs."""
     create(housed, "a", handler_pod_image, max_workers=1)

@@ -1,4 +1,4 @@
-"""`stoker image`: a team's images on the server's machine."""
+"""`stoker image`: a team's images where its workers start: on the server's machine, or on the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def image() -> None:
 @output.json_option
 @with_client
 def warm(client: Client, name: str, credential: str | None) -> None:
-    """Begin to fetch IMAGE on the server's machine, so that no worker waits for it.
+    """Begin to fetch IMAGE where workers start, so that none waits for it: on the server's machine, or on all nodes of its cluster.
 
     Of one that is here, what its tag means by now is fetched.
     """

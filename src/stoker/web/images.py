@@ -1,5 +1,5 @@
-"""A team's images, under `/api/images`: what is fetched ahead of its workers, and what its endpoints run. They lie on the server's machine;
-what another team has there does not exist for this one."""
+"""A team's images, under `/api/images`: what is fetched ahead of its workers, and what its endpoints run. They lie where workers start: on
+the server's machine, or on the nodes of its cluster. What another team has there does not exist for this one."""
 
 from __future__ import annotations
 

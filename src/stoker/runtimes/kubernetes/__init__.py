@@ -7,6 +7,7 @@ another label is left alone. A pod lives once. When it has ended, its output and
     api         the API         pod         order → objects        watch      what the cluster said last
     terms       house rules     condition   records → words        record     what stays of a worker
     policy      whom they meet  rights      what we must be let do archive    all records
+    ahead       image → objects fetches     images on their way
 
 Calls follow the contract of the port; `launch` returns as soon as the cluster has the pod, and `observe` tells the rest.
 """
@@ -22,13 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, Pod
+from lightkube.resources.core_v1 import Pod
 
 from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
 from stoker.ids import VolumeId, WorkerId
-from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, Waiting, WorkerSpec
+from stoker.runtimes import Capacity, Login, LogLine, Nudge, Observation, Step, Waiting, WorkerSpec
 from stoker.runtimes.container import INSTALLATION, check_image, container_name, with_last_line
 from stoker.runtimes.kubernetes.api import EVERYWHERE, NOT_FOUND, Access, Api, Refusal, missing_is_fine
 from stoker.runtimes.kubernetes.archive import Archive
@@ -50,7 +50,8 @@ from stoker.runtimes.kubernetes.condition import (
     steps_of,
     waiting_with,
 )
-from stoker.runtimes.kubernetes.pod import MANAGER, claim_name, claims_of, namespace_of, pod_of, secrets_of
+from stoker.runtimes.kubernetes.fetches import Fetches
+from stoker.runtimes.kubernetes.pod import MANAGER, claim_name, claims_of, home_of, namespace_of, pod_of, secrets_of
 from stoker.runtimes.kubernetes.policy import policy_of
 from stoker.runtimes.kubernetes.record import End
 from stoker.runtimes.kubernetes.terms import Terms
@@ -99,6 +100,7 @@ class KubernetesRuntime:
         self._pods = Pods(api, self._scope, self._labels, changed=self._on_change, gone=self._on_gone)
         self._watching: asyncio.Task[None] | None = None
         self._archive = Archive(api, self._scope, self._labels, self._home)
+        self._fetches = Fetches(api, clock, terms, self._prepare)
         self._homes: dict[WorkerId, str] = {}
         self._prepared: set[str] = set()
         self._launching: dict[WorkerId, asyncio.Task[None]] = {}
@@ -183,6 +185,18 @@ class KubernetesRuntime:
     async def check_image(self, image: str, command: str) -> None:
         """Whether the names can be understood. Whether the image exists is seen when a node pulls it."""
         check_image(image, command)
+
+    async def pull(self, image: str, *, login: Login | None) -> str:
+        """Have it on all nodes that workers may run on."""
+        return await self._fetches.pull(image, login)
+
+    def pulling(self, image: str) -> str:
+        """On how many of them it is."""
+        return self._fetches.pulling(image)
+
+    async def remove_image(self, image: str) -> None:
+        """Give up a fetch. Nodes let go of what is there when they need the room."""
+        await self._fetches.give_up(image)
 
     async def address(self, worker: WorkerId) -> str:
         """In the network of the cluster's pods, which servers inside of it reach."""
@@ -287,8 +301,7 @@ class KubernetesRuntime:
         if namespace in self._prepared:
             return
         if self._terms.by_team:
-            labels = {**self._labels, "pod-security.kubernetes.io/enforce": self._terms.security}
-            await self._api.ensure_namespace(Namespace(metadata=ObjectMeta(name=namespace, labels=labels)))
+            await self._api.ensure_namespace(home_of(namespace, self._terms))
         if self._terms.network_policy:
             await self._api.ensure(policy_of(self._terms.installation), namespace)
         self._prepared.add(namespace)

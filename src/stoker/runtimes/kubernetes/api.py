@@ -23,6 +23,7 @@ from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.generic_client import BasicRequest
 from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
+from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
 from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Pod, PodLog, Secret
 from lightkube.resources.storage_v1 import StorageClass
@@ -207,12 +208,14 @@ class Api:
 
         return await self._ask(ask)
 
-    async def own(self, secret: str, pod: Pod) -> None:
-        """Let the secret go with the pod."""
-        assert pod.metadata is not None
-        owner = {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}
-        change = {"metadata": {"ownerReferences": [owner]}}
-        space = pod.metadata.namespace
+    async def own(self, secret: str, owner: Pod | DaemonSet) -> None:
+        """Let the secret go with the pod, or with the set."""
+        about = owner.metadata
+        assert about is not None
+        version = "v1" if isinstance(owner, Pod) else "apps/v1"
+        reference = {"apiVersion": version, "kind": type(owner).__name__, "name": about.name, "uid": about.uid}
+        change = {"metadata": {"ownerReferences": [reference]}}
+        space = about.namespace
         await self._call(lambda: self._calls.patch(Secret, secret, change, namespace=space, patch_type=PatchType.MERGE))
 
     async def delete_secret(self, name: str, namespace: str) -> None:
@@ -249,6 +252,16 @@ class Api:
     async def delete_claim(self, name: str, namespace: str) -> None:
         """Remove a claim; its storage goes as its class says. Refused with 404."""
         await self._call(lambda: self._calls.delete(PersistentVolumeClaim, name, namespace=namespace))
+
+    # ── sets of pods that fetch an image ──────────────────────────────────────────────────────────────────────────────
+
+    async def daemon_set(self, name: str, namespace: str) -> DaemonSet:
+        """A set. Refused with 404."""
+        return await self._call(lambda: self._calls.get(DaemonSet, name, namespace=namespace))
+
+    async def delete_set(self, name: str, namespace: str) -> None:
+        """Remove a set; its pods go after it. Refused with 404."""
+        await self._call(lambda: self._calls.delete(DaemonSet, name, namespace=namespace))
 
     # ── namespaces ────────────────────────────────────────────────────────────────────────────────────────────────────
 

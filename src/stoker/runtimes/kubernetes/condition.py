@@ -31,9 +31,10 @@ CONFIG_PATIENCE_S: Final = 60.0
 MESSAGE_MOST: Final = 600
 """Characters of the cluster's words that we pass on."""
 
-_PULL_FAILED: Final = frozenset(
+PULL_FAILED: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"}
 )
+"""What a pod waits for whose image did not come."""
 _CANNOT_START: Final = frozenset(
     {"CreateContainerError", "RunContainerError", "CrashLoopBackOff", "PreCreateHookError"}
 )
@@ -78,7 +79,7 @@ Condition = Waits | Runs | Refused | Ended
 
 def condition_of(pod: Pod, *, now_ms: int, prepare_s: float = math.inf) -> Condition:
     """How the worker of a pod is. A node that prepares it for longer than `prepare_s` is not waited for any more."""
-    status, container = pod.status, _container(pod)
+    status, container = pod.status, container_of(pod)
     state = container.state if container is not None else None
     if state is not None and state.terminated is not None:
         return _ended(pod, state.terminated.exitCode, state.terminated.reason or "", state.terminated.message or "")
@@ -122,7 +123,7 @@ def room_words(message: str) -> str:
 
 def _waits_on_node(pod: Pod, reason: str, message: str, now_ms: int, prepare_s: float) -> Condition:
     image = pod.spec.containers[0].image or "" if pod.spec is not None else ""
-    if reason in _PULL_FAILED:
+    if reason in PULL_FAILED:
         told = reason != "ImagePullBackOff" or "rpc" in message
         return Refused(text=pull_words(image, message or reason), image="" if told else image)
     if reason in _CANNOT_START:
@@ -175,7 +176,7 @@ def has_run(events: Iterable[Event]) -> bool:
 def steps_of(pod: Pod, events: Iterable[Event]) -> tuple[Step, ...]:
     """The stages of the start of a pod that runs, in their order. The cluster counts in seconds."""
     noted = {one.reason: _event_ms(one) for one in events}
-    container = _container(pod)
+    container = container_of(pod)
     running = container.state.running if container is not None and container.state is not None else None
     found = (
         ("scheduled", _scheduled_ms(pod)),
@@ -192,7 +193,7 @@ def steps_of(pod: Pod, events: Iterable[Event]) -> tuple[Step, ...]:
 
 def image_of(pod: Pod) -> str:
     """The bytes that it runs, by a name under which every node finds them; empty when there is no such name."""
-    container = _container(pod)
+    container = container_of(pod)
     found = (container.imageID or "").removeprefix("docker-pullable://") if container is not None else ""
     return found if "@sha256:" in found else ""
 
@@ -258,7 +259,7 @@ def lost_exit(pod: Pod, *, forced: bool) -> Exit:
         return Exit(code=None, text="its pod was deleted before a node had taken it")
     if forced:
         return Exit(code=None, text=f"its pod was struck out: node {node_of(pod)} did not say that it ended")
-    container = _container(pod)
+    container = container_of(pod)
     if container is None or container.state is None or container.state.running is None:
         # Nodes of old versions let go of such a pod without waiting for the end of its container.
         return Exit(code=None, text=f"its pod was deleted before node {node_of(pod)} had said that it ran")
@@ -278,7 +279,8 @@ def ms(moment: datetime | None) -> int | None:
     return None if moment is None else round(moment.timestamp() * 1000)
 
 
-def _container(pod: Pod) -> ContainerStatus | None:
+def container_of(pod: Pod) -> ContainerStatus | None:
+    """Its container as its node told of it; None while it has not."""
     found = pod.status.containerStatuses if pod.status is not None else None
     return found[0] if found else None
 

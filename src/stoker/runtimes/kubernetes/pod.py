@@ -37,7 +37,7 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.models.core_v1 import Volume as PodVolume
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret
 
 from stoker.errors import InvalidInput
 from stoker.runtimes import Login, Volume, WorkerSpec
@@ -68,6 +68,12 @@ def namespace_of(team: str, terms: Terms) -> str:
     return f"{terms.namespace}-{team}" if terms.by_team and team else terms.namespace
 
 
+def home_of(namespace: str, terms: Terms) -> Namespace:
+    """The namespace of a team's own."""
+    labels = {**MANAGER, INSTALLATION: terms.installation, "pod-security.kubernetes.io/enforce": terms.security}
+    return Namespace(metadata=ObjectMeta(name=namespace, labels=labels))
+
+
 def labels_of(spec: WorkerSpec, terms: Terms) -> dict[str, str]:
     """By which its objects are found again."""
     ours = {INSTALLATION: terms.installation, WORKER: spec.worker, ENDPOINT: spec.endpoint, TEAM: spec.team}
@@ -92,7 +98,7 @@ def pod_of(spec: WorkerSpec, terms: Terms) -> Pod:
             serviceAccountName=terms.service_account or None,
             priorityClassName=terms.priority_class or None,
             runtimeClassName=(terms.runtime_class or None) if spec.gpu_count else None,
-            securityContext=_pod_security(terms),
+            securityContext=pod_security(terms),
             imagePullSecrets=_pull_secrets(spec, terms) or None,
             nodeSelector={**terms.node_labels, **spec.node_selector} or None,
             affinity=_affinity(spec, terms),
@@ -113,7 +119,7 @@ def _container(spec: WorkerSpec, terms: Terms) -> Container:
         envFrom=[EnvFromSource(secretRef=SecretEnvSource(name=container_name(spec.worker)))],
         ports=[ContainerPort(containerPort=spec.http_port, name="http")] if spec.http_port else None,
         resources=_resources(spec, terms),
-        securityContext=_container_security(terms),
+        securityContext=container_security(terms),
         volumeMounts=_mounts(spec, terms),
         terminationMessagePolicy="File",
     )
@@ -136,12 +142,14 @@ def _resources(spec: WorkerSpec, terms: Terms) -> ResourceRequirements | None:
 # ── safety ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pod_security(terms: Terms) -> PodSecurityContext:
+def pod_security(terms: Terms) -> PodSecurityContext:
+    """What holds for all that is in a pod."""
     profile = SeccompProfile(type="RuntimeDefault")
     return PodSecurityContext(seccompProfile=profile, runAsNonRoot=True if terms.security == "restricted" else None)
 
 
-def _container_security(terms: Terms) -> SecurityContext:
+def container_security(terms: Terms) -> SecurityContext:
+    """What a container may do."""
     added = None if terms.security == "restricted" else list(CAPABILITIES)
     return SecurityContext(allowPrivilegeEscalation=False, capabilities=Capabilities(drop=["ALL"], add=added))
 
@@ -251,17 +259,20 @@ def _pull_secrets(spec: WorkerSpec, terms: Terms) -> list[LocalObjectReference]:
 def secrets_of(spec: WorkerSpec, terms: Terms) -> list[Secret]:
     """What only the worker may know: its environment, and with what its image is pulled."""
     data = {name: _encoded(value) for name, value in spec.env.items()}
-    secrets = [_secret(container_name(spec.worker), "Opaque", data, spec, terms)]
+    secrets = [Secret(metadata=_about(container_name(spec.worker), spec, terms), type="Opaque", data=data)]
     if spec.login is not None:
-        content = {".dockerconfigjson": _encoded(_login(spec.login))}
-        name = pull_secret_name(spec.worker)
-        secrets.append(_secret(name, "kubernetes.io/dockerconfigjson", content, spec, terms))
+        secrets.append(pull_secret(_about(pull_secret_name(spec.worker), spec, terms), spec.login))
     return secrets
 
 
-def _secret(name: str, kind: str, data: dict[str, str], spec: WorkerSpec, terms: Terms) -> Secret:
-    about = ObjectMeta(name=name, namespace=namespace_of(spec.team, terms), labels=labels_of(spec, terms))
-    return Secret(metadata=about, type=kind, data=data)
+def _about(name: str, spec: WorkerSpec, terms: Terms) -> ObjectMeta:
+    return ObjectMeta(name=name, namespace=namespace_of(spec.team, terms), labels=labels_of(spec, terms))
+
+
+def pull_secret(about: ObjectMeta, login: Login) -> Secret:
+    """With what a registry lets somebody pull."""
+    content = {".dockerconfigjson": _encoded(_login(login))}
+    return Secret(metadata=about, type="kubernetes.io/dockerconfigjson", data=content)
 
 
 def _login(login: Login) -> str:

@@ -16,6 +16,7 @@ NEEDED: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("", "secrets"): ("create", "patch", "delete"),
     ("", "configmaps"): ("get", "list", "create", "patch", "delete"),
     ("", "persistentvolumeclaims"): ("create", "patch", "delete"),
+    ("apps", "daemonsets"): ("get", "create", "delete"),
     ("networking.k8s.io", "networkpolicies"): ("create",),
 }
 """By group and kind of object: verbs, in the workers' namespace."""

@@ -29,6 +29,8 @@ class Terms:
     cuda_minor_label: str = "nvidia.com/cuda.runtime.minor"
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Workers run on nodes with all of these labels only."""
+    places: Sequence[Mapping[str, str]] = ()
+    """The labels of each kind of nodes that was declared: images are fetched ahead onto nodes of these. Empty: onto all."""
     tolerations: Sequence[Toleration] = ()
     priority_class: str = ""
     runtime_class: str = ""
