@@ -171,7 +171,15 @@ class Assembly:
         ended = self._metrics.rounds.ended
         return (
             Lifeline(store, clock, signals, fleet, every_s=self._settings.observe_every_s, ended=ended).run(),
-            Pruner(store, clock, fleet, self._images, ended=ended).run(),
+            Pruner(
+                store,
+                clock,
+                fleet,
+                self._images,
+                audit_kept_days=self._settings.audit_kept_days,
+                ended=ended,
+                forgot=self._metrics.forgot,
+            ).run(),
             Autoscaler(store, clock, signals, fleet, ended=ended).run(),
             *([] if fleet.checks is None else [Prober(fleet.checks).run()]),
             MeterReader(

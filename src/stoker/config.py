@@ -37,6 +37,7 @@ CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
 
 SHOWN_TO_TEAMS = frozenset(
     (
+        "audit_kept_days",
         "cancel_grace_s",
         "gone_workers_kept_s",
         "hold_s",
@@ -339,6 +340,7 @@ class Settings(BaseModel):
     usage_kept_days: int = Field(
         400, ge=1, description="How long the ledger of usage is kept, in days. Budgets need the month that goes on."
     )
+    audit_kept_days: int = Field(0, ge=0, description="How long lines of the audit log are kept, in days; 0: for ever.")
     images_unused_s: int = Field(
         604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
     )

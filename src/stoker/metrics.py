@@ -41,13 +41,13 @@ class Counter:
         self.labels = labels
         self._counts: dict[Labels, float] = {}
 
-    def add(self, *values: str) -> None:
-        """One more."""
+    def add(self, *values: str, more: int = 1) -> None:
+        """One more, or so many."""
         count = self._counts.get(values, 0)
         if not count and len(self._counts) >= LABELS_MOST:
             values = (OTHER, *values[1:])
             count = self._counts.get(values, 0)
-        self._counts[values] = count + 1
+        self._counts[values] = count + more
 
     def samples(self) -> Iterator[Sample]:
         """As it stands; something without labels is there from the beginning."""
@@ -167,6 +167,11 @@ class Metrics:
         self.loop_delay = Histogram(
             "stoker_event_loop_delay_seconds", "By how much the event loop is late when it is asked to wait.", SHORT
         )
+        self.forgotten = Counter(
+            "stoker_forgotten_total",
+            "What was kept long enough and is gone: jobs, workers, events of endpoints, lines of the audit log.",
+            ("what",),
+        )
 
         self.rounds = Rounds()
 
@@ -180,6 +185,11 @@ class Metrics:
         if job.claimed_ms is not None and job.finished_ms is not None:
             self.job_wait.observe((job.claimed_ms - job.created_ms) / 1000, job.endpoint)
             self.job_run.observe((job.finished_ms - job.claimed_ms) / 1000, job.endpoint)
+
+    def forgot(self, what: str, count: int) -> None:
+        """So many of it were kept long enough."""
+        if count:
+            self.forgotten.add(what, more=count)
 
     def worker_started(self, worker: Worker) -> None:
         """The worker took for the first time."""

@@ -145,6 +145,19 @@ def test_usage_and_budgets(tmp_path: Path) -> None:
         assert value(now, "stoker_budget_amount", endpoint=endpoint, level="queue", period="day") == 1e6
 
 
+def test_what_is_forgotten(tmp_path: Path) -> None:
+    """What was kept long enough is gone, and both the log and the metrics say how much of what."""
+    with LiveServer(tmp_path / "server", metrics_key=METRICS_KEY, gone_workers_kept_s=0, log_format="json") as live:
+        live.create("brief", image=WORKERS, command=f"{sys.executable} -u light.py", max_workers=1)
+        live.finished(live.run("brief", {"echo": 1}))
+        live.api.post("/api/endpoints/brief/pause")
+        until(lambda: values(scrape(live), "stoker_forgotten_total", what="workers"), what="the worker to be forgotten")
+        assert live.workers("brief", gone=10) == []
+        said = [json.loads(line) for line in live.log().splitlines()]
+        assert sum(line.get("workers", 0) for line in said if line["event"] == "forgotten") == 1
+        assert value(scrape(live), "stoker_forgotten_total", what="workers") == 1
+
+
 def test_names_and_units(server: LiveServer) -> None:
     """Names begin with our own, units are seconds and bytes, and every metric says what it is."""
     for metric in scrape(server).values():

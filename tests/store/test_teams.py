@@ -231,6 +231,16 @@ async def test_last_use_only_grows(store: Store) -> None:
 # ── audit ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_old_lines_are_forgotten(store: Store) -> None:
+    """The oldest lines of all teams go first, so many at a time, and nothing that is younger goes."""
+    for number in range(6):
+        await store.teams.add_member(a_member(str(number)), replace(LINE, at_ms=NOW + number))
+    assert await store.audit.forget(NOW + 4, 3) == 3
+    assert await store.audit.forget(NOW + 4, 100) == 1
+    assert [one.line.at_ms for one in await store.audit.lines(TEAM)] == [NOW + 5, NOW + 4]
+    assert await store.audit.forget(NOW + 4, 100) == 0
+
+
 async def test_audit_lines_are_read_back(store: Store) -> None:
     """Lines come newest first with everything they were given, page by page, by thing, and to their own team only."""
     for number in range(3):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
 from stoker.audit import Action, Actor, AuditLine, Kind
@@ -19,6 +20,8 @@ ADD: Final = f"INSERT INTO audit ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7
 OF_TEAM: Final = f"""
     SELECT seq, {_COLUMNS} FROM audit
     WHERE team = $1 AND seq < $2 AND ($3 = '' OR thing = $3) ORDER BY seq DESC LIMIT $4"""
+OLDEST: Final = "SELECT seq, at_ms FROM audit ORDER BY seq LIMIT $1"
+FORGET: Final = "DELETE FROM audit WHERE seq <= $1"
 _LAST: Final = 2**62
 
 
@@ -48,7 +51,7 @@ def step(line: AuditLine) -> Step:
 
 
 class AuditRows:
-    """Reading the log."""
+    """Reading the log, and forgetting what is old in it."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -59,6 +62,14 @@ class AuditRows:
         """Lines of a team, newest first; those before the line with that number, and those about one thing."""
         rows = await self._tables.read(OF_TEAM, team, _LAST if before is None else before, thing, limit)
         return [_written(row) for row in rows]
+
+    async def forget(self, before_ms: int, limit: int) -> int:
+        """Forget up to `limit` lines from before that moment, the oldest first; how many. Looks across teams: for loops."""
+        oldest = await self._tables.read(OLDEST, limit)
+        old = list(takewhile(lambda row: row[1] < before_ms, oldest))
+        if old:
+            await self._tables.change(Step(FORGET, (old[-1][0],)))
+        return len(old)
 
 
 def _written(row: Row) -> Written:
