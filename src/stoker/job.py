@@ -50,16 +50,16 @@ class JobState(StrEnum):
     """Whether nothing but a client's retry can follow."""
     word: str
     """As it is stored. `value` is the same, but computed each time that it is asked for."""
+    shown: JobState
+    """The state that is told outside: where a job waits is our matter."""
 
     def __init__(self, word: str) -> None:
         self.word = word
         self.final = word not in ("queued", "ahead", "running")
+        self.shown = self
 
-    @property
-    def shown(self) -> JobState:
-        """The state that is told outside: where a job waits is our matter."""
-        return JobState.QUEUED if self is JobState.AHEAD else self
 
+JobState.AHEAD.shown = JobState.QUEUED
 
 SHOWN: Final = tuple(state for state in JobState if state.shown is state)
 """The states that exist outside."""

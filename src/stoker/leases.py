@@ -232,7 +232,9 @@ class Leases:
             if step.changed:
                 self._backlog.ended(step.job)
                 self._metrics.job_finished(step.job)
-                await self._judge(caller, failed=event.failed)
+                if self._streaks.note(caller.endpoint, caller.id, failed=event.failed):
+                    detail = f"it failed {self._streaks.most} jobs in a row while others succeeded"
+                    await self._replace(caller, detail, WorkerReason.FAILS_EVERY_JOB)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")
 
@@ -249,12 +251,6 @@ class Leases:
         self._announce(caller, step)
         if step.changed:
             self._metrics.job_finished(step.job)
-
-    async def _judge(self, caller: Caller, *, failed: bool) -> None:
-        """Replace a worker that fails what others can do."""
-        if self._streaks.note(caller.endpoint, caller.id, failed=failed):
-            detail = f"it failed {self._streaks.most} jobs in a row while others succeeded"
-            await self._replace(caller, detail, WorkerReason.FAILS_EVERY_JOB)
 
     async def _replace(self, caller: Caller, detail: str, reason: WorkerReason = WorkerReason.REFRESH_ASKED) -> None:
         event = Drained(at_ms=self._clock.now_ms(), reason=reason, detail=detail)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -174,7 +173,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     job_id: JobId | None = None
 
 
-class Move(Enum):
+class Move(IntEnum):
     """What became of a stored job: which of its columns, and of their indexes, have to be written."""
 
     CLAIMED = auto()
@@ -334,7 +333,7 @@ class Image:
     def _writable(self, worker: WorkerId) -> StoredWorker:
         stored = self.workers[worker]
         if worker not in self._workers_before:
-            self._workers_before[worker] = copy(stored)
+            self._workers_before[worker] = replace(stored)
         return stored
 
     def ask_stop(self, stop: Stop) -> None:

@@ -39,9 +39,9 @@ class Room:
         self._count += 1
         self._bytes += size
 
-    def leave(self, size: int) -> None:
-        """It is done, or given up."""
-        self._count -= 1
+    def leave(self, size: int, count: int = 1) -> None:
+        """So many are done, or given up, with so many bytes together."""
+        self._count -= count
         self._bytes -= size
 
 

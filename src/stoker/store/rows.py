@@ -272,9 +272,14 @@ def place_of(row: Row) -> Place:
     return Place(gpus=tuple(json.loads(row[0])), specification=row[1], memory_bytes=row[2])
 
 
-def told(worker: Worker) -> tuple[str, str, str, int | None]:
-    """What everybody is told of a worker: while it stays the same, a sign of life changes a few columns only."""
-    return worker.state, worker.reason, worker.detail, worker.unhealthy_ms
+def same_to_others(before: Worker, after: Worker) -> bool:
+    """Whether what everybody is told of a worker is the same: then a sign of life has changed a few columns only."""
+    return (
+        before.state is after.state
+        and before.reason is after.reason
+        and before.detail == after.detail
+        and before.unhealthy_ms == after.unhealthy_ms
+    )
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:

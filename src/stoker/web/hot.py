@@ -127,7 +127,7 @@ class _Way(msgspec.Struct, frozen=True):
         if found is None:
             return None
         handler, names = found
-        return Wish(self.method, self.path + word, query, dict(zip(names, values, strict=True)), handler)
+        return Wish(self.method, self.path + word, query, dict(zip(names, values)), handler)  # noqa: B905  # as many names as values, by construction
 
 
 class _Place:

@@ -106,7 +106,7 @@ class WorkerRoutes:
 
     async def _take(self, call: Call, limit: int) -> Sequence[Claim] | Answer:
         try:
-            caller = await self._caller(call)
+            caller = self._known(call) or await self._caller(call)
         except (Unauthenticated, NotFound) as error:
             return _go_away(error)
         asker = Asker()
@@ -143,7 +143,7 @@ class WorkerRoutes:
 
     async def done(self, call: Call) -> Answer:
         """POST /job-done/{worker}/{job}: progress, or the final result."""
-        caller = await self._caller(call)
+        caller = self._known(call) or await self._caller(call)
         job = JobId(call.parameters["job"])
         try:
             limit = self._output_bytes_max + ENVELOPE_BYTES
@@ -169,8 +169,10 @@ class WorkerRoutes:
 
     async def _finish(self, caller: Caller, job: JobId, report: Report) -> None:
         """An unknown job is acknowledged: its worker is done with it either way."""
-        with suppress(NotFound):
+        try:
             await self._leases.finish(caller, job, report)
+        except NotFound:
+            return
 
     async def part(self, call: Call) -> Answer:
         """POST /job-stream/{worker}/{job}."""
@@ -184,6 +186,10 @@ class WorkerRoutes:
         except (InvalidInput, NotFound):
             pass
         return Answer(200)
+
+    def _known(self, call: Call) -> Caller | None:
+        """Who calls, if it called before by the same address."""
+        return self._leases.known(WorkerId(call.parameters["worker"]), call.query.get("t", ""))
 
     async def _caller(self, call: Call) -> Caller:
         worker, token = WorkerId(call.parameters["worker"]), call.query.get("t")

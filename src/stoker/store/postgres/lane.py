@@ -1,8 +1,8 @@
 """Who carries work to the database: one lane for writes, which takes all that waits at once, and a pool for everything else.
 
 Called by the tables of contents (`jobs.py` and its neighbours). While the lane commits one transaction the next operations
-gather; the flush and the round trips are shared by all of them (D2). There is no timer: a lone one waits for company only while
-the event loop goes round twice, so that the held take which a submit wakes can come along.
+gather; the flush and the round trips are shared by all of them (D2). There is no timer: what waits is carried out as soon as the
+event loop has gone round without bringing more, so that the held take which a submit wakes can come along.
 One lane, because batches on two connections would wait for each other's rows.
 """
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 BATCH_MOST: Final = 512
 """Operations in one transaction: enough to share a flush, few enough that the first do not wait for the last."""
+TURNS_MOST: Final = 8
+"""Turns of the event loop in which more may come, before what waits is carried out."""
 BATCH_BYTES: Final = 2 * 1024 * 1024
 """Bodies in one transaction. Statements with many large values are slower than several with few."""
 
@@ -93,16 +95,24 @@ class Lane:
 
     async def _drain(self) -> None:
         try:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await self._company()
             while self._waiting:
                 batch = self._gather()
                 outcomes = await self._outcomes(batch)
                 for waiting, outcome in zip(batch, outcomes, strict=True):
                     self._room.leave(waiting.size)
                     waiting.resolve(outcome)
+                await self._company()
         finally:
             self._task = None
+
+    async def _company(self) -> None:
+        """Let the event loop go round while that brings more to what waits: who was just answered, or woken, comes along."""
+        for _ in range(TURNS_MOST):
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            if len(self._waiting) == before or before >= BATCH_MOST:
+                return
 
     async def _outcomes(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
         """Of a batch; nobody is left without an answer, whatever becomes of this task."""

@@ -19,7 +19,15 @@ from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
 from stoker.store.postgres.connection import Connection
-from stoker.store.rows import END, end_values, metered_values, moving_worker_values, plain_error, told, worker_values
+from stoker.store.rows import (
+    END,
+    end_values,
+    metered_values,
+    moving_worker_values,
+    plain_error,
+    same_to_others,
+    worker_values,
+)
 from stoker.store.usage import ACCOUNT
 
 Columns = dict[str, str]
@@ -374,7 +382,7 @@ def _workers(changes: Changes, image: Image) -> None:
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
         if after.id in image.new_workers:
             continue
-        if told(after) == told(before):
+        if same_to_others(before, after):
             meter, unmetered = metered_values(after)
             seen = (after.idle_ms, after.seen_ms, after.pinged_ms)
             changes.add(TOUCH_WORKERS, after.id, after.sdk, meter, *seen, *held, unmetered)

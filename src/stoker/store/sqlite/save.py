@@ -6,6 +6,7 @@ indexes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
@@ -24,7 +25,7 @@ from stoker.store.rows import (
     moving_worker_values,
     new_job_values,
     plain_error,
-    told,
+    same_to_others,
     worker_values,
 )
 from stoker.store.sqlite.tx import LARGE_BYTES, Statement, Tx, places
@@ -123,11 +124,11 @@ MOVES: Final[dict[Move, Statement]] = {
 }
 
 
-def _moved(change: JobChange) -> Sequence[object]:
+def _moved(change: JobChange, move: Move) -> Sequence[object]:
     """The row for the statement of the change's move."""
     job, seq = change.after, change.seq
     state, reason = job.state.word, job.reason.word
-    match change.move:
+    match move:
         case Move.CLAIMED:
             lease = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
             return (seq, state, reason, job.attempt, job.worker, *lease)
@@ -183,11 +184,13 @@ def _write_bodies(
 
 
 def _save_jobs(tx: Tx, changes: Iterable[JobChange]) -> None:
-    rows: dict[Move, list[Sequence[object]]] = {move: [] for move in Move}
+    rows: defaultdict[Move, list[Sequence[object]]] = defaultdict(list)
     for change in changes:
-        rows[change.move].append(_moved(change))
-    for move, moved in rows.items():
-        tx.write(MOVES[move], moved)
+        move = change.move
+        rows[move].append(_moved(change, move))
+    for move, statement in MOVES.items():
+        if move in rows:
+            tx.write(statement, rows[move])
 
 
 def _save_bodies(tx: Tx, bodies: dict[int, Body]) -> None:
@@ -220,7 +223,7 @@ def _save_workers(tx: Tx, image: Image) -> None:
     touched = []
     for before, stored in image.worker_changes():
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
-        if told(after) == told(before):
+        if same_to_others(before, after):
             touched.append(
                 (after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *metered_values(after), *held)
             )

@@ -1,8 +1,8 @@
 """Who carries work to a connection: the event loop and a thread in turns, a thread alone, or the caller itself.
 
 Called by the tables of contents (`jobs.py` and its neighbours). While one transaction is flushed to the disk the next work
-gathers; the flush is shared by all of them (D2). There is no timer: a lone one waits for company only while the event loop
-goes round twice, so that who is woken by it can come along.
+gathers; the flush is shared by all of them (D2). There is no timer: what waits is carried out as soon as the event loop has gone
+round without bringing more, so that who is woken by it, or by the answers to what was before, can come along.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ Transact = Callable[[Sequence[Work]], list[Outcome]]
 
 BATCH_MOST: Final = 128
 """Operations in one transaction: enough to share a flush, few enough that the event loop is back within milliseconds."""
+TURNS_MOST: Final = 8
+"""Turns of the event loop in which more may come, before what waits is carried out."""
 HEAVY_BYTES: Final = 256 * 1024
 """Bodies in one transaction from which on the event loop leaves it to the thread."""
 
@@ -122,7 +124,7 @@ class _Shared(ABC):
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            self._loop.call_soon(self._loop.call_soon, self._next)
+            self._loop.call_soon(self._gather, 0, 0)
         return future
 
     async def close(self) -> None:
@@ -137,6 +139,14 @@ class _Shared(ABC):
     def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         """Begin with a batch; `_answer` is called when it is done."""
 
+    def _gather(self, seen: int, turns: int) -> None:
+        """Begin with the next once a turn has brought nothing to the `seen` that wait."""
+        waiting = len(self._waiting)
+        if seen < waiting < BATCH_MOST and turns < TURNS_MOST:
+            self._loop.call_soon(self._gather, waiting, turns + 1)
+        else:
+            self._next()
+
     def _next(self) -> None:
         """Everything that waits, up to the most."""
         if self._waiting:
@@ -146,16 +156,16 @@ class _Shared(ABC):
             self._idle.set()
 
     def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        self._room.leave(sum([waiting.size for waiting in batch]), len(batch))
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            self._room.leave(waiting.size)
             future = waiting.future
             if future.done():
                 continue
-            if outcome.error is not None:
-                future.set_exception(outcome.error)
-            else:
+            if outcome.error is None:
                 future.set_result(outcome.value)
-        self._next()
+            else:
+                future.set_exception(outcome.error)
+        self._loop.call_soon(self._gather, 0, 0)
 
 
 class Reader(_Shared):
@@ -192,7 +202,7 @@ class Writer(_Shared):
         works = [waiting.work for waiting in batch]
         answer = partial(self._answer, batch)
         if self._checkpoints is not None:
-            self._checkpoints.wrote(sum(waiting.size for waiting in batch))
+            self._checkpoints.wrote(sum([waiting.size for waiting in batch]))
         outcomes = None if _is_heavy(batch) else self._session.begin(works)
         if outcomes is None:
             self._hand.do(partial(self._write_patiently, works), answer)
