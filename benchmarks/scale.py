@@ -169,11 +169,16 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute, small numbers: for a look")
+    parser.add_argument("--queued", type=int, help="jobs of the long queue (default: 1,000,000; 10,000 when quick)")
+    parser.add_argument("--finished", type=int, help="jobs of the long past (default: ten times as many)")
     parser.add_argument("--dir", type=Path, help="where to work; a full run needs about 10 GB")
     given = parser.parse_args()
+    plan = QUICK if given.quick else FULL
+    queued = given.queued or plan.queued
+    plan = msgspec.structs.replace(plan, queued=queued, finished=given.finished or 10 * queued)
     with tempfile.TemporaryDirectory(prefix="stoker-scale-", dir=given.dir) as folder:
         Path(folder).chmod(0o711)
-        print(render(measure(QUICK if given.quick else FULL, Path(folder))))
+        print(render(measure(plan, Path(folder))))
 
 
 if __name__ == "__main__":
