@@ -41,6 +41,7 @@ SMALL_TABLES = {
     "leases.HOLDERS": "as many as there are servers",
     "sealed.PRESENT": "the only row of the table",
     "sealed.REPLACE": "the same",
+    "teams.CALLED": "teams are few, and only the operator looks for one by its name",
     "usage.VOLUMES": "every volume is asked for",
 }
 """Statements that may walk a whole table, and why."""
