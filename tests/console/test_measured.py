@@ -68,6 +68,49 @@ def test_usage(window: Window, live: LiveServer) -> None:
     expect(page.get_by_role("table", name="Usage")).to_contain_text("running")
 
 
+def test_budgets(window: Window, live: LiveServer) -> None:
+    """A budget is set for the team and for an endpoint, what is no amount is told at its field; it is changed, seen on Home, removed."""
+    page = window.page
+    live.create("thrifty", image=workers_of("hello"), command=COMMAND)
+    window.go("/budgets")
+    expect(page.get_by_text("No budgets yet")).to_be_visible()
+    page.get_by_role("button", name="Set a budget").click()
+    dialog = page.get_by_role("dialog", name="Set a budget")
+    dialog.get_by_label("Jobs wait at").fill("much")
+    dialog.get_by_role("button", name="Set a budget").click()
+    expect(dialog.get_by_role("alert").first).to_be_visible()
+    dialog.get_by_label("Jobs wait at").fill("100")
+    expect(dialog).to_contain_text("stoker budget set --period month --queue 100")
+    dialog.get_by_role("button", name="Set a budget").click()
+    table = page.get_by_role("table", name="Budgets")
+    expect(table).to_contain_text("the team")
+
+    page.get_by_role("button", name="Set a budget").click()
+    dialog.get_by_label("Of", exact=True).select_option("thrifty")
+    dialog.get_by_label("For", exact=True).select_option("day")
+    dialog.get_by_label("It warns at").fill("5")
+    dialog.get_by_role("button", name="Set a budget").click()
+    expect(table).to_contain_text("thrifty")
+    page.get_by_role("button", name="Change the budget of thrifty").click()
+    change = page.get_by_role("dialog", name="Change the budget of thrifty")
+    expect(change.get_by_label("It warns at")).to_have_value("5")
+    change.get_by_label("New jobs are refused at").fill("7")
+    change.get_by_role("button", name="Change the budget of thrifty").click()
+    expect(page.get_by_role("row", name=re.compile("thrifty"))).to_contain_text("7")
+    looked_at(window, "budgets")
+    of_endpoint = live.api.get("/api/budgets").json()["budgets"][1]
+    assert (of_endpoint["period"], of_endpoint["warn"], of_endpoint["refuse"]) == ("day", 5, 7)
+
+    window.go("/")
+    expect(page.get_by_role("region", name="What needs a human")).to_contain_text("of 100 this month")
+    looked_at(window, "home-budget")
+    window.go("/budgets")
+    for name in ("thrifty", "the team"):
+        page.get_by_role("button", name=f"Remove the budget of {name}").click()
+        page.get_by_role("dialog").get_by_role("button", name=f"Remove the budget of {name}").click()
+    expect(page.get_by_text("No budgets yet")).to_be_visible()
+
+
 def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -> None:
     """A job that was lost shows its attempts side by side, and the tries of its webhook on the axis of its life."""
     page = window.page

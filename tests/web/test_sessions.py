@@ -52,6 +52,7 @@ def test_a_session_is_worth_its_key(person: httpx.Client, api: httpx.Client) -> 
     """Who signed in is who the key says, and may do the same."""
     assert person.get("/api/me").json() == api.get("/api/me").json()
     assert person.get("/api/me").json()["may"] == ["read", "run", "manage", "admin"]
+    assert person.get("/api/me").json()["operator"] is True
 
 
 @slow

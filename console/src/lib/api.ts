@@ -29,6 +29,7 @@ export type Limit = Shapes['Limit'];
 
 export type LastHour = Shapes['LastHourShown'];
 export type Notice = Shapes['NoticeShown'];
+export type Budget = Shapes['BudgetShown'];
 export type UsageLine = Shapes['UsageLine'];
 export type Setting = Shapes['SettingShown'];
 export type Licence = Shapes['Licence'];

@@ -45,6 +45,11 @@ class Session {
     mayForTeam(scope: Scope): boolean {
         return this.may(scope) && this.me?.key.endpoints.length === 0;
     }
+
+    /** Whether it is the operator's team, which alone says what a whole team may cost. */
+    get operator(): boolean {
+        return this.me?.operator ?? false;
+    }
 }
 
 export const session = new Session();

@@ -92,6 +92,7 @@ class TeamRoutes:
                 "member": {"id": key.member, "name": names[key.member], "role": key.role},
                 "key": _key(key, names),
                 "may": [scope for scope in Scope if key.allows(scope)],
+                "operator": await self._catalog.teams.is_operator(key.team),
             }
 
         @router.patch("/team")

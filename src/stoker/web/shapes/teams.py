@@ -38,12 +38,13 @@ class NewKey(Key):
 
 
 class Me(TypedDict):
-    """Who asks, and what they may do."""
+    """Who asks, and what they may do; those of the operator's team may also say what others cost."""
 
     team: Named
     member: MemberOfMe
     key: Key
     may: list[Scope]
+    operator: bool
 
 
 class Session(TypedDict):
