@@ -62,3 +62,26 @@ def test_a_day_on_which_a_job_is_lost(tmp_path: Path) -> None:
     assert status == 1
     assert report["lost"]
     assert set(report["lost"]) <= set(report["accepted"])
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_a_database_of_somebody_else(tmp_path: Path, postgres_url: str) -> None:
+    """It is struck by the operator's commands, and by nothing that needs its machine; one that has been used is refused."""
+    told = tmp_path / "told"
+    how = (
+        "--database",
+        postgres_url,
+        "--database-kill",
+        f"echo kill >>{told}",
+        "--database-start",
+        f"echo start >>{told}",
+    )
+    faults = ("--fault", "kill-database", "--fault", "fill-disk")
+    status, report = spend(tmp_path, *how, *faults, "--duration", "10")
+    assert (status, report["lost"], list(report["left_out"])) == (0, {}, ["fill-disk"])
+    assert told.read_text().split() == ["kill", "start"] * report["struck"]["kill-database"]
+    again = subprocess.run([STOKER, "chaos", "--out", tmp_path, *how], capture_output=True, text=True, check=False)
+    assert again.returncode == 6
+    assert "a database that is given has to be empty" in again.stderr

@@ -86,7 +86,7 @@ async def _staged(order: Order, database: Database, folder: Path) -> AsyncIterat
     await receiver.start()
     try:
         for server in servers:
-            await server.start()
+            await server.start(patience_s=0)
         load = Load([server.url for server in servers], key, order.seed)
         try:
             await load.create_endpoint(

@@ -34,13 +34,17 @@ class Server:
         self.lock = asyncio.Lock()
         """Held while it is struck: what is dead is neither killed nor paused."""
 
-    async def start(self) -> None:
-        """Start it, again and again until it listens. Raises `Unavailable` after a minute, with the end of its log."""
+    async def start(self, *, patience_s: float = START_S) -> None:
+        """Start it, again and again until it listens. Raises `Unavailable` when it takes longer, with the end of its log."""
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + START_S
+        until_s = loop.time() + patience_s
         while not await self._try():
             if loop.time() > until_s:
-                raise Unavailable(f"a server does not start: {self._log.read_text()[-2000:]}", code="chaos_no_server")
+                raise Unavailable(
+                    f"a server does not start: {self._log.read_text()[-2000:]}",
+                    code="chaos_no_server",
+                    next_step="correct what its log says; a database that is given has to be empty",
+                )
             await asyncio.sleep(TRY_AGAIN_S)
 
     async def _try(self) -> bool:
