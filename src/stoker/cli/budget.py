@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import cast
 
 import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
 from stoker.client import Client, Params
+from stoker.client.shapes import BudgetJson, BudgetsJson
 
 _team_option = click.option("--team", metavar="TEAM", help="Another team, by id or name; for the operator.")
 
@@ -25,7 +26,7 @@ def budget() -> None:
 @with_client
 def list_budgets(client: Client, team: str | None) -> None:
     """List the budgets of the team and of its endpoints, with what is spent."""
-    output.answer(client.ask("GET", "budgets", params=_params(team)), _show_list)
+    output.answer(cast(BudgetsJson, client.ask("GET", "budgets", params=_params(team))), _show_list)
 
 
 @budget.command("set")
@@ -45,7 +46,8 @@ def set_budget(client: Client, /, endpoint: str | None, team: str | None, period
     An admin sets those of the team's endpoints; that of a whole team is the operator's to set, an admin of the first team.
     """
     body = {"period": period, **amounts}
-    output.answer(client.ask("PUT", *_path(endpoint, team), body=body, params=_params(team)), _show)
+    made = client.ask("PUT", *_path(endpoint, team), body=body, params=_params(team))
+    output.answer(cast(BudgetJson, made), _show)
 
 
 @budget.command("rm")
@@ -70,16 +72,16 @@ def _params(team: str | None) -> Params:
     return {} if team is None else {"team": team}
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(found: BudgetJson) -> None:
     _show_list({"budgets": [found]})
 
 
-def _show_list(found: Mapping[str, Any]) -> None:
+def _show_list(found: BudgetsJson) -> None:
     heads = ("OF", "PERIOD", "SPENT", "WARN", "QUEUE", "REFUSE", "LEVEL", "UNTIL")
     output.table(heads, _rows(found), nothing="there is no budget: stoker budget set --queue AMOUNT")
 
 
-def _rows(found: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+def _rows(found: BudgetsJson) -> Iterator[tuple[object, ...]]:
     for each in found["budgets"]:
         of = "the team" if each["endpoint"] is None else each["endpoint"]["name"]
         amounts = ("" if each[name] is None else f"{each[name]:g}" for name in ("warn", "queue", "refuse"))

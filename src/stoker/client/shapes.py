@@ -284,6 +284,25 @@ class UsageJson(TypedDict):
     total: UsageTotalJson
 
 
+class BudgetJson(TypedDict):
+    """A budget; without an endpoint that of the team. Amounts are in the operator's currency."""
+
+    endpoint: NamedJson | None
+    period: str
+    warn: float | None
+    queue: float | None
+    refuse: float | None
+    spent: float
+    level: str
+    until_ms: int
+
+
+class BudgetsJson(TypedDict):
+    """The team's budget, then those of its endpoints."""
+
+    budgets: list[BudgetJson]
+
+
 class JobWhyJson(WhyJson):
     """Why a job is in its state."""
 
@@ -345,6 +364,8 @@ class PurgedJson(TypedDict):
 
 
 __all__ = [
+    "BudgetJson",
+    "BudgetsJson",
     "DecisionJson",
     "EndpointJson",
     "EndpointsJson",
