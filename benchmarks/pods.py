@@ -14,18 +14,21 @@ import json
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import psutil
 
+from stoker.errors import Unavailable
 from stoker.runtimes.container import WORKER
 from stoker.runtimes.kubernetes import Access, Api
 from tests.cluster import PROGRAMS, Cluster, missing
@@ -62,9 +65,10 @@ class Watch(threading.Thread):
         api = Api.open(Access(file=str(self._config)))
         _, version = await api.pods(SPACE, LABELS)
         self.listens.set()
-        async for kind, pod in api.watch(SPACE, LABELS, version):
-            if kind == "ADDED" and pod.metadata is not None and pod.metadata.labels:
-                self.seen_ms[pod.metadata.labels[WORKER]] = time.time() * 1000
+        with suppress(Unavailable):  # the cluster is ended under it; a run that needs more waits for it in vain
+            async for kind, pod in api.watch(SPACE, LABELS, version):
+                if kind == "ADDED" and pod.metadata is not None and pod.metadata.labels:
+                    self.seen_ms[pod.metadata.labels[WORKER]] = time.time() * 1000
 
 
 class Server:
@@ -195,7 +199,8 @@ def main() -> int:
     if lack := missing():
         print(f"no cluster can be started here: {lack}", file=sys.stderr)
         return 1
-    print(f"{platform.platform()}, {os.cpu_count()} cores, {PROGRAMS}")
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # else the cluster would stay
+    print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {PROGRAMS}")
     for name, value in measure(given.endpoints, given.workers).items():
         print(f"{name:40}{value:12,.1f}")
     return 0
