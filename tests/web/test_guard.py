@@ -41,6 +41,8 @@ BODIES: dict[str, Any] = {
     "POST /api/images/remove": {"image": "example.com/nothing:1"},
     "POST /api/endpoints/apply": {"name": "guard-applied", "image": f"dir:{WORKERS}", "command": COMMAND},
     "POST /api/endpoints/{endpoint}/jobs": {"input": 1},
+    "POST /api/endpoints/{endpoint}/jobs/cancel": {"text": "nothing that is there"},
+    "POST /api/endpoints/{endpoint}/jobs/retry": {"text": "nothing that is there"},
     "POST /api/endpoints/{endpoint}/dead-letters/retry": {},
     "POST /api/keys": {"name": "guard", "scopes": ["read"]},
     "PATCH /api/team": {"name": "renamed"},
@@ -301,7 +303,7 @@ def test_read_scope(live: LiveServer, api: httpx.Client, things: Things, routes:
 ADMINS_ONLY = re.compile(
     r"/api/(members|keys|audit|team|webhooks|settings|budget)\b.*|/api/endpoints/{endpoint}/budget"
 )
-RUNS = re.compile(r"/api/(endpoints/{endpoint}/jobs|jobs/{job}/\w+)|/api/endpoints/{endpoint}/dead-letters/retry")
+RUNS = re.compile(r"/api/(endpoints/{endpoint}/(jobs(/cancel|/retry)?|dead-letters/retry)|jobs/{job}/\w+)")
 
 
 def test_scopes_that_routes_declare(routes: list[Route]) -> None:
@@ -403,7 +405,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
     }
     asks_only = {"POST /api/credentials/{credential}/test"}
     signing = {"POST /api/session", "DELETE /api/session"}
-    has_a_story = re.compile(r".*(/jobs|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue|/dead-letters/retry)")
+    has_a_story = re.compile(r".*(/jobs(/cancel|/retry)?|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue|/dead-letters/retry)")
     changes = {str(route) for route in routes if route.path.startswith("/api/") and route.changes}
     assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only | signing | OF_MACHINE
 
