@@ -405,7 +405,9 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
     }
     asks_only = {"POST /api/credentials/{credential}/test"}
     signing = {"POST /api/session", "DELETE /api/session"}
-    has_a_story = re.compile(r".*(/jobs(/cancel|/retry)?|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue|/dead-letters/retry)")
+    has_a_story = re.compile(
+        r".*(/jobs(/cancel|/retry)?|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue|/dead-letters/retry)"
+    )
     changes = {str(route) for route in routes if route.path.startswith("/api/") and route.changes}
     assert {name for name in changes if not has_a_story.fullmatch(name)} == tested | asks_only | signing | OF_MACHINE
 
