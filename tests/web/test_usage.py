@@ -46,6 +46,8 @@ def test_a_life_in_the_ledger(tmp_path: Path) -> None:
         live.start()
         until(lambda: usage(live)["total"]["running_s"] > 0, what="the meter to be read")
         hands.finish(job, b'{"output": 1}')
+        done = live.job(job)
+        assert done["cost"] == pytest.approx(done["execution_ms"] / 1000)
         assert live.api.post(f"/api/workers/{hands.id}/stop", json={"now": True}).status_code == 200
         live.api.patch("/api/endpoints/paid", json={"min_workers": 0})
         until(lambda: live.api.get(f"/api/workers/{hands.id}").json()["state"] == "gone", what="its end")
@@ -65,6 +67,8 @@ def test_a_life_in_the_ledger(tmp_path: Path) -> None:
         (key,) = (one["id"] for one in live.api.get("/api/keys").json()["keys"])
         assert {row["key"] for row in rows if row["running_s"]} == {key} == {live.job(job)["key"]}
         hands.close()
+        live.api.patch("/api/endpoints/paid", json={"slots": 2})
+        assert live.job(job)["cost"] is None  # who cannot tell whether it was alone does not say
 
 
 def test_storage_is_paid_for(tmp_path: Path) -> None:

@@ -255,6 +255,7 @@ def _show(found: JobJson) -> None:
             "submitted": output.moment(found["created_ms"]),
             "waited": output.span(found["delay_ms"]),
             "ran": output.span(found["execution_ms"]),
+            "cost": output.amount(found.get("cost")),
             "output": _brief(found.get("output")),
             "error": _brief(found.get("error")),
         }

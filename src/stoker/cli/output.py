@@ -217,6 +217,11 @@ def words(code: str) -> str:
     return code.replace("_", " ")
 
 
+def amount(value: float | None) -> str:
+    """An amount in the operator's currency."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def span(ms: int | None) -> str:
     """A duration for people: 850 ms, 12.3 s, 4 min 05 s, 2 h 10 min, 3 d 4 h."""
     if ms is None:

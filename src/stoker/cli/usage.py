@@ -51,7 +51,7 @@ def _show(found: UsageJson) -> None:
     total = found["total"]
     if found["rows"]:
         running, idle = output.span(int(total["running_s"] * 1000)), output.span(int(total["idle_s"] * 1000))
-        output.remark(f"all together: {running} running, {idle} idle, cost {total['cost']:.4f}")
+        output.remark(f"all together: {running} running, {idle} idle, cost {output.amount(total['cost'])}")
 
 
 def _rows(found: UsageJson, told: list[str]) -> Iterator[tuple[object, ...]]:
@@ -59,7 +59,13 @@ def _rows(found: UsageJson, told: list[str]) -> Iterator[tuple[object, ...]]:
     for each in found["rows"]:
         begins = datetime.fromtimestamp(each["at_ms"] / 1000, UTC).strftime(form)
         spans = (output.span(int(each["running_s"] * 1000)), output.span(int(each["idle_s"] * 1000)))
-        yield begins, *(_word(each, name) for name in told), *spans, f"{each['storage_gib_h']:g}", f"{each['cost']:.4f}"
+        yield (
+            begins,
+            *(_word(each, name) for name in told),
+            *spans,
+            f"{each['storage_gib_h']:g}",
+            output.amount(each["cost"]),
+        )
 
 
 def _word(each: UsageLineJson, name: str) -> object:

@@ -249,6 +249,7 @@ class JobJson(TypedDict):
     output: NotRequired[Any]
     error: NotRequired[Any]
     position: NotRequired[int | None]
+    cost: NotRequired[float | None]
     why: NotRequired[WhyJson]
     story: NotRequired[list[StoryLineJson]]
 

@@ -5,7 +5,9 @@
     moves     an event of a worker: stored, told to whom it concerns
     watch     what the runtime sees, and what time has done
     roster    workers as users see them
+    turns     while which workers ran a job
     job_logs  what workers printed about a job
+    costs     what a job cost
     checks    asking workers how they are, whose endpoints want it
     order     what the runtime is told to start
 
@@ -21,6 +23,7 @@ from stoker.catalog.mounts import FindPlaces, no_places
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.fleet.checks import Checks, Probe
+from stoker.fleet.costs import JobCosts
 from stoker.fleet.facts import Facts
 from stoker.fleet.job_logs import JobLogs
 from stoker.fleet.launches import Launches
@@ -73,6 +76,7 @@ class Fleet:
         """Who asks workers how they are; None in programs that reach none."""
         self.roster = Roster(store, runtime)
         self.job_logs = JobLogs(store, runtime, signals)
+        self.costs = JobCosts(store, clock)
         self._plans = Plans(store, clock, facts, shares, self._moves, self._launches, self.watch)
         self._closing = False
         self._hurried = False

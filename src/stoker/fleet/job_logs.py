@@ -15,19 +15,18 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from stoker.fleet.turns import Turn, alone_since, turns_of
 from stoker.ids import JobId, WorkerId
-from stoker.job import Job, JobState
+from stoker.job import Job
 from stoker.runtimes import LogLine, Runtime
 from stoker.signals import Signals, job_key
-from stoker.store import Store, StoryLine
+from stoker.store import Store
 
 LINES_MOST: Final = 100_000
 """Lines of one worker that are searched for a job's."""
-CHANGES_MOST: Final = 50
-"""Changes of an endpoint that are looked through; after more of them during one job nobody can tell."""
 POLL_S: Final = 1.0
 """How soon a move of the job is seen when its signal is lost."""
 
@@ -35,30 +34,6 @@ MARK: Final = re.compile(r'"requestId": "([^"]*)"')
 """How the SDK marks what it writes about a job."""
 
 Line = tuple[WorkerId, LogLine]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
-    """While a worker ran the job."""
-
-    worker: WorkerId
-    begun_ms: int
-    ended_ms: int | None = None
-    """None while it does."""
-
-
-def turns_of(story: Sequence[StoryLine]) -> Sequence[Turn]:
-    """The turns of a job, from its lines of the ledger."""
-    turns: list[Turn] = []
-    attempt: int | None = None
-    for line in story:
-        runs = line.state == JobState.RUNNING and line.worker is not None
-        if turns and turns[-1].ended_ms is None and not (runs and line.attempt == attempt):
-            turns[-1] = replace(turns[-1], ended_ms=line.at_ms)
-        if runs and line.worker is not None and (not turns or turns[-1].ended_ms is not None):
-            turns.append(Turn(worker=line.worker, begun_ms=line.at_ms))
-            attempt = line.attempt
-    return turns
 
 
 class JobLogs:
@@ -139,18 +114,9 @@ class JobLogs:
         story = await self._store.jobs.story(job.id)
         workers = list(dict.fromkeys(line.worker for line in story if line.worker is not None))
         turns = turns_of(story)
-        if not turns or not await self._alone_since(job, turns[0].begun_ms):
+        if not turns or not await alone_since(self._store, job, turns[0].begun_ms):
             return workers, {}
         return workers, {worker: [turn for turn in turns if turn.worker == worker] for worker in workers}
-
-    async def _alone_since(self, job: Job, at_ms: int) -> bool:
-        """Whether workers of its endpoint have run one job at a time since then."""
-        endpoint = await self._store.endpoints.get(job.endpoint)
-        if endpoint is None or endpoint.slots != 1:
-            return False
-        changes = await self._store.audit.lines(job.team, thing=job.endpoint, limit=CHANGES_MOST)
-        since = [one.line for one in changes if one.line.at_ms >= at_ms]
-        return len(since) < CHANGES_MOST and not any("slots" in (line.after or {}) for line in since)
 
 
 @dataclass(slots=True)

@@ -262,7 +262,9 @@ class ManageRoutes:
             shown["error"] = result.error
         shown["position"] = await self._queue.position(result.job)
         shown["why"] = why_json(await self._explanations.job(result))
-        shown["story"] = [story_line(line) for line in await self._queue.story(result.job.id)]
+        story = await self._queue.story(result.job.id)
+        shown["cost"] = await self._fleet.costs.of(result.job, story)
+        shown["story"] = [story_line(line) for line in story]
         return answer(shown)
 
 

@@ -35,6 +35,7 @@ class JobInFull(JobShown):
     output: NotRequired[Any]
     error: NotRequired[str]
     position: int | None
+    cost: float | None
     why: Because
     story: list[StoryLine]
 

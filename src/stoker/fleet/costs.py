@@ -1,0 +1,52 @@
+"""What a job cost: its turns at the prices of the workers that ran it.
+
+A turn has a cost of its own only where its worker ran nothing else meanwhile. Several jobs at once share their worker's time, and
+nobody wrote down how; what they cost together is in the ledger of usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stoker.clock import Clock
+from stoker.fleet.turns import Turn, alone_since, turns_of
+from stoker.ids import WorkerId
+from stoker.job import Job
+from stoker.metering import HOUR_MS
+from stoker.specification import MICROS
+from stoker.store import Store, StoryLine
+from stoker.worker import Worker
+
+
+def cost_of(turns: Sequence[Turn], workers: Mapping[WorkerId, Worker], now_ms: int) -> float:
+    """In the operator's currency, to a millionth; a turn that goes on costs what it cost until now."""
+    total = sum(_ms(turn, workers[turn.worker], now_ms) * workers[turn.worker].price_per_hour_micros for turn in turns)
+    return round(total / HOUR_MS) / MICROS
+
+
+def _ms(turn: Turn, worker: Worker, now_ms: int) -> int:
+    """How much of it counts: what comes after a worker's stop is free."""
+    ends = (now_ms if turn.ended_ms is None else turn.ended_ms, worker.counted_until_ms)
+    return max(0, min(end for end in ends if end is not None) - turn.begun_ms)
+
+
+class JobCosts:
+    """Costs by job."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def of(self, job: Job, story: Sequence[StoryLine]) -> float | None:
+        """What all attempts of the job cost; None when that cannot be told: its workers ran others beside it, or are forgotten."""
+        turns = turns_of(story)
+        if not turns:
+            return 0.0 if job.attempt == 0 else None
+        found = [await self._store.workers.get(worker) for worker in {turn.worker for turn in turns}]
+        workers = {one.id: one for one in found if one is not None}
+        if len(workers) < len(found) or not await alone_since(self._store, job, turns[0].begun_ms):
+            return None
+        return cost_of(turns, workers, self._clock.now_ms())
+
+
+__all__ = ["JobCosts", "cost_of"]
