@@ -33,6 +33,7 @@ from tests.store.records import (
 MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, usage, workers)
 
 SMALL_TABLES = {
+    "audit.OLDEST": "the first rows of the table, in its order, as many as are asked for",
     "endpoints.ACTIVE": "every endpoint is asked for",
     "endpoints.ADD_RELEASE": "an endpoint may wait for it; there are few, and this is a management call",
     "jobs.LIST_AHEAD": "the index holds jobs that were delivered ahead only: as many as workers do in a few seconds",
@@ -42,6 +43,7 @@ SMALL_TABLES = {
     "jobs.STOPS_DUE": "stops are as few as jobs that were just cancelled",
     "sealed.PRESENT": "the only row of the table",
     "sealed.REPLACE": "the same",
+    "teams.CALLED": "teams are few, and only the operator looks for one by its name",
     "teams.FIRST": "the first row of the table",
     "workers.ALIVE": "every worker that is alive is asked for",
     "workers.LIVE": "the same",
