@@ -12,8 +12,9 @@ from stoker.clock import Clock
 from stoker.errors import Unavailable
 from stoker.inventory import Inventory, inventory_of
 from stoker.runtimes import Runtime
-from stoker.specification import Capacity, Specification
+from stoker.specification import Capacity, Device, Specification, specification_of
 from stoker.store import Store
+from stoker.worker import Worker
 
 TRUST_MS: Final = 1_000
 """How long what the runtime said it has is believed: a launch asks right after the decision did."""
@@ -43,6 +44,13 @@ class Machine:
             capacity = Capacity(known=False)
         held = await self._store.workers.alive()
         return inventory_of(capacity, self._declared, (one.worker.place for one in held))
+
+    async def devices(self) -> Sequence[tuple[Device, Specification, Worker | None]]:
+        """Each GPU, what kind of place it is, and who holds it. Raises `Unavailable`."""
+        capacity = await self._capacity()
+        held = await self._store.workers.alive()
+        holders = {gpu: one.worker for one in held for gpu in one.worker.gpus}
+        return [(one, specification_of(one, self._declared), holders.get(one.id)) for one in capacity.devices]
 
     async def _capacity(self) -> Capacity:
         if self._told is None or not 0 <= self._clock.now_ms() - self._told[0] < TRUST_MS:

@@ -30,6 +30,10 @@ class Device:
     name: str = ""
     memory_bytes: int = 0
     """0 when nobody can tell."""
+    memory_used_bytes: int | None = None
+    """By whoever uses it; None when nobody can tell."""
+    power_w: float | None = None
+    """What it draws; None when nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.console.conftest import Window, looked_at, workers_of
 from tests.live import LiveServer, until
@@ -130,3 +130,22 @@ def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -
     )  # nobody answers there: a try takes as long as it may
     expect(page.get_by_role("region", name="Webhook")).to_contain_text("192.0.2.1:9/told")
     looked_at(window, "job-twice")
+
+
+@pytest.mark.usefixtures("gpu_driver")
+def test_gpus_of_the_machine(context: BrowserContext, tmp_path: Path) -> None:
+    """Home shows each GPU with its memory, its power and who holds it, and leads to the worker."""
+    with LiveServer(tmp_path / "data") as live:
+        live.create("llm", image=workers_of("hello"), command=COMMAND, gpus_per_worker=1, min_workers=1)
+        (worker,) = until(lambda: [one for one in live.workers("llm") if one["state"] == "ready"], what="a worker")
+        window = Window(context, live.url)
+        window.sign_in()
+        tiles = window.page.get_by_role("region", name="GPUs of this machine")
+        held = tiles.get_by_role("link")
+        expect(held).to_contain_text("RTX 4090 24GB · llm")
+        expect(held).to_contain_text("1 GiB of 24 GiB · 61 W")
+        expect(tiles.get_by_text("free", exact=True)).to_be_visible()
+        looked_at(window, "home-gpus")
+        held.click()
+        expect(window.page.get_by_role("heading", level=1)).to_contain_text(worker["id"])
+        assert window.wrong == []

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("gpu_driver")]
 
 RECIPE = f"FROM {BASE}\nWORKDIR /worker\nCOPY handler.py .\n"
 HELD = {"hold_s": 3600}
+GIB = 1024**3
 
 
 def share(live: LiveServer, **fields: object) -> dict[str, list[str]]:
@@ -53,6 +54,12 @@ def test_containers_get_the_devices_they_were_promised(gpu_engine: GpuEngine, tm
             told = gpu_engine.run("exec", container, "printenv", "NVIDIA_VISIBLE_DEVICES")
             assert [told] == gpus
         assert gpu_engine.calls == 2
+        shown = live.api.get("/api/gpus").json()["gpus"]
+        assert [one["id"] for one in shown] == list(DEVICES)
+        assert {one["worker"] for one in shown} == {one["id"] for one in live.workers("a") if one["gpus"]}
+        assert {
+            (one["endpoint"]["name"], one["memory_bytes"], one["memory_used_bytes"], one["power_w"]) for one in shown
+        } == {("a", 24 * GIB, GIB, 61.0)}
         live.api.post("/api/endpoints", json={"name": "without", **program})
         assert live.finished(live.run("without", {"environment": "NVIDIA_VISIBLE_DEVICES"}))["output"] == "void"
         assert gpu_engine.calls == 2

@@ -24,6 +24,7 @@ export type AuditLine = Shapes['AuditLine'];
 export type Volume = Shapes['VolumeShown'];
 export type VolumeFile = Shapes['FileShown'];
 export type Planned = Shapes['Planned'];
+export type Gpu = Shapes['GpuShown'];
 export type Specification = Shapes['SpecificationShown'];
 export type Limit = Shapes['Limit'];
 

@@ -32,6 +32,34 @@ def _show_list(found: Mapping[str, Any]) -> None:
         output.remark(found["text"])
 
 
+@specification.command("gpus")
+@output.json_option
+@with_client
+def list_gpus(client: Client) -> None:
+    """List the GPUs: memory and power now, and which worker holds each."""
+    output.answer(client.ask("GET", "gpus"), _show_gpus)
+
+
+def _show_gpus(found: Mapping[str, Any]) -> None:
+    rows = (
+        (
+            each["id"],
+            each["name"],
+            _memory(each),
+            "" if each["power_w"] is None else f"{each['power_w']:.0f} W",
+            each["endpoint"]["name"] if each["endpoint"] else "(another's)" if each["held"] else "free",
+            each["worker"],
+        )
+        for each in found["gpus"]
+    )
+    output.table(("ID", "NAME", "MEMORY", "POWER", "ENDPOINT", "WORKER"), rows, nothing="no GPUs")
+
+
+def _memory(each: Mapping[str, Any]) -> str:
+    used, whole = each["memory_used_bytes"], each["memory_bytes"]
+    return "" if used is None or whole is None else f"{used / 1024**3:.1f} of {whole / 1024**3:.0f} GiB"
+
+
 def _rows(found: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for each in found["specifications"]:
         gpus = f"{each['gpu_memory_gb']} GB" if each["gpu_memory_gb"] else ""

@@ -6,6 +6,7 @@ Who holds which of them is the inventory's matter (`stoker.inventory`).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,14 +33,7 @@ def _read_gpus() -> Capacity:
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        devices = tuple(
-            Device(
-                id=str(pynvml.nvmlDeviceGetUUID(handle)),
-                name=str(pynvml.nvmlDeviceGetName(handle)),
-                memory_bytes=_memory_bytes(handle),
-            )
-            for handle in handles
-        )
+        devices = tuple(_device(handle) for handle in handles)
         number = int(pynvml.nvmlSystemGetCudaDriverVersion())
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return Capacity(text="no NVIDIA driver on this machine")
@@ -49,11 +43,26 @@ def _read_gpus() -> Capacity:
     return Capacity(devices=devices, cuda=cuda, text="" if devices else "the NVIDIA driver knows no GPU")
 
 
-def _memory_bytes(handle: Any) -> int:
-    """Of one device; 0 for those that share the memory of the host."""
+def _device(handle: Any) -> Device:
+    """One device. Those that share the memory of the host have none of their own; not every one knows what it draws."""
+    import pynvml
+
+    memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    milliwatts = _told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return Device(
+        id=str(pynvml.nvmlDeviceGetUUID(handle)),
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        memory_bytes=0 if memory is None else int(memory.total),
+        memory_used_bytes=None if memory is None else int(memory.used),
+        power_w=None if milliwatts is None else int(milliwatts) / 1000,
+    )
+
+
+def _told(ask: Callable[[Any], Any], handle: Any) -> Any | None:
+    """What the driver says; None where this device, or this driver, cannot say it."""
     import pynvml
 
     try:
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-    except pynvml.NVMLError_NotSupported:
-        return 0
+        return ask(handle)
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        return None

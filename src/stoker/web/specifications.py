@@ -1,4 +1,4 @@
-"""Instance specifications under `/api/specifications`: what there is, how much of it is free, and what it costs."""
+"""Instance specifications under `/api/specifications`: what there is, how much of it is free, and what it costs; and each GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stoker.catalog import Catalog
 from stoker.endpoint import Release
 from stoker.inventory import Inventory
 from stoker.machine import Machine
-from stoker.specification import Specification, per_hour
+from stoker.specification import Device, Specification, per_hour
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute
 from stoker.web.auth import Asks
@@ -21,14 +21,14 @@ JsonObject = dict[str, Any]
 
 
 class SpecificationRoutes:
-    """The route, over the machine that it shows."""
+    """The routes, over the machine that they show."""
 
     def __init__(self, machine: Machine, catalog: Catalog) -> None:
         self._machine = machine
         self._catalog = catalog
 
     def router(self) -> APIRouter:
-        """All routes under `/api/specifications`."""
+        """All routes about places."""
         router = APIRouter(prefix="/api", tags=["specifications"], route_class=JsonRoute)
 
         read = Depends(Asks(self._catalog, Scope.READ))
@@ -44,7 +44,30 @@ class SpecificationRoutes:
                 "text": inventory.capacity.text,
             }
 
+        @router.get("/gpus")
+        async def list_gpus(key: ApiKey = read) -> JsonObject:
+            """The machine's GPUs: memory and power as their driver tells them now, and who holds each. Workers that the key does not
+            reach are not named. Numbers that nobody can tell are null."""
+            devices = await self._machine.devices()
+            return {"gpus": [await self._gpu(key, *one) for one in devices]}
+
         return router
+
+    async def _gpu(self, key: ApiKey, one: Device, specification: Specification, holder: Worker | None) -> JsonObject:
+        ours = holder is not None and holder.team == key.team and key.reaches(holder.endpoint)
+        return {
+            "id": one.id,
+            "name": specification.name,
+            "specification": specification.id,
+            "memory_bytes": one.memory_bytes or None,
+            "memory_used_bytes": one.memory_used_bytes,
+            "power_w": one.power_w,
+            "held": holder is not None,
+            "worker": holder.id if holder is not None and ours else None,
+            "endpoint": {"id": holder.endpoint, "name": await self._catalog.name_of(holder.endpoint)}
+            if holder is not None and ours
+            else None,
+        }
 
 
 def fit(inventory: Inventory, release: Release) -> JsonObject:

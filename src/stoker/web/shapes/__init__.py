@@ -26,7 +26,7 @@ from stoker.web.shapes.endpoints import (
 from stoker.web.shapes.images import Credentials, CredentialShown, ImageList
 from stoker.web.shapes.jobs import JobInFull, JobList, JobWhy, ManyChanged
 from stoker.web.shapes.server import About, SettingList
-from stoker.web.shapes.specifications import Planned, SpecificationList
+from stoker.web.shapes.specifications import GpuList, Planned, SpecificationList
 from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Session
 from stoker.web.shapes.usage import BudgetList, BudgetShown, UsageShown
 from stoker.web.shapes.volumes import Files, Volumes, VolumeShown
@@ -80,6 +80,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "DELETE /api/credentials/{credential}": CredentialShown,
     "GET /api/images": ImageList,
     "GET /api/specifications": SpecificationList,
+    "GET /api/gpus": GpuList,
     "GET /api/volumes": Volumes,
     "GET /api/volumes/{volume}": VolumeShown,
     "POST /api/volumes": VolumeShown,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from stoker.web.shapes.common import JsonObject
+from stoker.web.shapes.common import JsonObject, Named
 
 
 class SpecificationShown(TypedDict):
@@ -28,6 +28,26 @@ class SpecificationList(TypedDict):
     specifications: list[SpecificationShown]
     cuda: str
     text: str
+
+
+class GpuShown(TypedDict):
+    """A GPU now; who holds it is named where the key reaches it."""
+
+    id: str
+    name: str
+    specification: str
+    memory_bytes: int | None
+    memory_used_bytes: int | None
+    power_w: float | None
+    held: bool
+    worker: str | None
+    endpoint: Named | None
+
+
+class GpuList(TypedDict):
+    """All GPUs, in the order of the driver."""
+
+    gpus: list[GpuShown]
 
 
 class Choice(SpecificationShown):
