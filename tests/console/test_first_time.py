@@ -122,3 +122,16 @@ def test_every_page(window: Window, live: LiveServer) -> None:
         expect(window.page.get_by_role("button", name="Live")).to_be_visible()
         window.page.wait_for_function("!document.querySelector('main').textContent.includes('Loading…')")
         looked_at(window, name)
+
+
+def test_a_stream_in_the_playground(window: Window, live: LiveServer) -> None:
+    """What a handler yields is shown part by part while it runs, to the page that ran it."""
+    live.create("tale", image=workers_of("stream"), command=COMMAND, min_workers=1, max_workers=1)
+    run(window, "tale", '{"text": "one two three four", "words_per_second": 1}')
+    result = window.page.get_by_role("region", name="Result")
+    parts = result.get_by_role("list", name="Parts of the stream").get_by_role("listitem")
+    expect(parts.first).to_contain_text("one", timeout=90_000)
+    expect(result).to_contain_text("running")
+    expect(parts).to_have_count(4, timeout=30_000)
+    expect(result).to_contain_text("completed", timeout=30_000)
+    looked_at(window, "playground-stream")
