@@ -47,3 +47,29 @@ def test_jobs_that_are_found(window: Window, live: LiveServer) -> None:
     expect(page.get_by_text("No job is like this")).to_be_visible()
     page.get_by_role("button", name="Clear the filters").click()
     expect(page.get_by_text("500 jobs so far")).to_be_visible()
+
+
+def test_saved_views(window: Window, live: LiveServer) -> None:
+    """Filters get a name, are chosen by it, on any endpoint and after a reload, and are forgotten."""
+    for name in ("viewed", "viewed-too"):
+        live.create(name, image=workers_of("hello"), command=f"{sys.executable} -u handler.py")
+        live.api.post(f"/api/endpoints/{name}/pause")
+        live.run(name, 0)
+    page = window.page
+    window.go("/endpoints/viewed/jobs")
+    page.get_by_label("State", exact=True).select_option("failed")
+    page.get_by_role("searchbox", name="Search jobs").fill("out of memory")
+    expect(page).to_have_url(re.compile("q=out"))
+    page.get_by_role("button", name="Save this view").click()
+    page.get_by_label("Name of the view").fill("short of memory")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Saved views")).to_have_value("short of memory")
+    looked_at(window, "jobs-view")
+
+    window.go("/endpoints/viewed-too/jobs")
+    expect(page.get_by_text("1 job", exact=True)).to_be_visible()
+    page.get_by_label("Saved views").select_option("short of memory")
+    expect(page).to_have_url(re.compile(r"/endpoints/viewed-too/jobs\?(?=.*state=failed)(?=.*q=out)"))
+    expect(page.get_by_text("No job is like this")).to_be_visible()
+    page.get_by_role("button", name="Forget this view").click()
+    expect(page.get_by_label("Saved views")).to_have_count(0)
