@@ -112,16 +112,19 @@ class Terminal:
 
 @contextmanager
 def terminal(live: LiveServer, *words: str) -> Iterator[Terminal]:
-    """Run `stoker` on a terminal."""
+    """Run `stoker` on a terminal. There Ctrl-C is heard, though whoever runs the tests may have been started deaf to it."""
     screen, line = pty.openpty()
     env = environment(STOKER_URL=live.url, STOKER_API_KEY=KEY, TERM="xterm", COLUMNS="200")
-    process = subprocess.Popen([STOKER, *words], stdin=line, stdout=subprocess.PIPE, stderr=line, env=env, text=True)
+    command = ["env", "--default-signal=INT", STOKER, *words]
+    process = subprocess.Popen(command, stdin=line, stdout=subprocess.PIPE, stderr=line, env=env, text=True)
     os.close(line)
     try:
         with process:
-            yield Terminal(screen, process)
+            try:
+                yield Terminal(screen, process)
+            finally:
+                process.kill()
     finally:
-        process.kill()
         os.close(screen)
 
 
