@@ -115,7 +115,7 @@ def terminal(live: LiveServer, *words: str) -> Iterator[Terminal]:
     """Run `stoker` on a terminal. There Ctrl-C is heard, though whoever runs the tests may have been started deaf to it."""
     screen, line = pty.openpty()
     env = environment(STOKER_URL=live.url, STOKER_API_KEY=KEY, TERM="xterm", COLUMNS="200")
-    command = ["env", "--default-signal=INT", STOKER, *words]
+    command = ["env", "--default-signal=INT", str(STOKER), *words]
     process = subprocess.Popen(command, stdin=line, stdout=subprocess.PIPE, stderr=line, env=env, text=True)
     os.close(line)
     try:
