@@ -130,33 +130,34 @@ class Assembly:
         self.fleet = Fleet(
             store, clock, signals, runtime, terms, vault, self._images, find_places, self.machine, HttpProbe()
         )
-        self.catalog = Catalog(
-            store,
-            clock,
-            signals,
-            runtime,
-            Defaults(retention_s=settings.retention_s, mounts=settings.mount_terms),
-            vault=vault,
-            registries=HttpRegistries(),
-            warming=self._warming,
-            session_life_ms=settings.session_s * 1000,
-            machine=self.machine,
-        )
-
-        self.throttle = Throttle(
-            clock,
-            rates=rates(settings.rate_factor),
-            queued_max=settings.queued_max,
-            uploads_max=settings.uploads_per_key_max,
-            counts=store.jobs.counts,
-        )
+        self.catalog = self._catalog(runtime)
+        self.throttle = _throttle(settings, store, clock)
         signals.admitted = self.throttle.heard
         self.budgets = Budgets(store, clock, signals)
         self._traces = None if collector is None else Traces(store, collector)
-        self.notices = Notices(
-            store,
-            clock,
-            vault,
+        self.notices = self._notices()
+
+    def _catalog(self, runtime: Runtime) -> Catalog:
+        defaults = Defaults(retention_s=self._settings.retention_s, mounts=self._settings.mount_terms)
+        return Catalog(
+            self._store,
+            self._clock,
+            self._signals,
+            runtime,
+            defaults,
+            vault=self._vault,
+            registries=HttpRegistries(),
+            warming=self._warming,
+            session_life_ms=self._settings.session_s * 1000,
+            machine=self.machine,
+        )
+
+    def _notices(self) -> Notices:
+        settings = self._settings
+        return Notices(
+            self._store,
+            self._clock,
+            self._vault,
             receivers=HttpReceivers(timeout_s=settings.webhook_timeout_s, allowed=settings.allowed_networks),
             renders={dialect.name: partial(tell_end, dialect) for dialect in (NOVITA, RUNPOD)},
             life_s=settings.webhook_give_up_s,
@@ -316,6 +317,16 @@ def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:
         gone_workers_kept_s=settings.gone_workers_kept_s,
         gone_logs_bytes_max=settings.gone_logs_bytes_max,
         skip_system_checks=not settings.worker_system_checks,
+    )
+
+
+def _throttle(settings: Settings, store: Store, clock: Clock) -> Throttle:
+    return Throttle(
+        clock,
+        rates=rates(settings.rate_factor),
+        queued_max=settings.queued_max,
+        uploads_max=settings.uploads_per_key_max,
+        counts=store.jobs.counts,
     )
 
 

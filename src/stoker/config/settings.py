@@ -1,39 +1,19 @@
-"""Settings: read once, from a TOML file and the environment, into one frozen record that is handed on as values.
-
-Each setting is a field of `Settings`; in the environment it is `STOKER_` and its name in capitals. The environment wins over
-the file, the command line over both. Unknown settings are refused, in the file and in the environment alike: a typo must not
-be silently ignored. `docs/reference/settings.md` is tested against this file.
-"""
+"""Each setting: its name, its default, its bounds and what it means."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
-import os
-import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from stoker.errors import InvalidInput
+from stoker.config.fields import AbsolutePath, Address, DatabaseUrl, Networks, OptionalPath, is_loopback
+from stoker.config.specifications import DeclaredSpecifications
 from stoker.specification import Specification
 from stoker.volume import MountTerms
-
-CLIENT_VARIABLES = frozenset({"STOKER_URL", "STOKER_API_KEY", "STOKER_CONFIG"})
-"""Variables with our prefix that are not settings of the server."""
-
 
 SHOWN_TO_TEAMS = frozenset(
     (
@@ -77,97 +57,6 @@ class Origin(StrEnum):
     DEFAULT = "default"
 
 
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
-
-
-def _postgres(url: SecretStr | None) -> SecretStr | None:
-    """A URL of the one kind that we speak. The message does not quote it: it holds a password."""
-    if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-        raise ValueError("it is neither empty nor a URL that begins with postgresql://")
-    return url
-
-
-class DeclaredSpecification(BaseModel):
-    """A kind of place for workers, as the operator declares it: a table `[[specifications]]` of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    id: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
-        description="What endpoints name it by: letters, digits, `.`, `_` and `-`."
-    )
-    name: Annotated[str, Field(max_length=100)] = Field("", description="What people call it; empty: its id.")
-    gpu: Annotated[str, Field(max_length=100)] = Field(
-        "",
-        description="Part of the name that the driver has for its GPUs, in any case of letters; a GPU belongs to the first table "
-        "that fits. Empty: places without GPUs.",
-    )
-    gpu_memory_gb: int = Field(0, ge=0, description="Memory of one of its GPUs, in GB; 0: as the driver says.")
-    slots: int | None = Field(
-        None, ge=0, description="Workers without GPUs that may be there at once; left out: 8 for each core."
-    )
-    cpus: float = Field(
-        0.0,
-        ge=0,
-        description="The most CPU cores that a container may use: for each of its GPUs, or in all without any; 0: `worker_cpus`.",
-    )
-    memory_gb: float = Field(
-        0.0,
-        ge=0,
-        description="Memory in GiB, counted in the same way: reserved for the worker, and the most that a container may use; 0: "
-        "none is reserved, and `worker_memory_gb` is the most.",
-    )
-    price_per_hour: float = Field(
-        0.0, ge=0, le=1_000_000, description="Price of one GPU, or of one worker without any, in your currency."
-    )
-    node_selector: dict[str, str] = Field(
-        {}, description="Labels of the nodes that have it, for runtimes that have nodes."
-    )
-
-    def specification(self) -> Specification:
-        """As a rule. A kind without GPUs has as many places as it would have if nobody declared it."""
-        return Specification(**self.model_dump() | {"name": self.name or self.id})
-
-
-def _tables(given: object) -> object:
-    """The environment holds text: a list of objects in JSON."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given or "[]")
-    except ValueError:
-        raise ValueError("it is not a list in JSON") from None
-
-
-def _own_ids(declared: tuple[DeclaredSpecification, ...]) -> tuple[DeclaredSpecification, ...]:
-    if len({one.id for one in declared}) < len(declared):
-        raise ValueError("two of them have the same id")
-    return declared
-
-
-def _address(text: str) -> str:
-    if text:
-        host, _, port = text.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
-            raise ValueError("it is no address and port, as in 127.0.0.1:8701")
-    return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _networks(text: str) -> str:
-    for one in filter(None, text.replace(",", " ").split()):
-        ipaddress.ip_network(one)  # its message names what is wrong
-    return text
-
-
 class Settings(BaseModel):
     """Everything the server can be told."""
 
@@ -177,10 +66,10 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+    data_dir: AbsolutePath = Field(
         Path("stoker-data"), description="Where the database, worker directories and logs live."
     )
-    database: Annotated[SecretStr | None, AfterValidator(_postgres)] = Field(
+    database: DatabaseUrl = Field(
         None,
         description="Where the database is: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; empty: a SQLite file in the data "
         "directory. Shown nowhere.",
@@ -203,15 +92,15 @@ class Settings(BaseModel):
         description="How many servers `stoker serve` runs on the port, each a process of its own; more than one need a "
         "PostgreSQL database.",
     )
-    tls_certificate: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+    tls_certificate: OptionalPath = Field(
         None,
         description="The PEM file with the server's certificate, and those that vouch for it: then the server speaks HTTPS. A renewed file "
         "is taken within 10 s, or at SIGHUP. Empty: it speaks HTTP.",
     )
-    tls_key: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+    tls_key: OptionalPath = Field(
         None, description="The PEM file with the key of that certificate, without a passphrase."
     )
-    worker_listen: Annotated[str, AfterValidator(_address)] = Field(
+    worker_listen: Address = Field(
         "",
         description="Where the server also listens for workers, without TLS and for nothing but their calls, as `ADDRESS:PORT`; empty: "
         "workers come where clients do. With TLS it is needed, or a `worker_url` whose certificate workers trust.",
@@ -326,7 +215,7 @@ class Settings(BaseModel):
         description="Directories of this machine that endpoints of all teams may mount, and what is below them, separated by colons; "
         "empty: none may, volumes of a team alone. Never the server's own directories.",
     )
-    volumes_dir: Annotated[Path | None, AfterValidator(_absolute)] = Field(
+    volumes_dir: OptionalPath = Field(
         None,
         description="Where the files of volumes are; empty: `volumes` in the data directory. Servers on several machines need one that "
         "they share, an engine in another place must see it under the same path.",
@@ -365,12 +254,10 @@ class Settings(BaseModel):
         description="The file with that key; empty: `secrets.key` in the data directory, which the first start makes. All servers on "
         "a database need the same. Without it secrets cannot be read: keep a copy, apart from those of the database.",
     )
-    specifications: Annotated[tuple[DeclaredSpecification, ...], BeforeValidator(_tables), AfterValidator(_own_ids)] = (
-        Field(
-            (),
-            description="Kinds of places for workers, with their prices: tables `[[specifications]]` in the file, in the variable a list "
-            "of objects in JSON. What none of them is about is discovered.",
-        )
+    specifications: DeclaredSpecifications = Field(
+        (),
+        description="Kinds of places for workers, with their prices: tables `[[specifications]]` in the file, in the variable a list "
+        "of objects in JSON. What none of them is about is discovered.",
     )
     input_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest submitted job, in bytes.")
     output_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Largest output of a job, in bytes.")
@@ -428,7 +315,7 @@ class Settings(BaseModel):
         description="The most webhooks that are under way at once; a quarter of them for any one team. Each takes the memory of a "
         "job's input and output.",
     )
-    webhook_networks: Annotated[str, AfterValidator(_networks)] = Field(
+    webhook_networks: Networks = Field(
         "",
         description="Networks that webhooks may go to although they are not public, such as `10.1.0.0/16, 127.0.0.0/8`; empty: "
         "none. Whoever may submit jobs can reach them through the server.",
@@ -509,7 +396,7 @@ class Settings(BaseModel):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def scheme(self) -> str:
@@ -530,7 +417,7 @@ class Settings(BaseModel):
     @property
     def workers_on_loopback(self) -> bool:
         """Whether only this machine's workers can come there."""
-        return _is_loopback(self.worker_host)
+        return is_loopback(self.worker_host)
 
     @property
     def origins(self) -> Mapping[str, Origin]:
@@ -547,85 +434,3 @@ class Settings(BaseModel):
     def allowed_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         """Those of `webhook_networks`."""
         return tuple(ipaddress.ip_network(one) for one in self.webhook_networks.replace(",", " ").split())
-
-
-def load(
-    file: Path | None = None, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
-) -> Settings:
-    """Settings from all sources. Raises `InvalidInput` naming the setting that is unknown or wrong."""
-    sources = {
-        Origin.FILE: {} if file is None else _read_file(file),
-        Origin.ENVIRONMENT: _read_environment(os.environ if environ is None else environ),
-        Origin.COMMAND_LINE: {name: value for name, value in (overrides or {}).items() if value is not None},
-    }
-    values = {name: value for given in sources.values() for name, value in given.items()}
-    origins = {name: origin for origin, given in sources.items() for name in given}
-    try:
-        return _agreeing(Settings.model_validate(values)).came_from(origins)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        unknown = first["type"] == "extra_forbidden"
-        raise InvalidInput(
-            f"there is no setting '{name}'" if unknown else f"setting '{name}': {first['msg']}",
-            code="invalid_setting",
-            field=name,
-            next_step="see docs/reference/settings.md for all settings",
-        ) from None
-
-
-def shown(settings: Settings) -> list[dict[str, Any]]:
-    """Every setting for people: its value as JSON, where it came from and what it means. A secret one shows only whether it is set."""
-    values = settings.model_dump(mode="json")
-    return [_shown(settings, name, values[name]) for name in Settings.model_fields]
-
-
-def _shown(settings: Settings, name: str, value: Any) -> dict[str, Any]:
-    field = Settings.model_fields[name]
-    secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    return {
-        "name": name,
-        "value": None if secret else value,
-        "is_set": bool(getattr(settings, name)) if secret else value is not None,
-        "secret": secret,
-        "origin": settings.origins.get(name, Origin.DEFAULT),
-        "description": field.description or "",
-    }
-
-
-def _agreeing(settings: Settings) -> Settings:
-    """Settings that fit each other. Raises `InvalidInput`."""
-    if settings.processes > 1 and not settings.database:
-        raise InvalidInput(
-            "several processes need a PostgreSQL database: one server alone can use a SQLite file",
-            code="processes_need_postgresql",
-            field="processes",
-            next_step="set database to a postgresql:// URL, or processes to 1",
-        )
-    if (settings.tls_certificate is None) is not (settings.tls_key is None):
-        raise InvalidInput(
-            "TLS needs a certificate and its key",
-            code="invalid_setting",
-            field="tls_key" if settings.tls_key is None else "tls_certificate",
-            next_step="set both tls_certificate and tls_key, or neither",
-        )
-    if settings.tls_certificate and not (settings.worker_listen or settings.worker_url or settings.runtime == "none"):
-        raise InvalidInput(
-            "with TLS, workers need an address of their own: they would not trust the certificate for the one they know",
-            code="no_worker_door",
-            field="worker_listen",
-            next_step="set worker_listen=127.0.0.1:8701, or worker_url to an https:// URL that workers trust",
-        )
-    return settings
-
-
-def _read_file(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(f"cannot read the configuration {file}: {error}", code="invalid_setting") from None
-
-
-def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    ours = {name: value for name, value in environ.items() if name.startswith("STOKER_")}
-    return {name.removeprefix("STOKER_").lower(): ours[name] for name in ours if name not in CLIENT_VARIABLES}
