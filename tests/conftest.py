@@ -15,7 +15,7 @@ from tests.blocking import allow
 from tests.cluster import cluster
 from tests.docker import docker_engine, lonely_engine, registry, small_engine
 from tests.elsewhere import rootless_engine, tcp_engine
-from tests.gpus import gpu_driver, gpu_engine
+from tests.gpus import gpu_driver, gpu_engine, real_gpus
 from tests.postgres import postgres, postgres_url
 
 __all__ = [  # fixtures for everybody
@@ -26,6 +26,7 @@ __all__ = [  # fixtures for everybody
     "lonely_engine",
     "postgres",
     "postgres_url",
+    "real_gpus",
     "registry",
     "rootless_engine",
     "small_engine",

@@ -14,11 +14,21 @@ from typing import Final
 
 import pytest
 
+from stoker.runtimes.gpus import read_capacity
 from tests.docker import Engine, check_machine, load_base, memory_disk
 
 DEVICES: Final = ("GPU-0000aaaa-1111-2222-3333-444444444444", "GPU-0000bbbb-1111-2222-3333-444444444444")
 """As `driver.c` has them."""
 _HOOK: Final = "#!/bin/sh\necho called >> {folder}/called\n"
+
+
+@pytest.fixture
+def real_gpus() -> int:
+    """How many devices NVIDIA's driver lists on this machine."""
+    capacity = read_capacity()
+    if not capacity.devices:
+        pytest.skip(capacity.text)
+    return len(capacity.devices)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What the driver and the machine are asked."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -17,10 +16,9 @@ def test_capacity_without_a_driver_says_why() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("real_gpus")
 def test_capacity_is_what_the_driver_lists() -> None:
     """Ids are the UUIDs that the driver's own tool shows, in its order: what `CUDA_VISIBLE_DEVICES` takes."""
-    if shutil.which("nvidia-smi") is None:
-        pytest.skip("no NVIDIA driver on this machine")
     shown = subprocess.run(
         ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"],
         capture_output=True,
