@@ -68,7 +68,45 @@ def test_jobs_cost_what_the_ledger_says(spells: list[tuple[int, int]], price_mic
         turns.append(Turn(worker=ONE, begun_ms=begun_ms, ended_ms=at_ms))
     _, readings = read(meter, at_ms, idle_ms=at_ms)
     running_ms = sum(one.ms for one in readings if one.use is Use.RUNNING)
-    assert cost_of(turns, {ONE: a_worker(price_micros)}, at_ms) == round(running_ms * price_micros / HOUR_MS) / MICROS
+    assert cost_of(turns, {ONE: a_worker(price_micros)}, at_ms) == running_ms * price_micros // HOUR_MS / MICROS
+
+
+@given(
+    spells=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60_000), st.integers(1, 60_000)), max_size=40),
+    slots=st.integers(1, 4),
+    price_micros=st.integers(1, 100 * MICROS),
+)
+def test_jobs_in_slots_cost_no_more_than_the_ledger_says(
+    spells: list[tuple[int, int, int]], slots: int, price_micros: int
+) -> None:
+    """Whatever runs beside what, jobs together cost at most what the running time of their worker costs in the ledger of usage, and those
+    of one key at most what the ledger gives that key."""
+    free_ms = [0] * slots
+    jobs: list[tuple[str, int, int]] = []
+    for slot, pause_ms, run_ms in spells:
+        slot %= slots
+        begun_ms = free_ms[slot] + pause_ms
+        free_ms[slot] = begun_ms + run_ms
+        jobs.append((f"key {slot % 2}", begun_ms, free_ms[slot]))
+    end_ms = max(free_ms)
+    meter, busy_ms = Meter(0), 0
+    for _, begun_ms, ended_ms in sorted(jobs, key=lambda job: job[1]):
+        meter = rested(meter, busy_ms, max(busy_ms, begun_ms))
+        busy_ms = max(busy_ms, ended_ms)
+    for key, begun_ms, ended_ms in jobs:
+        meter = let_go(meter, key, begun_ms, ended_ms)
+    _, readings = read(meter, end_ms, idle_ms=end_ms)
+    workers = {ONE: a_worker(price_micros)}
+    for key in ("key 0", "key 1"):
+        costs = [
+            cost_of([Turn(worker=ONE, begun_ms=begun_ms, ended_ms=ended_ms)], workers, end_ms, slots=slots)
+            for one, begun_ms, ended_ms in jobs
+            if one == key
+        ]
+        ledger_ms = sum(one.ms for one in readings if one.use is Use.RUNNING and one.key == key)
+        assert (
+            sum(round(cost * MICROS) for cost in costs) <= ledger_ms * price_micros / HOUR_MS + price_micros / HOUR_MS
+        )
 
 
 def test_a_turn_costs_until_it_ends_or_its_worker_does() -> None:

@@ -1,7 +1,8 @@
-"""What a job cost: its turns at the prices of the workers that ran it.
+"""What a job cost: its turns in a slot, at the prices of the workers that ran it.
 
-A turn has a cost of its own only where its worker ran nothing else meanwhile. Several jobs at once share their worker's time, and
-nobody wrote down how; what they cost together is in the ledger of usage.
+A slot costs its part of the worker, whether other slots were in use or not. So nobody's neighbours change what a job costs, and what all jobs
+cost together is never more than the running time of their workers costs in the ledger of usage, nor those of one key more than its part
+there ([why](../../../docs/decisions/0010-cost-of-a-job.md)).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stoker.clock import Clock
-from stoker.fleet.turns import Turn, alone_since, turns_of
+from stoker.fleet.turns import Turn, slots_since, turns_of
 from stoker.ids import WorkerId
 from stoker.job import Job
 from stoker.metering import HOUR_MS
@@ -18,10 +19,11 @@ from stoker.store import Store, StoryLine
 from stoker.worker import Worker
 
 
-def cost_of(turns: Sequence[Turn], workers: Mapping[WorkerId, Worker], now_ms: int) -> float:
-    """In the operator's currency, to a millionth; a turn that goes on costs what it cost until now."""
+def cost_of(turns: Sequence[Turn], workers: Mapping[WorkerId, Worker], now_ms: int, *, slots: int = 1) -> float:
+    """In the operator's currency, down to a whole millionth; a turn that goes on costs what it cost until now. `slots` are those of a
+    worker."""
     total = sum(_ms(turn, workers[turn.worker], now_ms) * workers[turn.worker].price_per_hour_micros for turn in turns)
-    return round(total / HOUR_MS) / MICROS
+    return total // (HOUR_MS * slots) / MICROS
 
 
 def _ms(turn: Turn, worker: Worker, now_ms: int) -> int:
@@ -38,15 +40,16 @@ class JobCosts:
         self._clock = clock
 
     async def of(self, job: Job, story: Sequence[StoryLine]) -> float | None:
-        """What all attempts of the job cost; None when that cannot be told: its workers ran others beside it, or are forgotten."""
+        """What all attempts of the job cost; None when that cannot be told: its workers are forgotten, or its endpoint changed too often."""
         turns = turns_of(story)
         if not turns:
             return 0.0 if job.attempt == 0 else None
         found = [await self._store.workers.get(worker) for worker in {turn.worker for turn in turns}]
         workers = {one.id: one for one in found if one is not None}
-        if len(workers) < len(found) or not await alone_since(self._store, job, turns[0].begun_ms):
+        slots = await slots_since(self._store, job, turns[0].begun_ms)
+        if slots is None or len(workers) < len(found):
             return None
-        return cost_of(turns, workers, self._clock.now_ms())
+        return cost_of(turns, workers, self._clock.now_ms(), slots=slots)
 
 
 __all__ = ["JobCosts", "cost_of"]

@@ -1,4 +1,4 @@
-"""Turns: while which workers ran a job, and whether each had nothing else to do then."""
+"""Turns: while which workers ran a job, and how many others they may have run beside it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ def turns_of(story: Sequence[StoryLine]) -> Sequence[Turn]:
     return turns
 
 
-async def alone_since(store: Store, job: Job, at_ms: int) -> bool:
-    """Whether workers of its endpoint have run one job at a time since then."""
+async def slots_since(store: Store, job: Job, at_ms: int) -> int | None:
+    """The most jobs that a worker of its endpoint may have run at once since then; None when nobody can tell."""
     endpoint = await store.endpoints.get(job.endpoint)
-    if endpoint is None or endpoint.slots != 1:
-        return False
+    if endpoint is None:
+        return None
     changes = await store.audit.lines(job.team, thing=job.endpoint, limit=CHANGES_MOST)
     since = [one.line for one in changes if one.line.at_ms >= at_ms]
-    return len(since) < CHANGES_MOST and not any("slots" in (line.after or {}) for line in since)
+    if len(since) >= CHANGES_MOST:
+        return None
+    before = [int(line.before["slots"]) for line in since if line.before is not None and "slots" in line.before]
+    return max([endpoint.slots, *before])
 
 
-__all__ = ["Turn", "alone_since", "turns_of"]
+__all__ = ["Turn", "slots_since", "turns_of"]
