@@ -20,7 +20,19 @@ from stoker.signals import Signals
 from stoker.specification import MICROS
 from stoker.store import Claim
 from stoker.store.sqlite import MEMORY, SqliteStore
-from tests.store.records import ENDPOINT, NOW, OTHER_ENDPOINT, OTHER_WORKER, TEAM, WORKER, furnish, hire, submit
+from tests.store.records import (
+    ENDPOINT,
+    NOW,
+    OTHER_ENDPOINT,
+    OTHER_WORKER,
+    TEAM,
+    WORKER,
+    a_worker,
+    furnish,
+    hire,
+    submit,
+    take,
+)
 
 PRICE_MICROS = 3_600 * MICROS
 """Of an hour: a second costs 1."""
@@ -134,6 +146,37 @@ async def test_jobs_ahead_begin_within_the_cap(shop: Shop) -> None:
         assert shop.clock.now_ms() < NOW + 22_000
         await shop.run(claim, seconds=5)
     assert await shop.take() == ()
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_turn_comes_beyond_the_cap(shop: Shop, seed: int) -> None:
+    """Whatever brings a cap nearer than was foreseen when jobs were delivered ahead (jobs that take longer than others may, another
+    worker, a smaller budget), no job has its turn once the cap is reached; what was ahead then waits again, and has used up nothing."""
+    chance = random.Random(seed)
+    await shop.terms(deliver_ahead=20, execution_timeout_ms=5_000)
+    await hire(shop.store, price_per_hour_micros=PRICE_MICROS)
+    jobs = [(await submit(shop.store)).id for _ in range(60)]
+    cap_s = 60
+    await shop.cap(cap_s)
+    in_hand = list(await shop.take())
+    assert len(in_hand) == 12
+    joins_s, shrinks_s = chance.choice((3, 20, 999)), chance.choice((7, 30, 999))
+    passed_s, joined_s, held = 0.0, 999.0, len(in_hand)
+    while held:
+        if passed_s >= shrinks_s:
+            cap_s = min(cap_s, 35)
+            await shop.cap(cap_s)
+        if passed_s >= joins_s:
+            joins_s, joined_s = 999, passed_s
+            await shop.store.workers.add(a_worker(OTHER_WORKER, price_per_hour_micros=PRICE_MICROS), alive_max=9)
+            await take(shop.store, OTHER_WORKER, limit=0, at_ms=shop.clock.now_ms())
+        await shop.run(in_hand.pop(0), seconds=chance.choice((1, 5, 9)))
+        passed_s = (shop.clock.now_ms() - NOW) / 1000
+        spent_s = passed_s + max(0, passed_s - joined_s)
+        held = len(await shop.store.jobs.held_by(WORKER))
+        assert held == (len(in_hand) if spent_s < cap_s else 0)
+    found = [await shop.store.jobs.result(TEAM, ENDPOINT, job) for job in jobs]
+    assert {(one.job.state, one.job.attempt) for one in found if one} == {(JobState.COMPLETED, 1), (JobState.QUEUED, 0)}
 
 
 async def test_without_a_cap_nothing_is_held_back(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind
-from stoker.budget import Budget, Level, begins_ms, check, counting, jobs_in_turn, worst
+from stoker.budget import Budget, Level, Spender, arrears, begins_ms, check, counting, jobs_in_turn, upto, worst
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.errors import Exhausted
@@ -107,14 +107,34 @@ class Budgets:
     async def jobs_in_turn(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> int | None:
         """How many jobs a worker may get now, one after the other; None: as many as it likes. While a cap counts its endpoint every
         call reads what workers cost until now."""
-        believed = await self._believed(team, now_ms)
-        if not believed or all(one.cap_micros is None for one in counting(believed, endpoint_id)):
+        if not await self._capped(team, endpoint_id, now_ms):
             return None
         endpoint = await self._store.endpoints.get(endpoint_id)
-        budgets = await self._store.budgets.of_team(team)
-        spenders = await self._store.budgets.spenders(team, min((one.counted_ms for one in budgets), default=now_ms))
+        budgets, spenders = await self._upto_now(team, now_ms)
         limit_ms = 0 if endpoint is None else endpoint.execution_timeout_ms
         return jobs_in_turn(budgets, spenders, endpoint_id, now_ms, limit_ms=limit_ms)
+
+    def none_of(self, team: TeamId, now_ms: int) -> bool:
+        """Whether it is known, without asking the database, that the team has no budget."""
+        until_ms, known = self._known.get(team, (0, ()))
+        return now_ms < until_ms and not known
+
+    async def spent(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> str:
+        """Why no job of the endpoint may begin at this moment, in words; empty while one may. It reads as `jobs_in_turn` does."""
+        if not await self._capped(team, endpoint_id, now_ms):
+            return ""
+        budgets, spenders = await self._upto_now(team, now_ms)
+        return arrears([upto(one, spenders, now_ms) for one in budgets], endpoint_id, now_ms)
+
+    async def _capped(self, team: TeamId, endpoint: EndpointId, now_ms: int) -> bool:
+        believed = await self._believed(team, now_ms)
+        return bool(believed) and any(one.cap_micros is not None for one in counting(believed, endpoint))
+
+    async def _upto_now(self, team: TeamId, now_ms: int) -> tuple[Sequence[Budget], Sequence[Spender]]:
+        """The team's budgets, and whose time may not be counted in them yet."""
+        budgets = await self._store.budgets.of_team(team)
+        spenders = await self._store.budgets.spenders(team, min((one.counted_ms for one in budgets), default=now_ms))
+        return budgets, spenders
 
     async def _believed(self, team: TeamId, now_ms: int) -> Sequence[Budget]:
         known = self._known.get(team)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from stoker.backlog import Backlog
 from stoker.budgets import Budgets
 from stoker.clock import Clock
-from stoker.errors import Unauthenticated
+from stoker.errors import NotFound, Unauthenticated
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId, secret_hash
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
 from stoker.metrics import Metrics
@@ -201,6 +202,7 @@ class Leases:
     async def ping(self, caller: Caller, jobs: Sequence[JobId], *, sdk: str) -> None:
         """A sign of life, and of the jobs that it lists."""
         now_ms = self._clock.now_ms()
+        await self._keep_to_caps(caller, now_ms)
         step = await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
         named = jobs if lists_its_jobs(sdk) else None
         await self._store.jobs.confirm(caller.id, named, at_ms=now_ms, lease_ms=self._lease_ms)
@@ -226,6 +228,7 @@ class Leases:
         if report.output is not None and len(report.output) > self._output_bytes_max:
             await self.refuse_output(caller, job, len(report.output))
         else:
+            await self._keep_to_caps(caller, now_ms)
             event = Finished(at_ms=now_ms, worker=caller.id, failed=report.error is not None)
             step = await self._store.jobs.advance(job, event, Bodies(output=report.output, error=report.error))
             self._announce(caller, step)
@@ -245,12 +248,21 @@ class Leases:
             f"output_too_large: the output has {seen}, this server accepts {self._output_bytes_max} bytes; "
             "upload it to a bucket from the handler (BUCKET_* variables or s3Config) and return its URL"
         )
-        step = await self._store.jobs.advance(
-            job, OutputRefused(at_ms=self._clock.now_ms(), worker=caller.id), Bodies(error=error)
-        )
+        now_ms = self._clock.now_ms()
+        await self._keep_to_caps(caller, now_ms)
+        step = await self._store.jobs.advance(job, OutputRefused(at_ms=now_ms, worker=caller.id), Bodies(error=error))
         self._announce(caller, step)
         if step.changed:
             self._metrics.job_finished(step.job)
+
+    async def _keep_to_caps(self, caller: Caller, now_ms: int) -> None:
+        """Before a slot becomes free: if a budget is used up at this moment, nothing that the worker has ahead begins in it."""
+        if self._budgets is None or self._budgets.none_of(caller.team, now_ms):
+            return
+        text = await self._budgets.spent(caller.team, caller.endpoint, now_ms)
+        if text:
+            with suppress(NotFound):  # a worker that is forgotten holds nothing
+                await self._replace(caller, text, WorkerReason.BUDGET_SPENT)
 
     async def _replace(self, caller: Caller, detail: str, reason: WorkerReason = WorkerReason.REFRESH_ASKED) -> None:
         event = Drained(at_ms=self._clock.now_ms(), reason=reason, detail=detail)

@@ -292,11 +292,15 @@ class LoseJobs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of the worker, in words."""
 
 
+class TakeBack(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Jobs that it has ahead wait in the queue again: none of them begins here any more. In the same transaction."""
+
+
 class StopInRuntime(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tell the runtime to stop it. Kept by the state: while it is STOPPING the runtime is told again."""
 
 
-WorkerEffect = LoseJobs | StopInRuntime
+WorkerEffect = LoseJobs | TakeBack | StopInRuntime
 
 
 class WorkerStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -395,7 +399,21 @@ def _drain(worker: Worker, event: WorkerEvent) -> WorkerStep:
     draining = replace(
         worker, state=WorkerState.DRAINING, reason=event.reason, detail=event.detail, drained_ms=event.at_ms
     )
-    return WorkerStep(worker=draining, changed=True)
+    return WorkerStep(worker=draining, changed=True, effects=_kept_from(event.reason))
+
+
+def _drain_again(worker: Worker, event: WorkerEvent) -> WorkerStep:
+    """It goes anyway; for a budget that is used up it goes sooner."""
+    assert isinstance(event, Drained)
+    if event.reason is worker.reason or not _kept_from(event.reason):
+        return _unchanged(worker, event)
+    sooner = replace(worker, reason=event.reason, detail=event.detail)
+    return WorkerStep(worker=sooner, changed=True, effects=_kept_from(event.reason))
+
+
+def _kept_from(reason: WorkerReason) -> tuple[WorkerEffect, ...]:
+    """Who is drained finishes what it holds, and what it has ahead too unless that would cost what must not be spent."""
+    return (TakeBack(),) if reason is WorkerReason.BUDGET_SPENT else ()
 
 
 def _drain_early(worker: Worker, event: WorkerEvent) -> WorkerStep:
@@ -503,7 +521,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         ReportedUnhealthy: _unhealthy,
         HealthFailed: _unchanged,
         HealthPassed: _unchanged,
-        Drained: _unchanged,
+        Drained: _drain_again,
         Emptied: _emptied,
         Stopped: _stop_now,
         Exited: _exited_as_told,

@@ -30,6 +30,7 @@ from stoker.worker import (
     ReportedUnhealthy,
     StopInRuntime,
     Stopped,
+    TakeBack,
     Took,
     Vanished,
     Waits,
@@ -256,6 +257,15 @@ def test_silence_and_a_stop_are_two_losses(state: WorkerState) -> None:
     assert advance(WORKERS[state], stopped(WorkerReason.SILENT)).effects == EFFECTS["silent"]("why it goes")
     for reason in set(WorkerReason) - {WorkerReason.SILENT}:
         assert advance(WORKERS[state], stopped(reason)).effects == EFFECTS["told"]("why it goes")
+
+
+@pytest.mark.parametrize("state", [WorkerState.READY, WorkerState.DRAINING])
+def test_a_budget_leaves_only_what_runs(state: WorkerState) -> None:
+    """Who is drained because a budget is used up gives back what it has ahead, though it was drained before; once is enough."""
+    step = advance(WORKERS[state], drained(WorkerReason.BUDGET_SPENT))
+    assert step.worker.state is WorkerState.DRAINING
+    assert (step.worker.reason, step.effects) == (WorkerReason.BUDGET_SPENT, (TakeBack(),))
+    assert not advance(step.worker, drained(WorkerReason.BUDGET_SPENT)).changed
 
 
 # ── moments ───────────────────────────────────────────────────────────────────────────────────────────────────────────

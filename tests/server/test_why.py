@@ -192,6 +192,26 @@ def test_budget(tmp_path: Path) -> None:
         assert live.finished(waiting)["state"] == "completed"
 
 
+def test_a_cap_that_is_reached_takes_jobs_ahead_back(tmp_path: Path) -> None:
+    """When a cap is reached only the job that runs finishes: those that its worker has ahead wait again, for the budget."""
+    priced = json.dumps([{"id": "cpu", "slots": 4, "price_per_hour": 3_600}])
+    with LiveServer(tmp_path / "data", specifications=priced) as live:
+        live.create("a", image=WORKERS, command=COMMAND, max_workers=1, deliver_ahead=20, env={"SDK": "1.12.0"})
+        live.api.post("/api/endpoints/a/pause")
+        runs, *ahead = [live.run("a", {"hold": str(tmp_path / "go")}) for _ in range(5)]
+        live.api.post("/api/endpoints/a/resume")
+        until(lambda: live.job(ahead[-1])["reason"] == "delivered_ahead", what="jobs delivered ahead")
+        assert live.api.put("/api/endpoints/a/budget", json={"queue": 0.001}).status_code == 200
+        for job in ahead:
+            assert said(live, job, "budget")
+            assert live.job(job)["reason"] == "taken_back"
+        (tmp_path / "go").touch()
+        assert live.finished(runs)["state"] == "completed"
+        until(lambda: not live.workers("a"), what="its worker to go")
+        assert {live.job(job)["state"] for job in ahead} == {"queued"}
+        assert {live.job(job)["attempt"] for job in ahead} == {0}
+
+
 def test_rate_limited(tmp_path: Path) -> None:
     """Who asks too often is told so: how much is allowed, and how long to wait."""
     with LiveServer(tmp_path / "data", rate_factor=0.01) as live:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stoker.job import AttemptLost, JobReason, JobState
 from stoker.store import Counts, Page, Store
 from stoker.store.image import AHEAD_BYTES
-from stoker.worker import Exit, Exited
+from stoker.worker import Drained, Exit, Exited, WorkerReason
 from tests.store.records import (
     ENDPOINT,
     LEASE_MS,
@@ -183,3 +185,20 @@ async def test_purge_ends_them(store: Store) -> None:
     assert await states(store, *jobs, waiting.id) == [JobState.RUNNING] + [JobState.CANCELLED] * 4
     (held,) = await store.workers.alive()
     assert (held.running, held.ahead) == (1, 0)
+
+
+@pytest.mark.parametrize("before", [None, WorkerReason.SCALED_DOWN])
+async def test_a_budget_takes_back_what_is_ahead(store: Store, before: WorkerReason | None) -> None:
+    """Who is drained for a budget finishes what it runs; what it has ahead waits again in the same transaction, also when it was
+    drained for another reason before."""
+    jobs = await filled(store, count=3)
+    if before is not None:
+        await store.workers.advance(WORKER, Drained(at_ms=NOW, reason=before))
+        assert await states(store, *jobs) == [JobState.RUNNING, JobState.AHEAD, JobState.AHEAD]
+    step = await store.workers.advance(WORKER, Drained(at_ms=NOW + 1, reason=WorkerReason.BUDGET_SPENT))
+    assert step.worker.reason is WorkerReason.BUDGET_SPENT
+    assert await states(store, *jobs) == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
+    assert await store.jobs.counts(ENDPOINT) == Counts(queued=2, running=1)
+    (runs,) = await store.jobs.held_by(WORKER)
+    await finish(store, runs, at_ms=NOW + 2)
+    assert await idle_ms(store) == NOW + 2

@@ -49,6 +49,7 @@ from stoker.worker import (
     LoseJobs,
     Pinged,
     StopInRuntime,
+    TakeBack,
     Took,
     Waits,
     Worker,
@@ -108,7 +109,12 @@ def find_job(image: Image, job: JobId) -> StoredJob:
 def held_by(image: Image, worker: WorkerId) -> list[StoredJob]:
     """Jobs of a worker in `Needs.held_by`: those that it has ahead before those that it runs, so that none of them gets its
     turn while they are taken from it one by one; each in the order of submission."""
-    return [*_in_order(image, image.ahead[worker]), *_in_order(image, image.running[worker])]
+    return [*jobs_ahead(image, worker), *_in_order(image, image.running[worker])]
+
+
+def jobs_ahead(image: Image, worker: WorkerId) -> list[StoredJob]:
+    """Those that it has ahead, in the order of submission."""
+    return _in_order(image, image.ahead[worker])
 
 
 def _in_order(image: Image, jobs: Iterable[JobId]) -> list[StoredJob]:
@@ -287,6 +293,10 @@ class AdvanceWorker(msgspec.Struct, frozen=True, gc=False):
                 case LoseJobs(reason=reason, text=text):
                     lost = AttemptLost(at_ms=self.event.at_ms, worker=self.worker, reason=reason, text=text)
                     for stored in held_by(image, self.worker):
+                        advance_job(image, stored, lost)
+                case TakeBack():
+                    lost = AttemptLost(at_ms=self.event.at_ms, worker=self.worker, reason=JobReason.WORKER_STOPPED)
+                    for stored in jobs_ahead(image, self.worker):
                         advance_job(image, stored, lost)
                 case StopInRuntime():
                     pass  # kept by the state: who looks at workers tells the runtime while it is STOPPING

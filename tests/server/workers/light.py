@@ -1,4 +1,5 @@
-"""A worker without an SDK, quick to start: takes one job after another and does what its input says.
+"""A worker without an SDK, quick to start: takes one job after another and does what its input says. With the variable `SDK`, a version,
+it says that it is that one, and gets jobs ahead.
 
 `{"echo": x}` answers x; `{"hold": path}` waits until the file exists; `{"die": n}` exits with that code, without a result;
 `{"fail": x}` answers the error x.
@@ -19,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 TAKE = urlsplit(os.environ["RUNPOD_WEBHOOK_GET_JOB"])
 DONE = os.environ["RUNPOD_WEBHOOK_POST_OUTPUT"]
 PING = urlsplit(os.environ["RUNPOD_WEBHOOK_PING"])
+AGENT = {"User-Agent": f"RunPod-Python-SDK/{os.environ['SDK']}"} if "SDK" in os.environ else {}
 PING_EVERY_S = int(os.environ["RUNPOD_PING_INTERVAL"]) / 1000
 
 holding: list[str] = []
@@ -30,7 +32,7 @@ def call(method: str, url: SplitResult, query: str = "", body: bytes | None = No
     while True:
         try:
             connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=60)
-            connection.request(method, f"{url.path}?{url.query}{query}", body)
+            connection.request(method, f"{url.path}?{url.query}{query}", body, AGENT)
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
@@ -58,6 +60,15 @@ def work(order: Any) -> Any:
     return order.get("echo")
 
 
+def run(job: Any) -> None:
+    """Do it and post its result."""
+    print(json.dumps({"requestId": job["id"], "message": "started"}), flush=True)
+    order = job["input"]
+    result = {"error": order["fail"]} if "fail" in order else {"output": work(order)}
+    call("POST", urlsplit(DONE.replace("$ID", job["id"])), "&isStream=false", json.dumps(result).encode())
+    holding.remove(job["id"])
+
+
 def main() -> None:
     """Until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -66,13 +77,12 @@ def main() -> None:
         answer = call("GET", TAKE, "&job_in_progress=0")
         if not answer:
             continue
-        job = json.loads(answer)
-        holding.append(job["id"])
-        print(json.dumps({"requestId": job["id"], "message": "started"}), flush=True)
-        order = job["input"]
-        result = {"error": order["fail"]} if "fail" in order else {"output": work(order)}
-        call("POST", urlsplit(DONE.replace("$ID", job["id"])), "&isStream=false", json.dumps(result).encode())
-        holding.remove(job["id"])
+        given = json.loads(answer)
+        jobs = given if isinstance(given, list) else [given]
+        holding.extend(job["id"] for job in jobs)
+        for job in jobs:
+            if not stopping.is_set():
+                run(job)
 
 
 main()
