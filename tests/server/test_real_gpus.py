@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,11 @@ GIB = 1024**3
 COMMAND = "python -u gpu.py"
 
 
+def gpus(live: LiveServer) -> list[dict[str, Any]]:
+    """What the server tells of each device."""
+    return list(live.api.get("/api/gpus").json()["gpus"])
+
+
 def test_each_worker_uses_its_own_device_and_no_other(real_gpus: int, tmp_path: Path) -> None:
     """One job holds each device, sees that one alone and its memory in use; one more waits and hears why, until a device is free."""
     with LiveServer(tmp_path / "data", runtime="process") as live:
@@ -25,9 +31,12 @@ def test_each_worker_uses_its_own_device_and_no_other(real_gpus: int, tmp_path: 
             what="a job on each device",
         )
         assert {(one["output"]["devices"], one["output"]["read"]) for one in running} == {(1, 0x5A)}
-        shown = live.api.get("/api/gpus").json()["gpus"]
-        assert {one["worker"] for one in shown} == {one["worker"] for one in running}
-        assert all(one["memory_used_bytes"] > 2 * GIB and one["power_w"] > 0 for one in shown), shown
+        used = until(
+            lambda: all(one["memory_used_bytes"] > 2 * GIB for one in (shown := gpus(live))) and shown,
+            what="the memory in use, which the driver is asked once a second",
+        )
+        assert {one["worker"] for one in used} == {one["worker"] for one in running}
+        assert all(one["power_w"] > 0 for one in used)
         (waiting,) = set(jobs) - {one["id"] for one in running}
         why = until(
             lambda: (said := live.job(waiting)["why"])["reason"] == "no_capacity" and said, what="the reason in words"

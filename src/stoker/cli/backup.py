@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stoker.cli import output
 from stoker.cli.offline import offline, settings_options
-from stoker.config import Settings
+
+if TYPE_CHECKING:
+    from stoker.config import Settings
 
 
 @click.command()

@@ -8,7 +8,6 @@ from functools import update_wrapper
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import click
-import httpx
 
 from stoker.client import Client
 from stoker.errors import Unauthenticated
@@ -52,6 +51,8 @@ def with_client(command: Callable[Concatenate[Client, Rest], Returned]) -> Calla
 
 def check_url(_context: click.Context, _option: click.Parameter, given: str) -> str:
     """An absolute http or https URL. Raises `BadParameter`."""
+    import httpx  # here, because `stoker --help` should not wait for its import
+
     try:
         url = httpx.URL(given)
     except (httpx.InvalidURL, UnicodeError) as error:

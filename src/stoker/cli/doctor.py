@@ -9,7 +9,6 @@ import click
 
 from stoker.cli import output
 from stoker.cli.exits import ExitStatus, report
-from stoker.config import load
 from stoker.errors import InvalidInput
 
 
@@ -30,6 +29,8 @@ def doctor(data_dir: Path | None, file: Path | None) -> int:
 
     The exit status is 6 when something is wrong that keeps workers from running.
     """
+    from stoker.config import load  # here, because no other command should wait for its import
+
     try:
         settings = load(file, overrides={"data_dir": data_dir})
     except InvalidInput as error:

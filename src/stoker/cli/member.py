@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +10,10 @@ from stoker.cli import files, output
 from stoker.cli.connection import with_client
 from stoker.cli.offline import offline, settings_options
 from stoker.client import Client
-from stoker.config import Settings
 from stoker.team import Role
+
+if TYPE_CHECKING:
+    from stoker.config import Settings
 
 _ROLES = click.Choice([role.value for role in Role])
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stoker.cli.exits import ExitStatus, report
 from stoker.cli.output import Command
 from stoker.cli.serve import DATABASE_HELP
-from stoker.config import Settings, load
 from stoker.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from stoker.config import Settings
 
 
 def settings_options(command: Command) -> Command:
@@ -36,6 +38,8 @@ def settings_options(command: Command) -> Command:
 
 def offline(work: Callable[[Settings], None], **where: Any) -> int:
     """Carry out `work` with the settings that the options lead to; the exit status. Raises `StokerError`."""
+    from stoker.config import load  # here, because no other command should wait for its import
+
     try:
         settings = load(where.pop("file"), overrides=where)
     except InvalidInput as error:

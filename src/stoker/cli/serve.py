@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Final
 
 import click
 
 from stoker.cli.exits import ExitStatus, report
-from stoker.config import Settings, load
 from stoker.errors import InvalidInput
 
-_RUNTIMES: tuple[str, ...] = get_args(Settings.model_fields["runtime"].annotation)
+RUNTIMES: Final = ("auto", "docker", "kubernetes", "process", "none")
 
 DATABASE_HELP = (
     "A PostgreSQL database, postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: a SQLite file in the data directory. "
@@ -33,7 +32,7 @@ DATABASE_HELP = (
 )
 @click.option("--database", metavar="URL", help=DATABASE_HELP)
 @click.option("--processes", type=click.IntRange(1, 64), help="How many servers share the port; they need PostgreSQL.")
-@click.option("--runtime", type=click.Choice(_RUNTIMES), help="What runs workers.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="What runs workers.")
 def serve(
     host: str | None,
     port: int | None,
@@ -48,6 +47,8 @@ def serve(
     Settings come from here, else from the environment (STOKER_HOST, STOKER_PORT, …), else from the file, else they have
     their defaults. All of them: docs/reference/settings.md.
     """
+    from stoker.config import load  # here, because no other command should wait for its import
+
     overrides = {
         "host": host,
         "port": port,

@@ -5,7 +5,8 @@ wrong is a `StokerError`: what the server refused comes back as the class that i
 own words; a server that cannot be reached, does not answer, or is no Stoker is `Unavailable`. Nothing is retried: the
 caller knows whether doing something twice is harmless.
 
-Synchronous, because its only caller is a command that does one thing and ends.
+Synchronous, because its only caller is a command that does one thing and ends. The HTTP library is imported where it is used: most
+of the time of `stoker --help` would be its import.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
-
-import httpx
 
 from stoker.client.shapes import (
     EndpointJson,
@@ -51,6 +50,9 @@ from stoker.errors import (
     Unavailable,
 )
 
+if TYPE_CHECKING:
+    import httpx
+
 PATIENCE_S: Final = 30.0
 """How long one answer may take, beyond what the call itself asked the server to wait."""
 
@@ -78,6 +80,8 @@ class Client:
 
     def __init__(self, url: str, api_key: str, *, patience_s: float = PATIENCE_S) -> None:
         """`url` is an absolute http or https URL; `api_key` is ASCII."""
+        import httpx
+
         self._url = url.rstrip("/")
         self._patience_s = patience_s
         self._http = httpx.Client(
@@ -249,7 +253,7 @@ class Client:
 
     def upload(self, volume: str, path: str, file: BinaryIO, size: int) -> dict[str, Any]:
         """Store `size` bytes of a file, which is never whole in memory, under a path of the volume."""
-        timeout = httpx.Timeout(self._patience_s, read=FLUSH_S)
+        timeout = self._silence(FLUSH_S)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         where = _file(volume, path)
         sent = self._send("PUT", where, content=_pieces(file, size), headers=headers, timeout=timeout)
@@ -317,7 +321,7 @@ class Client:
 
     def _lines(self, path: str, params: Params, *, patient: bool = False) -> Iterator[LogLineJson]:
         """Lines of an NDJSON answer as they come; `patient` bears any silence between them."""
-        timeout = httpx.Timeout(self._patience_s, read=None) if patient else self._patience(0)
+        timeout = self._silence(None) if patient else self._patience(0)
         with self._translated(), self._http.stream("GET", path, params=params, timeout=timeout) as response:
             if not response.is_success:
                 response.read()
@@ -328,12 +332,22 @@ class Client:
                 except ValueError:
                     raise self._stranger(response) from None
 
+    def _silence(self, read_s: float | None) -> httpx.Timeout:
+        """Patience as ever, but for what is read."""
+        import httpx
+
+        return httpx.Timeout(self._patience_s, read=read_s)
+
     def _patience(self, wait_s: int) -> httpx.Timeout:
+        import httpx
+
         return httpx.Timeout(self._patience_s + wait_s, connect=min(CONNECT_S, self._patience_s))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Errors of the connection become `Unavailable`."""
+        import httpx
+
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:

@@ -46,7 +46,7 @@ class SpecificationRoutes:
 
         @router.get("/gpus")
         async def list_gpus(key: ApiKey = read) -> JsonObject:
-            """The machine's GPUs: memory and power as their driver tells them now, and who holds each. Workers that the key does not
+            """The machine's GPUs: memory and power as their driver told them within the last second, and who holds each. Workers that the key does not
             reach are not named. Numbers that nobody can tell are null."""
             devices = await self._machine.devices()
             return {"gpus": [await self._gpu(key, *one) for one in devices]}
