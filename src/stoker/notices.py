@@ -14,15 +14,16 @@ from typing import Any, Final, Protocol
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind
 from stoker.clock import Clock
 from stoker.errors import InvalidInput
-from stoker.ids import JobId, TeamId
+from stoker.ids import EndpointId, JobId, TeamId
 from stoker.job import JobState
 from stoker.store import Result, Store
-from stoker.store.notices import no_notice
+from stoker.store.notices import NoticePage, no_notice
 from stoker.vault import Vault
 from stoker.webhook import (
     OVERLAP_MOST_MS,
     Answer,
     Notice,
+    NoticeState,
     SigningSecret,
     Target,
     Try,
@@ -200,6 +201,12 @@ class Notices:
     async def of_job(self, team: TeamId, job: JobId) -> Sequence[tuple[Notice, Sequence[Try]]]:
         """What the webhook of a job, which was read before, was told, oldest first, with every try."""
         return await self._store.notices.of_job(team, job)
+
+    async def page(
+        self, team: TeamId, endpoint: EndpointId | None, state: NoticeState | None, *, before: int | None, limit: int
+    ) -> NoticePage:
+        """What receivers of a team, or of one endpoint of it, were told or will be, newest first, before a number."""
+        return await self._store.notices.page(team, endpoint, state, before=before, limit=limit)
 
     async def redeliver(self, by: Actor, job: JobId, word: str) -> Notice:
         """Deliver a notice of the job once more, whatever became of it. Raises `NotFound`."""

@@ -27,6 +27,15 @@ def test_what_was_told(cli: Cli, live: LiveServer, name: str, tmp_path: Path) ->
     )
     assert cli("webhook", "redeliver", job, "--notice", "other").status == 4
 
+    listed = cli.ok("webhook", "ls", "--endpoint", name, "--state", "pending")
+    assert notice["id"] in listed.out
+    assert "loopback" in listed.out
+    assert "hush" not in listed.out
+    (found,) = cli.ok("webhook", "ls", "--endpoint", name, "--json").json["notices"]
+    assert (found["id"], found["job"]) == (notice["id"], job)
+    assert "anything like this" in cli.ok("webhook", "ls", "--endpoint", name, "--state", "given_up").err
+    assert "leave JOB out" in cli("webhook", "ls", job, "--state", "pending").err
+
 
 def test_secret(cli: Cli) -> None:
     """The secret is shown when it is made and never again."""

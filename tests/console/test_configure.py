@@ -221,7 +221,8 @@ def test_templates(window: Window, live: LiveServer) -> None:
 
 
 def test_webhooks(window: Window, live: LiveServer) -> None:
-    """The secret that signs is shown once; what a job's receiver was told, or could not be told, is there to be told again."""
+    """The secret that signs is shown once; what receivers were told, or could not be told, is found by endpoint and state, and told
+    again from there; what was given up is on Home."""
     page = window.page
     live.create("tells", image=workers_of("hello"), command=COMMAND)
     job = live.run("tells", {"prompt": "x", "seconds": 0}, webhook="http://192.0.2.1:9/told")
@@ -232,12 +233,20 @@ def test_webhooks(window: Window, live: LiveServer) -> None:
     expect(shown.locator("code")).to_contain_text("whsec_")
     shown.get_by_role("button", name="I have it").click()
     expect(page.get_by_role("region", name="Signatures")).to_contain_text("Every webhook is signed")
-    page.get_by_label("The id of a job").fill(job)
-    page.get_by_role("button", name="Look").click()
+
+    window.go("/endpoints/tells/settings")
+    page.get_by_role("link", name="What webhooks of its jobs were told").click()
     told = page.get_by_role("region", name="Deliveries")
-    expect(told).to_contain_text("192.0.2.1:9/told")
+    row = told.get_by_role("row", name=re.compile("192.0.2.1:9/told"))
+    expect(row).to_contain_text("pending")
+    page.get_by_role("combobox", name="State").select_option("given_up")
+    expect(told).to_contain_text("No notice is like this")
+    expect(page).to_have_url(re.compile("endpoint=tells&state=given_up"))
+    page.get_by_role("combobox", name="State").select_option("pending")
+    expect(row).to_be_visible()
     looked_at(window, "webhooks")
-    do(ask_for(window, "Redeliver"), "Redeliver")
+    row.get_by_role("button", name="Redeliver").click()
+    do(page.get_by_role("dialog"), f"Redeliver {job}")
     expect(page.locator(".notices")).to_contain_text("It is told again")
 
 

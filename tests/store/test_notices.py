@@ -8,7 +8,7 @@ import pytest
 
 from stoker.audit import Action, Actor, AuditLine, Kind
 from stoker.errors import Conflict, NotFound
-from stoker.ids import TeamId
+from stoker.ids import EndpointId, TeamId
 from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, Retried
 from stoker.store import Bodies, Store
 from stoker.webhook import Notice, NoticeState, SigningSecret, Try, after, again
@@ -234,6 +234,39 @@ async def test_kept_twice(store: Store) -> None:
     first, second = await store.notices.due(LANE, NOW, 9)
     kept = [await store.notices.kept(one.number) for one in (first, second)]
     assert [one and one.output for one in kept] == [b'"half"', None]
+
+
+# ── listing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_pages_of_a_team(store: Store) -> None:
+    """Notices of a team are listed page by page, newest first, each with its last try alone; nobody else's are among them."""
+    jobs = [await ended(store) for _ in range(3)]
+    (oldest,) = await notices(store, jobs[0])
+    await tell(store, await tell(store, oldest, 503), at_ms=NOW + 9)
+    first = await store.notices.page(TEAM, limit=2)
+    assert [one.job for one, _ in first.notices] == [jobs[2].id, jobs[1].id]
+    assert [last for _, last in first.notices] == [None, None]
+    rest = await store.notices.page(TEAM, before=first.next, limit=2)
+    ((notice, last),) = rest.notices
+    assert (notice.job, notice.tries, rest.next) == (jobs[0].id, 2, None)
+    assert last == Try(at_ms=NOW + 9, duration_ms=5, status=200)
+    assert (await store.notices.page(OTHER_TEAM, limit=9)).notices == []
+
+
+async def test_pages_of_an_endpoint_and_a_state(store: Store) -> None:
+    """An endpoint and a state choose; a page that found too few of what it looked at says where to go on."""
+    jobs = [await ended(store) for _ in range(4)]
+    (oldest,) = await notices(store, jobs[0])
+    await tell(store, oldest)
+    delivered = await store.notices.page(TEAM, ENDPOINT, NoticeState.DELIVERED, limit=9)
+    assert [one.job for one, _ in delivered.notices] == [jobs[0].id]
+    assert delivered.next is None
+    assert (await store.notices.page(TEAM, EndpointId("endpoint-none"), limit=9)).notices == []
+    near = await store.notices.page(TEAM, None, NoticeState.DELIVERED, limit=9, looked_at_most=2)
+    assert (near.notices, near.next) == ([], oldest.number + 2)
+    far = await store.notices.page(TEAM, None, NoticeState.DELIVERED, before=near.next, limit=9, looked_at_most=2)
+    assert [one.job for one, _ in far.notices] == [jobs[0].id]
 
 
 # ── giving up ─────────────────────────────────────────────────────────────────────────────────────────────────────────

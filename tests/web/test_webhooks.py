@@ -136,6 +136,35 @@ def test_the_log(live: LiveServer, api: httpx.Client, name: str, told: Told) -> 
     assert "hush" not in live.log()
 
 
+def test_notices_of_the_team(
+    live: LiveServer, api: httpx.Client, stranger: httpx.Client, name: str, told: Told
+) -> None:
+    """All notices of the team are listed page by page, by endpoint and state, as far as the key reaches; no other team's."""
+    told.status = 410
+    job = ended(live, name, f"{told.url}?token=hush")
+    notice(live, job, "given_up")
+    told.status = 200
+    other = ended(live, f"{name}-other", told.url)
+    notice(live, other, "delivered")
+    newest = api.get("/api/notices", params={"limit": 1}).json()
+    assert [one["job"] for one in newest["notices"]] == [other]
+    given_up = api.get("/api/notices", params={"endpoint": name, "state": "given_up", "before": newest["next"]}).json()
+    (found,) = given_up["notices"]
+    assert (found["job"], found["endpoint"]["name"], found["last_try"]["status"]) == (job, name, 410)
+    assert "hush" not in str(found)
+    assert api.get("/api/notices", params={"endpoint": name, "state": "pending"}).json() == {
+        "notices": [],
+        "next": None,
+    }
+
+    secret = api.post("/api/keys", json={"name": name, "scopes": ["read"], "endpoints": [name]}).json()["secret"]
+    narrow = api.get("/api/notices", headers={"Authorization": f"Bearer {secret}"}).json()
+    assert [one["job"] for one in narrow["notices"]] == [job]
+    assert stranger.get("/api/notices").json() == {"notices": [], "next": None}
+    assert stranger.get("/api/notices", params={"endpoint": name}).status_code == 404
+    assert api.get("/api/notices", params={"state": "lost"}).status_code == 400
+
+
 def test_nothing_to_deliver(live: LiveServer, api: httpx.Client, stranger: httpx.Client, name: str, told: Told) -> None:
     """A job without a webhook has an empty log and nothing to deliver again; another's job does not exist."""
     live.create(name, image=WORKERS, command=COMMAND, max_workers=1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client
+from stoker.client import Client, Params
+from stoker.webhook import NoticeState
+
+PAGE: Final = 1_000
 
 
 @click.group()
@@ -17,12 +20,37 @@ def webhook() -> None:
 
 
 @webhook.command("ls")
-@click.argument("job")
+@click.argument("job", required=False)
+@click.option("--endpoint", metavar="NAME", help="Only what is told about jobs of this endpoint.")
+@click.option("--state", type=click.Choice([state.value for state in NoticeState]), help="Only notices in this state.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
 @output.json_option
 @with_client
-def list_notices(client: Client, job: str) -> None:
-    """List what a job's webhook was told, with every try."""
-    output.answer(client.ask("GET", "jobs", job, "notices"), _show_notices)
+def list_notices(client: Client, job: str | None, endpoint: str | None, state: str | None, limit: int) -> None:
+    """List what the webhook of JOB was told, with every try; without JOB what all of the team's were told, newest first."""
+    if job is None:
+        found = _find(client, {"endpoint": endpoint, "state": state}, limit)
+        output.answer({"notices": found}, _show_all)
+    elif endpoint or state:
+        raise click.UsageError("--endpoint and --state choose among all notices: leave JOB out")
+    else:
+        output.answer(client.ask("GET", "jobs", job, "notices"), _show_notices)
+
+
+def _find(client: Client, wanted: Params, limit: int) -> list[dict[str, Any]]:
+    """The newest of them, page by page."""
+    found: list[dict[str, Any]] = []
+    before: int | None = None
+    while len(found) < limit:
+        params = {**wanted, "before": before, "limit": min(PAGE, limit - len(found))}
+        page = client.ask("GET", "notices", params=params)
+        found += page["notices"]
+        before = page["next"]
+        if before is None:
+            break
+    return found
 
 
 @webhook.command()
@@ -79,19 +107,31 @@ def _show_secret(found: dict[str, Any]) -> None:
         output.say(f"webhooks are signed with a secret made {output.ago(found['made_ms'])}")
 
 
+def _show_all(found: dict[str, Any]) -> None:
+    heads = ("NOTICE", "ENDPOINT", "JOB", "STATE", "LAST TRY", "ANSWER", "MS", "WHAT WENT WRONG")
+    rows = [
+        (each["id"], each["endpoint"]["name"], each["job_state"], each["state"], *_told(each["last_try"]))
+        for each in found["notices"]
+    ]
+    output.table(heads, rows, nothing="no webhook was told anything like this")
+
+
 def _show_notices(found: dict[str, Any]) -> None:
     heads = ("NOTICE", "JOB", "STATE", "TRY", "ANSWER", "MS", "WHAT WENT WRONG")
     rows = [
-        (each["id"], each["job_state"], each["state"], output.ago(tried["at_ms"]), *_answer(tried))
+        (each["id"], each["job_state"], each["state"], *_told(tried))
         for each in found["notices"]
-        for tried in each["tries"] or [{"at_ms": None, "status": None, "duration_ms": None, "error": "not tried yet"}]
+        for tried in each["tries"] or [None]
     ]
     output.table(heads, rows, nothing="its webhook was told nothing: it has none, or the job has not ended")
 
 
-def _answer(tried: dict[str, Any]) -> tuple[str, str, str]:
-    status, duration_ms = tried["status"], tried["duration_ms"]
-    return ("" if status is None else str(status), "" if duration_ms is None else str(duration_ms), tried["error"])
+def _told(tried: dict[str, Any] | None) -> tuple[str, str, str, str]:
+    """When, and what came of it."""
+    if tried is None:
+        return ("", "", "", "not tried yet")
+    status = "" if tried["status"] is None else str(tried["status"])
+    return (output.ago(tried["at_ms"]), status, str(tried["duration_ms"]), tried["error"])
 
 
 __all__ = ["webhook"]

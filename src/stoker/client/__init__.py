@@ -442,4 +442,4 @@ def _on_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["PATIENCE_S", "Client"]
+__all__ = ["PATIENCE_S", "Client", "Params"]

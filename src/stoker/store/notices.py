@@ -21,9 +21,25 @@ from stoker.store import audit
 from stoker.store.tables import Row, Step, Tables
 from stoker.webhook import Notice, NoticeState, SigningSecret, Try
 
-_COLUMNS: Final = "number, job, team, endpoint, url, dialect, ended, state, since_ms, due_ms, tries, told_ms, kept"
+_COLUMNS: Final = (
+    "notices.number, notices.job, notices.team, notices.endpoint, notices.url, notices.dialect, notices.ended, notices.state, "
+    "notices.since_ms, notices.due_ms, notices.tries, notices.told_ms, notices.kept"
+)
+_WIDTH: Final = len(_COLUMNS.split(", "))
 OF_JOB: Final = f"SELECT {_COLUMNS} FROM notices WHERE job = $1 AND team = $2 ORDER BY number"
 GET: Final = f"SELECT {_COLUMNS} FROM notices WHERE number = $1"
+_PAGE: Final = f"""
+    SELECT {_COLUMNS}, last.at_ms, last.status, last.duration_ms, last.error FROM ({{walk}}) AS walked
+    JOIN notices ON notices.number = walked.number
+    LEFT JOIN notice_tries AS last ON last.number = (SELECT max(number) FROM notice_tries WHERE notice = walked.number)
+    WHERE $4 = '' OR walked.state = $4 ORDER BY walked.number DESC LIMIT $5"""
+_WALK: Final = "SELECT number, state FROM notices WHERE {whose} AND number < $2 ORDER BY number DESC LIMIT $3"
+_WALK_TEAM: Final = _WALK.format(whose="team = $1")
+_WALK_ENDPOINT: Final = _WALK.format(whose="endpoint = $1")
+OF_TEAM: Final = _PAGE.format(walk=_WALK_TEAM)
+OF_ENDPOINT: Final = _PAGE.format(walk=_WALK_ENDPOINT)
+END_OF_TEAM: Final = f"SELECT min(number), count(*) FROM ({_WALK_TEAM}) AS walked"
+END_OF_ENDPOINT: Final = f"SELECT min(number), count(*) FROM ({_WALK_ENDPOINT}) AS walked"
 OF_LANE: Final = f"""
     SELECT {_COLUMNS} FROM notices WHERE lane = $1 AND due_ms IS NOT NULL AND due_ms <= $2 ORDER BY due_ms LIMIT $3"""
 LANES: Final = """
@@ -57,6 +73,10 @@ ADD_SECRET: Final = """
 REPLACE_SECRET: Final = """
     UPDATE webhook_secrets SET secret = $1, made_ms = $2, old = $3, old_until_ms = $4 WHERE team = $5 AND secret = $6"""
 
+LOOKED_AT_MOST: Final = 20_000
+"""Notices that a page walks through when a state is looked for."""
+_LAST: Final = 2**62
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
@@ -74,6 +94,15 @@ class Kept:
     input: bytes | None
     output: bytes | None
     error: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoticePage:
+    """Notices, newest first, each with its last try."""
+
+    notices: Sequence[tuple[Notice, Try | None]]
+    next: int | None
+    """The page goes on before this number; None at the end."""
 
 
 class NoticeRows:
@@ -132,6 +161,29 @@ class NoticeRows:
         """Notices of a job with their tries, oldest first."""
         found = [_notice(row) for row in await self._tables.read(OF_JOB, job, team)]
         return [(one, [_try(row) for row in await self._tables.read(TRIES, one.number)]) for one in found]
+
+    async def page(
+        self,
+        team: TeamId,
+        endpoint: EndpointId | None = None,
+        state: NoticeState | None = None,
+        *,
+        before: int | None = None,
+        limit: int,
+        looked_at_most: int = LOOKED_AT_MOST,
+    ) -> NoticePage:
+        """At most `limit` notices of a team, or of one endpoint of it, before a number. A page looks at `looked_at_most`: it may be
+        empty and still say where to go on."""
+        whose, find, end = (
+            (team, OF_TEAM, END_OF_TEAM) if endpoint is None else (endpoint, OF_ENDPOINT, END_OF_ENDPOINT)
+        )
+        walk = (whose, _LAST if before is None else before, limit if state is None else looked_at_most)
+        rows = await self._tables.read(find, *walk, "" if state is None else state.value, limit)
+        found = [(_notice(row), _try(row[_WIDTH:]) if row[_WIDTH] is not None else None) for row in rows]
+        if len(found) == limit:
+            return NoticePage(notices=found, next=found[-1][0].number)
+        lowest, walked = (await self._tables.read(end, *walk))[0]
+        return NoticePage(notices=found, next=lowest if walked == walk[2] else None)
 
     async def again(self, notice: Notice, line: AuditLine) -> None:
         """Store that a notice is to be delivered once more. Raises `NotFound`."""
@@ -194,4 +246,4 @@ def _try(row: Row) -> Try:
     return Try(at_ms=row[0], status=row[1], duration_ms=row[2], error=row[3])
 
 
-__all__ = ["Kept", "Lane", "NoticeRows", "no_notice"]
+__all__ = ["Kept", "Lane", "NoticePage", "NoticeRows", "no_notice"]

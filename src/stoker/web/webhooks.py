@@ -1,26 +1,37 @@
-"""The part of the management API about webhooks: what receivers were told of a job, telling it again, and the secret that signs it."""
+"""The part of the management API about webhooks: what receivers were told, telling it again, and the secret that signs it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from stoker.audit import Actor
 from stoker.catalog import Catalog
 from stoker.errors import InvalidInput
-from stoker.ids import JobId
+from stoker.ids import EndpointId, JobId
 from stoker.job import Job
 from stoker.notices import Notices
 from stoker.queue import Queue, no_such_job
 from stoker.team import ApiKey, Scope
 from stoker.web.asgi import JsonRoute
-from stoker.web.auth import Asks
-from stoker.webhook import Notice, SigningSecret, Try, parse
+from stoker.web.auth import Asks, endpoint_for
+from stoker.webhook import Notice, NoticeState, SigningSecret, Try, parse
 
 JsonObject = dict[str, Any]
+
+
+class NoticeQuery(BaseModel):
+    """Which notices to list; what is left out does not choose."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str | None = Field(None, max_length=100, description="Of one endpoint, by name or id.")
+    state: NoticeState | None = None
+    before: int | None = Field(None, ge=0, le=2**53, description="The `next` of the page before.")
+    limit: int = Field(50, ge=1, le=1000)
 
 
 class RedeliverBody(BaseModel):
@@ -49,7 +60,23 @@ class WebhookRoutes:
 
     def routers(self) -> tuple[APIRouter, ...]:
         """All of them."""
-        return self._of_jobs(), self._of_secret()
+        return self._of_team(), self._of_jobs(), self._of_secret()
+
+    def _of_team(self) -> APIRouter:
+        router = APIRouter(prefix="/api", tags=["webhooks"], route_class=JsonRoute)
+        read = Depends(Asks(self._catalog, Scope.READ))
+
+        @router.get("/notices")
+        async def list_all_notices(query: Annotated[NoticeQuery, Query()], key: ApiKey = read) -> JsonObject:
+            """What the team's receivers were told, or will be, newest first, each with its last try. As long as there is a `next`, there
+            may be more, though the page be empty."""
+            of = None if query.endpoint is None else (await endpoint_for(self._catalog, key, query.endpoint)).id
+            page = await self._notices.page(key.team, of, query.state, before=query.before, limit=query.limit)
+            reached = [(notice, last) for notice, last in page.notices if key.reaches(notice.endpoint)]
+            names = {one: await self._catalog.name_of(one) for one in {notice.endpoint for notice, _ in reached}}
+            return {"notices": [_listed(*one, names) for one in reached], "next": page.next}
+
+        return router
 
     def _of_jobs(self) -> APIRouter:
         router = APIRouter(prefix="/api", tags=["jobs"], route_class=JsonRoute)
@@ -109,6 +136,19 @@ class WebhookRoutes:
 
 
 def _notice(notice: Notice, tries: Sequence[Try]) -> JsonObject:
+    return _told(notice) | {"tries": [_try(one) for one in tries]}
+
+
+def _listed(notice: Notice, last: Try | None, names: Mapping[EndpointId, str]) -> JsonObject:
+    """Among others, with its last try alone."""
+    return _told(notice) | {
+        "job": notice.job,
+        "endpoint": {"id": notice.endpoint, "name": names[notice.endpoint]},
+        "last_try": None if last is None else _try(last),
+    }
+
+
+def _told(notice: Notice) -> JsonObject:
     """Without the query of its URL, which may be a secret."""
     return {
         "id": notice.id,
@@ -119,11 +159,11 @@ def _notice(notice: Notice, tries: Sequence[Try]) -> JsonObject:
         "state": notice.state,
         "next_try_ms": notice.due_ms,
         "delivered_ms": notice.told_ms,
-        "tries": [
-            {"at_ms": one.at_ms, "status": one.status, "duration_ms": one.duration_ms, "error": one.error}
-            for one in tries
-        ],
     }
+
+
+def _try(one: Try) -> JsonObject:
+    return {"at_ms": one.at_ms, "status": one.status, "duration_ms": one.duration_ms, "error": one.error}
 
 
 def _shown(url: str) -> str:

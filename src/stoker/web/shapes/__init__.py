@@ -30,7 +30,7 @@ from stoker.web.shapes.specifications import GpuList, Planned, SpecificationList
 from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Session
 from stoker.web.shapes.usage import BudgetList, BudgetShown, UsageShown
 from stoker.web.shapes.volumes import Files, Volumes, VolumeShown
-from stoker.web.shapes.webhooks import NoticeList, WebhookSecret, WebhookSecretMade
+from stoker.web.shapes.webhooks import NoticeList, NoticePage, WebhookSecret, WebhookSecretMade
 from stoker.web.shapes.workers import WorkerInFull, WorkerList, WorkerShown
 
 ANSWERS: Final[Mapping[str, Any]] = {
@@ -99,6 +99,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/jobs/{job}/cancel": JobInFull,
     "POST /api/jobs/{job}/retry": JobInFull,
     "GET /api/jobs/{job}/notices": NoticeList,
+    "GET /api/notices": NoticePage,
     "GET /api/settings": SettingList,
     "GET /api/about": About,
     "GET /api/webhooks/secret": WebhookSecret,

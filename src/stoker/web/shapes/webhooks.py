@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from stoker.job import JobState
+from stoker.web.shapes.common import Named
 from stoker.webhook import NoticeState
 
 
@@ -17,8 +18,8 @@ class TryShown(TypedDict):
     error: str
 
 
-class NoticeShown(TypedDict):
-    """What a job's receiver was told, or will be."""
+class NoticeTold(TypedDict):
+    """What a receiver was told, or will be."""
 
     id: str
     url: str
@@ -28,13 +29,33 @@ class NoticeShown(TypedDict):
     state: NoticeState
     next_try_ms: int | None
     delivered_ms: int | None
+
+
+class NoticeShown(NoticeTold):
+    """With every try."""
+
     tries: list[TryShown]
+
+
+class NoticeListed(NoticeTold):
+    """Among those of a team, with its last try alone."""
+
+    job: str
+    endpoint: Named
+    last_try: TryShown | None
 
 
 class NoticeList(TypedDict):
     """Notices of a job, oldest first."""
 
     notices: list[NoticeShown]
+
+
+class NoticePage(TypedDict):
+    """Notices of a team, newest first; the next page is before `next`."""
+
+    notices: list[NoticeListed]
+    next: int | None
 
 
 class WebhookSecret(TypedDict):
