@@ -25,7 +25,8 @@ IMAGE = "ghcr.io/us/worker:1"
 DIGEST = "ghcr.io/us/worker@sha256:ghcr.io/us/worker:1"
 
 
-async def _no_program(_worker: FakeWorker) -> int:
+async def no_program(_worker: FakeWorker) -> int:
+    """Fails."""
     raise AssertionError("nobody launches workers here")
 
 
@@ -33,7 +34,7 @@ class Cellar(FakeRuntime):
     """Keeps images. A pull ends when the test says so, or at once."""
 
     def __init__(self) -> None:
-        super().__init__(_no_program)
+        super().__init__(no_program)
         self.logins: list[Login | None] = []
         self.coming: dict[str, asyncio.Future[None]] = {}
         self.here: dict[str, Image] = {}
@@ -281,7 +282,7 @@ async def test_without_images_there_is_nothing_to_warm() -> None:
     """Where workers are no containers a warm-up is refused with the reason, before anything is stored; an endpoint that does not ask for
     one is made."""
     store = await SqliteStore.open(MEMORY)
-    house = House(store, FakeRuntime(_no_program))
+    house = House(store, FakeRuntime(no_program))
     us = await house.team("us")
     with pytest.raises(Conflict, match="nothing to warm") as refusal:
         await house.warming.warm(us, IMAGE, None)
@@ -298,7 +299,7 @@ class Stars(FakeRuntime):
     """Fetches images to wherever workers start, and cannot say what lies there."""
 
     def __init__(self) -> None:
-        super().__init__(_no_program)
+        super().__init__(no_program)
         self.pulled: list[str] = []
 
     async def pull(self, image: str, *, login: Login | None) -> str:

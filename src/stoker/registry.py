@@ -1,6 +1,6 @@
-"""Registry credentials: who may pull images from where.
+"""Registries of images: where one is by its name, and credentials: who may pull from where.
 
-An endpoint names one by its id. The password is sealed while it is stored; `catalog.credentials` opens it for a pull.
+An endpoint names a credential by its id. The password is sealed while it is stored; `catalog.credentials` opens it for a pull.
 """
 
 from __future__ import annotations
@@ -53,6 +53,33 @@ class Login:
         return f"Login(registry={self.registry!r}, username={self.username!r})"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where an image is."""
+
+    registry: str
+    """Host and port."""
+    repository: str
+    reference: str
+    """A tag or a digest."""
+
+
+def full_name(image: str) -> str:
+    """The name with its registry, as `docker.io/library/python:3.12`; the engines' short names are spelled out."""
+    host, slash, _ = image.partition("/")
+    if slash and ("." in host or ":" in host or host == "localhost"):
+        return image
+    return f"{DOCKER_HUB}/{image}" if slash else f"{DOCKER_HUB}/library/{image}"
+
+
+def place_of(image: str) -> Place:
+    """Where a name that can be understood leads to."""
+    name, _, digest = full_name(image).partition("@")
+    registry, _, path = name.partition("/")
+    repository, _, tag = path.partition(":")
+    return Place(registry=registry, repository=repository, reference=digest or tag or "latest")
+
+
 def check(credential: Credential, password: str | None) -> None:
     """Raise `InvalidInput` for the first value that is not allowed; `password` as it was given, if it was."""
     check_name(credential.name)
@@ -70,4 +97,4 @@ def check(credential: Credential, password: str | None) -> None:
         raise InvalidInput(f"password must have 1 to {PASSWORD_MOST} printable characters", field="password")
 
 
-__all__ = ["DOCKER_HUB", "HUB_API", "Credential", "Login", "check"]
+__all__ = ["DOCKER_HUB", "HUB_API", "Credential", "Login", "Place", "check", "full_name", "place_of"]

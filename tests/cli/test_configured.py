@@ -259,6 +259,18 @@ def test_secrets_are_rotated_beside_a_running_server(cli: Cli, live: LiveServer,
     assert "registry_unreachable" in cli("credential", "test", name, "--json").err
 
 
+@pytest.mark.slow
+def test_images_are_looked_for(cli: Cli, tmp_path: Path) -> None:
+    """An image that workers could have is said to be there, and what is wrong with another."""
+    (tmp_path / "run").write_text("#!/bin/sh\n")
+    (tmp_path / "run").chmod(0o755)
+    check = ("image", "check", f"dir:{tmp_path}", "--command")
+    assert cli.ok(*check, "./run").out == f"dir:{tmp_path}: workers can be started from it\n"
+    assert cli.ok(*check, "./run", "--json").json["digest"] == ""
+    assert "no program" in cli(*check, "./walk").err
+    assert cli("image", "check", f"dir:{tmp_path}", "--credential", "nobody").status == 4
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(cli: Cli, shell: str) -> None:
     """Every shell gets a script that asks the command itself."""

@@ -42,6 +42,7 @@ def test_form_of_an_endpoint(window: Window, live: LiveServer) -> None:
     page.get_by_role("button", name="Check it").click()
     review = page.get_by_role("complementary", name="Review")
     expect(review).to_contain_text("no GPU")
+    expect(review).to_contain_text("The image was found: workers can be started from it")
     page.get_by_role("button", name="Deploy").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^[0-9a-f]{16}$"))
     made = page.get_by_role("heading", level=1).inner_text()

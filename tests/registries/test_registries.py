@@ -1,9 +1,10 @@
-"""Whether a registry lets a login in, asked as the registry protocol says: a small registry of our own, and a real one."""
+"""Whether a registry lets a login in and has an image, asked as the registry protocol says: a small registry of our own, and a real one."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import shutil
 import socket
 import subprocess
@@ -148,6 +149,87 @@ async def test_nobody_there() -> None:
         assert await outcome(f"127.0.0.1:{free.getsockname()[1]}") == "registry_unreachable"
 
 
+# ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DIGEST = "sha256:" + "ab" * 32
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+async def found(image: str, by: Login | None = None) -> str:
+    """The digest, or the code of the refusal."""
+    try:
+        return await HttpRegistries().find(image, by)
+    except (InvalidInput, Unavailable) as error:
+        return "the password was told" if PASSWORD in str(error) else error.code
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, DIGEST),
+        (401, "image_denied"),
+        (403, "image_denied"),
+        (404, "image_not_found"),
+        (429, "image_rate_limited"),
+        (302, "registry_unreachable"),
+        (500, "registry_unreachable"),
+    ],
+)
+async def test_image(status: int, outcome: str) -> None:
+    """Whether a registry has an image is asked by its tag or digest, and every answer has its code."""
+    asked: list[str] = []
+
+    def answer(path: str, _authorization: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        challenge = {"WWW-Authenticate": 'Basic realm="here"'} if status == 401 else {}
+        return status, {"Docker-Content-Digest": DIGEST, **challenge}, b""
+
+    async with registry(answer) as name:
+        assert await found(f"{name}/team/words:1") == outcome
+        assert await found(f"{name}/team/words") == outcome
+        assert await found(f"{name}/team/words:1@{DIGEST}") == outcome
+    manifests = "/v2/team/words/manifests"
+    assert asked == [f"{manifests}/1", f"{manifests}/latest", f"{manifests}/{DIGEST}"]
+
+
+async def test_image_by_token() -> None:
+    """A token service is asked for the image's own scope: with the login, or by everybody, whom it may refuse."""
+    seen: list[tuple[str, str]] = []
+    everybody = True
+
+    def answer(path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+        if path.startswith("/token"):
+            seen.append((path.partition("scope=")[2], authorization))
+            return (200, {}, b'{"token": "abc"}') if everybody or authorization == BASIC else (401, {}, b"")
+        if authorization == "Bearer abc":
+            return 200, {"Docker-Content-Digest": "no digest"}, b""
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{name}/token",service="here"'}, b""
+
+    async with registry(answer) as name:
+        assert await found(f"{name}/words:1") == ""
+        everybody = False
+        assert await found(f"{name}/words:1") == "image_denied"
+        assert await found(f"{name}/words:1", login(name)) == ""
+        assert await found(f"{name}/words:1", login(name, password="wrong")) == "credential_refused"
+    assert seen[:3] == [
+        (scope, auth) for scope, auth in zip(["repository%3Awords%3Apull"] * 3, ["", "", BASIC], strict=True)
+    ]
+
+
+async def test_image_elsewhere() -> None:
+    """A password is not told to a registry that it is not for; the hub has several names."""
+    asked: list[str] = []
+
+    def answer(path: str, _authorization: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        return 200, {}, b""
+
+    async with registry(answer) as name:
+        assert await found(f"{name}/words:1", login("ghcr.io")) == "credential_elsewhere"
+        assert await found("python:3.12", login(name)) == "credential_elsewhere"
+    assert asked == []
+
+
 # ── a real one ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -186,6 +268,30 @@ async def test_real_registry(real: str) -> None:
     """The registry that most people run lets the right login in and refuses another."""
     assert await outcome(real) == "in"
     assert await outcome(real, password="wrong") == "credential_refused"
+
+
+def push(real: str, image: str) -> str:
+    """Put an image without layers into the registry; its digest."""
+    with httpx.Client(base_url=f"http://{real}/v2/{image}", auth=(USER, PASSWORD.encode())) as pusher:
+        config = b"{}"
+        digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+        begun = pusher.post("/blobs/uploads/").headers["location"]
+        assert pusher.put(f"{begun}&digest={digest}", content=config).status_code == 201
+        described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(config)}
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": []}
+        pushed = pusher.put("/manifests/1", json=manifest, headers={"Content-Type": MANIFEST})
+        assert pushed.status_code == 201
+    return pushed.headers["docker-content-digest"]
+
+
+@pytest.mark.slow
+async def test_image_in_a_real_registry(real: str) -> None:
+    """The registry that most people run says which images it has, to those whom it lets in."""
+    image, digest = f"{real}/team/words", push(real, "team/words")
+    assert await found(f"{image}:1", login(real)) == digest
+    assert await found(f"{image}:2", login(real)) == "image_not_found"
+    assert await found(f"{image}:1") == "image_denied"
+    assert await found(f"{image}:1", login(real, password="wrong")) == "image_denied"
 
 
 def test_login_hides_its_password() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from stoker.errors import InvalidInput, StokerError, Unavailable
 from stoker.ids import WorkerId
+from stoker.registry import full_name
 from stoker.runtimes import LogLine, WorkerSpec
 from stoker.runtimes.docker.container import Terms, container_config, published
 from stoker.runtimes.docker.death import exit_of
@@ -15,7 +16,7 @@ from stoker.runtimes.docker.disk import keeps_limits, too_full
 from stoker.runtimes.docker.networks import first_address, network_config
 from stoker.runtimes.docker.record import Records
 from stoker.runtimes.output import LINE_CHARACTERS_MAX, lines_of, moment_ms
-from stoker.runtimes.reference import Progress, check_name, full_name, is_pinned, pull_error, repository
+from stoker.runtimes.reference import Progress, check_name, is_pinned, pull_error, repository
 from stoker.worker import Exit
 
 TERMS = Terms(installation="here")

@@ -316,6 +316,8 @@ async def test_an_image_is_pulled_and_pinned(docker: DockerStage, runtime: Docke
     assert digests[0].startswith(f"{registry.host}/worker@sha256:")
     (listed,) = await runtime.images()
     assert (listed.name, listed.progress) == (image, "")
+    docker.engine.build("built-here:1", "FROM scratch\nCOPY Dockerfile /x\n")
+    assert [await runtime.is_built_here(one) for one in (image, "built-here:1", "never:1")] == [False, True, False]
     push(docker.engine, registry, "worker:1", secret="other")
     assert await runtime.pull(image, login=None) != digests[0]
     assert await runtime.pull(digests[0], login=None) == digests[0]

@@ -37,6 +37,7 @@ BODIES: dict[str, Any] = {
     "POST /v2/{endpoint}/runsync": {"input": 1},
     "POST /api/endpoints": {"image": f"dir:{WORKERS}", "command": COMMAND},
     "PATCH /api/endpoints/{endpoint}": {"slots": 2},
+    "POST /api/images/check": {"image": f"dir:{WORKERS}", "command": COMMAND},
     "POST /api/images/warm": {"image": "example.com/nothing:1"},
     "POST /api/images/remove": {"image": "example.com/nothing:1"},
     "POST /api/endpoints/apply": {"name": "guard-applied", "image": f"dir:{WORKERS}", "command": COMMAND},
@@ -403,7 +404,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("PUT /api/budget", "DELETE /api/budget"),
         *("PUT /api/endpoints/{endpoint}/budget", "DELETE /api/endpoints/{endpoint}/budget"),
     }
-    asks_only = {"POST /api/credentials/{credential}/test"}
+    asks_only = {"POST /api/credentials/{credential}/test", "POST /api/images/check"}
     signing = {"POST /api/session", "DELETE /api/session"}
     has_a_story = re.compile(
         r".*(/jobs(/cancel|/retry)?|/jobs/{job}/\w+|/workers/{worker}/stop|/purge-queue|/dead-letters/retry)"

@@ -13,6 +13,7 @@ from stoker import ids
 from stoker.catalog.credentials import Credentials, Registries, login, release_login
 from stoker.catalog.endpoints import Defaults, Deployed, Endpoints
 from stoker.catalog.entrances import Entrance, Entrances, Way
+from stoker.catalog.lookups import Lookups
 from stoker.catalog.remembered import TRUST_MS
 from stoker.catalog.sessions import Sessions
 from stoker.catalog.teams import NewKey, Teams
@@ -39,6 +40,10 @@ class NoRegistries:
         """Refuse."""
         raise Unavailable("this program asks no registries")
 
+    async def find(self, image: str, login: Login | None) -> str:
+        """Refuse."""
+        raise Unavailable("this program asks no registries")
+
 
 class Catalog(Endpoints):
     """Operations on everything that customers configure."""
@@ -62,7 +67,9 @@ class Catalog(Endpoints):
         super().__init__(store, clock, signals, runtime, defaults, vault, warming, machine)
         self.teams = Teams(store, clock)
         self.sessions = Sessions(store, clock, self.teams, life_ms=session_life_ms)
-        self.credentials = Credentials(store, clock, vault, registries or NoRegistries())
+        registries = registries or NoRegistries()
+        self.credentials = Credentials(store, clock, vault, registries)
+        self.lookups = Lookups(runtime, self.credentials, registries)
         self.templates = Templates(store, clock, vault)
         self.entrances = Entrances(self.teams, self, clock)
 

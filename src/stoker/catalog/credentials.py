@@ -30,6 +30,10 @@ class Registries(Protocol):
         """Whether the registry lets the login in. Raises `InvalidInput` when it does not, `Unavailable` when nobody can tell."""
         ...
 
+    async def find(self, image: str, login: Login | None) -> str:
+        """The digest of an image that its registry has and the login, or everybody, may pull. Raises `InvalidInput`, `Unavailable`."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialWish:

@@ -7,7 +7,7 @@ import click
 from stoker.cli import output
 from stoker.cli.connection import with_client
 from stoker.client import Client
-from stoker.client.shapes import ImageJson, ImagesJson
+from stoker.client.shapes import ImageFoundJson, ImageJson, ImagesJson
 
 
 @click.group()
@@ -29,6 +29,18 @@ def warm(client: Client, name: str, credential: str | None) -> None:
     output.answer(begun, lambda _begun: output.say(f"fetching {name}; how far: stoker image ls"))
 
 
+@image.command()
+@click.argument("name", metavar="IMAGE")
+@click.option("--credential", metavar="NAME", help="The registry credential with which it would be pulled.")
+@click.option("--command", default="", metavar="TEXT", help="What would start a worker; for directories of the server.")
+@output.json_option
+@with_client
+def check(client: Client, name: str, credential: str | None, command: str) -> None:
+    """Look whether workers could have IMAGE: its registry is asked, with the credential; nothing is fetched."""
+    found = client.check_image(name, command=command, credential=credential)
+    output.answer(found, _show_found)
+
+
 @image.command("ls")
 @output.json_option
 @with_client
@@ -44,6 +56,12 @@ def list_images(client: Client) -> None:
 def remove(client: Client, name: str) -> None:
     """Remove IMAGE, which no endpoint may use. One that is on its way is given up."""
     output.answer(client.remove_image(name), lambda _gone: output.say(f"removed {name}"))
+
+
+def _show_found(found: ImageFoundJson) -> None:
+    output.say(f"{found['image']}: {found['text']}")
+    if found["digest"]:
+        output.say(found["digest"])
 
 
 def _show_list(found: ImagesJson) -> None:

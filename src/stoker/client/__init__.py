@@ -23,6 +23,7 @@ from stoker.client.shapes import (
     EndpointJson,
     EndpointsJson,
     EventsJson,
+    ImageFoundJson,
     ImagesJson,
     JobJson,
     JobsJson,
@@ -226,6 +227,11 @@ class Client:
         """Begin to fetch an image, with the credential of that name."""
         body = {"image": image, "credential": credential}
         return cast(NamedImageJson, self._ask("POST", "/api/images/warm", body))
+
+    def check_image(self, image: str, *, command: str = "", credential: str | None = None) -> ImageFoundJson:
+        """Look whether workers could have an image, with the credential of that name."""
+        body = {"image": image, "command": command, "credential": credential}
+        return cast(ImageFoundJson, self._ask("POST", "/api/images/check", body))
 
     def remove_image(self, image: str) -> NamedImageJson:
         """Remove an image."""

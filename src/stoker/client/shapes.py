@@ -195,6 +195,14 @@ class NamedImageJson(TypedDict):
     image: str
 
 
+class ImageFoundJson(TypedDict):
+    """Where workers could have an image from, and what its name means now."""
+
+    image: str
+    text: str
+    digest: str
+
+
 class ExitJson(TypedDict):
     """How a worker's process ended; `code` None when nobody could see it."""
 

@@ -243,6 +243,15 @@ class FetchesImages(Protocol):
 
 
 @runtime_checkable
+class BuildsImages(Protocol):
+    """Ability: images may have been built where workers start, and be in no registry."""
+
+    async def is_built_here(self, image: str) -> bool:
+        """Whether it is there and was not pulled. Raises `Unavailable`."""
+        ...
+
+
+@runtime_checkable
 class PullsImages(FetchesImages, Protocol):
     """Ability: images stay on this machine until nobody needs them, and are pulled before the launch that needs them."""
 
@@ -256,6 +265,7 @@ class PullsImages(FetchesImages, Protocol):
 
 
 __all__ = [
+    "BuildsImages",
     "Capacity",
     "ChecksImages",
     "Device",

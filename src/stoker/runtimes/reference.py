@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoker.errors import InvalidInput, StokerError, Unavailable
+from stoker.registry import full_name
 
-HUB: Final = "docker.io"
 _PINNED: Final = re.compile(r"(.+@)?sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(
     r"(?P<host>[A-Za-z0-9.-]+(:\d+)?/)?"
@@ -33,14 +33,6 @@ def check_name(image: str) -> None:
             field="image",
             next_step="write it as docker pull takes it: [HOST/]NAME[:TAG][@DIGEST], in small letters",
         )
-
-
-def full_name(image: str) -> str:
-    """The name with its registry, as `docker.io/library/python:3.12`; the engine's own short names are spelled out."""
-    host, slash, _ = image.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
-        return image
-    return f"{HUB}/{image}" if slash else f"{HUB}/library/{image}"
 
 
 def repository(image: str) -> str:

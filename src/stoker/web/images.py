@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stoker.audit import Actor
 from stoker.catalog import Catalog
 from stoker.ids import CredentialId, TeamId
+from stoker.registry import Credential
 from stoker.team import ApiKey, Scope
 from stoker.warming import TeamImage, Warming
 from stoker.web.asgi import JsonRoute
@@ -37,6 +38,14 @@ class WarmBody(ImageBody):
     )
 
 
+class CheckBody(WarmBody):
+    """An image by name, with what it would be pulled and started."""
+
+    command: str = Field(
+        "", max_length=10_000, description="Where images are directories its program is looked for too."
+    )
+
+
 class ImageRoutes:
     """The routes, over the operations they call."""
 
@@ -57,12 +66,16 @@ class ImageRoutes:
             names = await self._names(key.team)
             return {"images": [_image(one, names) for one in await self._warming.list(key.team)]}
 
+        @router.post("/images/check")
+        async def check_image(body: CheckBody, key: ApiKey = manage) -> JsonObject:
+            """Look whether workers could have an image, before anything is made of it: its registry is asked, with the credential."""
+            found = await self._catalog.lookups.find(body.image, body.command, await self._credential(key, body))
+            return {"image": body.image, "text": found.text, "digest": found.digest}
+
         @router.post("/images/warm", status_code=202)
         async def warm_image(body: WarmBody, key: ApiKey = manage) -> JsonObject:
             """Begin to fetch an image, so that workers need not wait for it; of one that is here, what its tag means by now."""
-            credentials = self._catalog.credentials
-            credential = await credentials.find(key.team, body.credential) if body.credential else None
-            await self._warming.warm(Actor.of(key), body.image, credential)
+            await self._warming.warm(Actor.of(key), body.image, await self._credential(key, body))
             return {"image": body.image}
 
         @router.post("/images/remove")
@@ -72,6 +85,9 @@ class ImageRoutes:
             return {"image": body.image}
 
         return router
+
+    async def _credential(self, key: ApiKey, body: WarmBody) -> Credential | None:
+        return await self._catalog.credentials.find(key.team, body.credential) if body.credential else None
 
     async def _names(self, team: TeamId) -> Names:
         return {one.id: one.name for one in await self._catalog.credentials.of_team(team)}

@@ -159,6 +159,10 @@ class DockerRuntime:
         """Have the image here; its name by digest."""
         return await self._images.pull(image, login)
 
+    async def is_built_here(self, image: str) -> bool:
+        """Whether the engine has it and did not pull it."""
+        return await self._images.is_built_here(image)
+
     def pulling(self, image: str) -> str:
         """How far its pull is, in words; empty when none goes on."""
         return self._images.progress(image)

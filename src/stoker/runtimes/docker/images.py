@@ -16,6 +16,7 @@ import structlog
 
 from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, NotFound, StokerError, Unavailable
+from stoker.registry import full_name
 from stoker.runtimes import Image, Login
 from stoker.runtimes.docker.engine import Engine, Refusal
 from stoker.runtimes.reference import (
@@ -23,7 +24,6 @@ from stoker.runtimes.reference import (
     architecture_error,
     check_name,
     digest_of,
-    full_name,
     is_pinned,
     pull_error,
     repository,
@@ -70,6 +70,11 @@ class Images:
             self._pulls[image] = task
             task.add_done_callback(lambda done: self._pulled(image, done))
         return await asyncio.shield(task)
+
+    async def is_built_here(self, image: str) -> bool:
+        """Whether it is here and no registry knows it by this engine. Raises `Unavailable`."""
+        found = await self._find(image)
+        return found is not None and not found.get("RepoDigests")
 
     def progress(self, image: str) -> str:
         """How far its pull is, in words; empty when none goes on."""

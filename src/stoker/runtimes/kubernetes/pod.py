@@ -40,6 +40,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret
 
 from stoker.errors import InvalidInput
+from stoker.registry import DOCKER_HUB
 from stoker.runtimes import Login, Volume, WorkerSpec
 from stoker.runtimes.container import (
     CAPABILITIES,
@@ -51,7 +52,7 @@ from stoker.runtimes.container import (
     split_words,
 )
 from stoker.runtimes.kubernetes.terms import Terms
-from stoker.runtimes.reference import HUB, is_pinned
+from stoker.runtimes.reference import is_pinned
 
 CONTAINER: Final = "worker"
 """How the one container of a pod is called."""
@@ -276,7 +277,7 @@ def pull_secret(about: ObjectMeta, login: Login) -> Secret:
 
 
 def _login(login: Login) -> str:
-    server = _HUB_NAME if login.registry in ("", HUB) else login.registry
+    server = _HUB_NAME if login.registry in ("", DOCKER_HUB) else login.registry
     auth = _encoded(f"{login.username}:{login.password}")
     return json.dumps({"auths": {server: {"username": login.username, "password": login.password, "auth": auth}}})
 

@@ -23,7 +23,7 @@ from stoker.web.shapes.endpoints import (
     Templates,
     TemplateShown,
 )
-from stoker.web.shapes.images import Credentials, CredentialShown, ImageList
+from stoker.web.shapes.images import Credentials, CredentialShown, ImageFound, ImageList
 from stoker.web.shapes.jobs import JobInFull, JobList, JobWhy, ManyChanged
 from stoker.web.shapes.server import About, SettingList
 from stoker.web.shapes.specifications import GpuList, Planned, SpecificationList
@@ -79,6 +79,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "PATCH /api/credentials/{credential}": CredentialShown,
     "DELETE /api/credentials/{credential}": CredentialShown,
     "GET /api/images": ImageList,
+    "POST /api/images/check": ImageFound,
     "GET /api/specifications": SpecificationList,
     "GET /api/gpus": GpuList,
     "GET /api/volumes": Volumes,

@@ -24,6 +24,14 @@ class Credentials(TypedDict):
     credentials: list[CredentialShown]
 
 
+class ImageFound(TypedDict):
+    """An image that workers could have: from where, and what its name means now if a registry says it."""
+
+    image: str
+    text: str
+    digest: str
+
+
 class ImageShown(TypedDict):
     """An image of the team, on the server's machine or on its way there."""
 
