@@ -124,7 +124,8 @@ class _Bell:
         """Return when it was rung since the last call, or after `timeout_s`."""
         if timeout_s > 0:
             try:
-                await asyncio.wait_for(self._event.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may lose a cancellation that comes with the ring
+                    await self._event.wait()
             except TimeoutError:
                 return
         self.rung = False
