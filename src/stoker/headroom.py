@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from stoker.errors import DiskFull
+from stoker.errors import DiskFull, Unavailable
 from stoker.health import Check
 
 LOOK_EVERY_S: Final = 1.0
@@ -25,15 +25,24 @@ class Headroom:
         self._folder = folder
         self._least_bytes = least_bytes
         self._free_bytes: int | None = None
+        self._trouble = ""
+        """Why the directory cannot be looked at."""
 
     async def watch(self) -> None:
-        """Look once, then wait; raises `OSError` when the disk cannot be asked."""
+        """Look once, then wait. Raises `Unavailable` (`data_dir_gone`) when the directory is not there any more."""
         if self._least_bytes:
-            self._free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+            try:
+                self._free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+            except OSError as error:
+                self._trouble = error.strerror or "it cannot be looked at"
+                raise _gone(self._trouble) from None
+            self._trouble = ""
         await asyncio.sleep(LOOK_EVERY_S)
 
     def check(self) -> None:
-        """Raise `DiskFull` (`disk_full`) when new jobs have to wait for room."""
+        """Raise `DiskFull` (`disk_full`) when new jobs have to wait for room, `Unavailable` when what is accepted would be lost."""
+        if self._trouble:
+            raise _gone(self._trouble)
         if self._free_bytes is not None and self._free_bytes < self._least_bytes:
             raise DiskFull(
                 f"the disk of the server has {self._free_bytes >> 20} MiB left; {self._least_bytes >> 20} MiB are kept free "
@@ -49,7 +58,17 @@ class Headroom:
             return Check(
                 name="disk", ok=False, text="the disk of the data directory is nearly full: new jobs are refused"
             )
+        except Unavailable:
+            return Check(name="disk", ok=False, text="the data directory is not there any more: new jobs are refused")
         return Check(name="disk", ok=True, text="there is room for new jobs")
+
+
+def _gone(trouble: str) -> Unavailable:
+    return Unavailable(
+        f"the data directory of the server is not there any more ({trouble}): what is accepted now would be lost",
+        code="data_dir_gone",
+        next_step="put it back, or mount it again, and start the server anew",
+    )
 
 
 NO_DISK: Final = Headroom(Path("/"), least_bytes=0)

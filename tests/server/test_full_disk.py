@@ -81,3 +81,19 @@ def _refused(answer: httpx.Response) -> httpx.Response | None:
 
 def _accepted(answer: httpx.Response) -> str | None:
     return str(answer.json()["id"]) if answer.status_code == 200 else None
+
+
+def test_a_data_directory_that_is_gone(tmp_path: Path) -> None:
+    """Without its data directory a server says so and accepts nothing that would be lost; told to stop, it stops its worker and ends."""
+    with LiveServer(tmp_path / "data") as live:
+        live.create("a", image=WORKERS, command=COMMAND, max_workers=1)
+        job = live.run("a", {"hold": str(tmp_path / "never")})
+        until(lambda: live.job(job)["state"] == "running", what="a worker that works")
+        live.data_dir.rename(tmp_path / "elsewhere")
+        until(lambda: live.api.get("/readyz").status_code == 503, what="the server to notice")
+        refused = live.api.post("/v2/a/run", json={"input": 1})
+        assert (refused.status_code, refused.json()["code"]) == (503, "data_dir_gone")
+        assert "not there any more" in refused.json()["error"]
+        assert live.stop() == 0
+        (tmp_path / "elsewhere").rename(live.data_dir)
+        assert "code=data_dir_gone" in live.log()
