@@ -124,7 +124,9 @@ class _Bell:
         """Return when it was rung since the last call, or after `timeout_s`."""
         if timeout_s > 0:
             try:
-                async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may lose a cancellation that comes with the ring
+                async with asyncio.timeout(
+                    timeout_s
+                ):  # `wait_for` of Python 3.11 may lose a cancellation that comes with the ring
                     await self._event.wait()
             except TimeoutError:
                 return
