@@ -19,10 +19,11 @@ from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.migrations import migrations
 from stoker.store.notices import NoticeRows
-from stoker.store.postgres.batch import SHARDS, writing
+from stoker.store.postgres.batch import SHARDS, Writing
 from stoker.store.postgres.connection import Database, Link, Terms
 from stoker.store.postgres.endpoints import PostgresEndpoints
 from stoker.store.postgres.jobs import PostgresJobs
+from stoker.store.postgres.known import Known
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.leases import PostgresLeases
 from stoker.store.postgres.ledger import PostgresLedger, adopt
@@ -60,9 +61,10 @@ class PostgresStore:
 
     def __init__(self, database: Database, *, room: Room | None = None) -> None:
         shard = random.randrange(SHARDS)  # nosec B311  # nobody gains by guessing it
-        self._lane = Lane(Link(database), writing(shard), room or Room())
+        known = Known()
+        self._lane = Lane(Link(database), Writing(shard, known), room or Room())
         self._pool = Pool(database, POOL_SIZE, Room())
-        self.jobs = PostgresJobs(self._lane, self._pool)
+        self.jobs = PostgresJobs(self._lane, self._pool, known)
         self.workers = PostgresWorkers(self._lane, self._pool)
         self.endpoints = PostgresEndpoints(self._pool)
         tables = PostgresTables(self._pool)

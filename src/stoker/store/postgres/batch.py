@@ -9,46 +9,84 @@ from collections.abc import Sequence
 from typing import Any
 
 from stoker.errors import StokerError
-from stoker.store.image import Needs, Operation
+from stoker.store.image import Image, Needs, Operation
 from stoker.store.postgres.connection import Connection, Link, passing, translated
-from stoker.store.postgres.lane import Outcome, Write
-from stoker.store.postgres.load import load
-from stoker.store.postgres.save import save
-from stoker.store.postgres.transaction import transact
+from stoker.store.postgres.known import Known
+from stoker.store.postgres.lane import Outcome
+from stoker.store.postgres.load import load, new_seqs
+from stoker.store.postgres.save import changes_of, moved
+from stoker.store.postgres.transaction import at_once, look, transact
 
 SHARDS: int = 16
 """Rows per endpoint over which servers spread its counters."""
 
 
-def writing(shard: int) -> Write:
-    """What carries out operations for a server that counts in `shard`."""
+class Writing:
+    """Carries out operations for a server that counts in `shard`."""
 
-    async def write(link: Link, operations: Sequence[Operation[Any]]) -> list[Outcome]:
+    def __init__(self, shard: int, known: Known) -> None:
+        self._shard = shard
+        self._known = known
+
+    async def __call__(self, link: Link, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         """Carry them out in one transaction and commit it; never raises.
 
         When the machine fails, or the commit does, everybody gets the reason. When a statement is refused the work is done
         again one by one, to find out whose it was.
         """
         try:
-            return await transact(link, lambda tx: _carry_out(tx, operations, shard))
+            return await self._carry_out(link, operations)
         except Exception as error:
+            self._known.forget()
             if isinstance(error, StokerError) or passing(error) or len(operations) == 1:
                 return [Outcome(error=translated(error, link.database)) for _ in operations]
-        return [outcome for one in operations for outcome in await write(link, [one])]
+        return [outcome for one in operations for outcome in await self(link, [one])]
 
-    return write
+    async def _carry_out(self, link: Link, operations: Sequence[Operation[Any]]) -> list[Outcome]:
+        needs = Needs()
+        for operation in operations:
+            operation.need(needs)
+        return await self._at_once(link, needs, operations) or await self._in_turn(link, needs, operations)
+
+    async def _at_once(self, link: Link, needs: Needs, operations: Sequence[Operation[Any]]) -> list[Outcome] | None:
+        """In a single statement, on rows that are known; None when some are not, or are others by now."""
+        image = Image(iter(()))
+        lent = self._known.lend(image, needs)
+        if lent is None:
+            return None
+        if needs.new_jobs:
+            image.new_seqs = iter(await look(link, lambda tx: new_seqs(tx, needs.new_jobs)))
+        outcomes = _decided(image, operations)
+        changes = changes_of(image, self._shard)
+        try:
+            version = await at_once(link, lambda tx: changes.write_guarded(tx, lent))
+        except Exception as error:
+            if not moved(error):
+                raise
+            self._known.was_wrong()
+            return None
+        self._known.was_right()
+        self._known.keep(image, version)
+        return outcomes
+
+    async def _in_turn(self, link: Link, needs: Needs, operations: Sequence[Operation[Any]]) -> list[Outcome]:
+        """On rows that are read, and locked until the commit."""
+
+        async def locked(tx: Connection) -> tuple[Image, list[Outcome], int | None]:
+            image = await load(tx, needs)
+            outcomes = _decided(image, operations)
+            return image, outcomes, await changes_of(image, self._shard).write(tx)
+
+        image, outcomes, version = await transact(link, locked)
+        self._known.keep(image, version)
+        return outcomes
 
 
-async def _carry_out(tx: Connection, operations: Sequence[Operation[Any]], shard: int) -> list[Outcome]:
-    needs = Needs()
-    for operation in operations:
-        operation.need(needs)
-    image = await load(tx, needs)
+def _decided(image: Image, operations: Sequence[Operation[Any]]) -> list[Outcome]:
     outcomes = []
     for operation in operations:
         try:
             outcomes.append(Outcome(operation.decide(image)))
         except StokerError as error:
             outcomes.append(Outcome(error=error))
-    await save(tx, image, shard)
     return outcomes

@@ -11,6 +11,7 @@ from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, 
 from stoker.store.image import COUNTERS, Queued
 from stoker.store.postgres import parts
 from stoker.store.postgres.connection import Connection
+from stoker.store.postgres.known import Known
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.results import Results
 from stoker.store.rows import JOB, STOP, STORY, Row, stop, stored_job, story_line
@@ -114,17 +115,18 @@ FORGET_KEYS: Final = """
 class PostgresJobs(JobWrites):
     """`JobRows`."""
 
-    def __init__(self, lane: Lane, pool: Pool) -> None:
+    def __init__(self, lane: Lane, pool: Pool, known: Known) -> None:
         super().__init__(lane)
         self._lane = lane
         self._pool = pool
+        self._recent = known.recent
         self._results = Results(pool)
 
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """See `results`."""
-        found = await self._results.find(job)
+        found = self._recent.get(job) or await self._results.find(job)
         if found is None or found.job.team != team or endpoint not in (None, found.job.endpoint):
             return None
         return found
@@ -218,7 +220,10 @@ class PostgresJobs(JobWrites):
             await tx.execute(FORGET_KEYS, now_ms - SUBMIT_KEY_LIFE_MS, limit)
             return count
 
-        return await self._pool.write(forget)
+        count = await self._pool.write(forget)
+        if count:
+            self._recent.clear()
+        return count
 
 
 async def _list(

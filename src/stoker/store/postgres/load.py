@@ -80,8 +80,7 @@ ALIVE: Final = "SELECT endpoint, count(*) FROM workers WHERE endpoint = ANY($1::
 
 async def load(tx: Connection, needs: Needs) -> Image:
     """The image of what is needed; what is not there is missing in it."""
-    seqs = await tx.fetch(NEW_SEQS, needs.new_jobs) if needs.new_jobs else ()
-    image = Image(iter([seq for (seq,) in seqs]))
+    image = Image(iter(await new_seqs(tx, needs.new_jobs) if needs.new_jobs else ()))
     made = await _load_keys(tx, image, needs.keys) if needs.keys else set()
     jobs = needs.jobs | made
     having = await _having_ahead(tx, needs) if needs.queued else set()
@@ -100,6 +99,11 @@ async def load(tx: Connection, needs: Needs) -> Image:
         await tx.execute(ONE_LEDGER)
         image.places = [place_of(row) for row in await tx.fetch(PLACES)]
     return image
+
+
+async def new_seqs(tx: Connection, count: int) -> list[int]:
+    """So many row numbers for jobs, which nobody else gets."""
+    return [seq for (seq,) in await tx.fetch(NEW_SEQS, count)]
 
 
 async def _load_keys(tx: Connection, image: Image, keys: set[SubmitKey]) -> set[JobId]:

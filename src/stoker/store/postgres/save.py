@@ -3,22 +3,29 @@
 Called by `batch.py`, once per transaction. Each kind of change is a part of the statement, a `WITH` clause with arrays of its
 own; the statement for a given set of parts is composed once. So a transaction is saved in one round trip, whatever it did.
 
+An image of rows that were known, not read, is saved by a guarded statement: a row is written only in the version that was known, and
+at the end everything that was lent is looked at. If anything is another by now the statement fails, and nothing of it happens.
+
 What must stay true: no row is named by two parts. They see the database as it was before the statement, and not each other.
+Guarded parts lock rows in the order in which `load.py` does: workers, then jobs, each by id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
+import asyncpg
 from msgspec.structs import astuple
 
 from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
 from stoker.store.postgres.arrays import arrays, names, unnest
-from stoker.store.postgres.connection import Connection
+from stoker.store.postgres.connection import Connection, raced
+from stoker.store.postgres.known import Lent
 from stoker.store.rows import (
     END,
     end_values,
@@ -40,6 +47,8 @@ class Part:
 
     columns: Columns
     clauses: tuple[tuple[str, str], ...]
+    table: str = ""
+    """Of the rows that are written only in their known version, if the statement is guarded: in the first clause, which tells them."""
 
 
 def _types(texts: str = "", numbers: str = "", flags: str = "", bodies: str = "") -> Columns:
@@ -54,7 +63,8 @@ def _insert(name: str, table: str, columns: Columns, conflict: str = "") -> Part
 
 def _update(name: str, table: str, key: str, columns: Columns) -> Part:
     changes = ", ".join(f"{column} = new.{column}" for column in columns if column != key)
-    return Part(columns, ((name, f"UPDATE {table} SET {changes} FROM {{new}} WHERE {table}.{key} = new.{key}"),))
+    sql = f"UPDATE {table} SET {changes} FROM {{new}} WHERE {table}.{key} = new.{key}{{still}} RETURNING 1"
+    return Part(columns, ((name, sql),), table)
 
 
 def _delete(name: str, table: str, columns: Columns) -> Part:
@@ -78,7 +88,9 @@ _CARRIED: Final = ", ".join(name for name in _FIXED | _MOVING if name not in ("s
 
 ADD_JOBS: Final = _insert("add_jobs", "jobs", _FIXED | _MOVING | _LIVE)
 ADD_ENDED: Final = _insert("add_ended", "ended_jobs", _FIXED | _MOVING | _ENDED)
-DROP_JOBS: Final = _delete("drop_jobs", "jobs", _types("id"))
+DROP_JOBS: Final = Part(
+    _types("id"), (("drop_jobs", "DELETE FROM jobs USING {new} WHERE jobs.id = new.id{still} RETURNING 1"),), "jobs"
+)
 DROP_ENDED: Final = _delete("drop_ended", "ended_jobs", _types("id"))
 CLAIM_JOBS: Final = _update(
     "claim_jobs",
@@ -94,7 +106,7 @@ END_JOBS: Final = Part(
     (
         (
             "leaving",
-            f"""DELETE FROM jobs USING {{new}} WHERE jobs.id = new.id
+            f"""DELETE FROM jobs USING {{new}} WHERE jobs.id = new.id{{still}}
             RETURNING jobs.id, {", ".join(f"jobs.{name}" for name in _CARRIED.split(", "))},
               new.state, new.reason, new.finished_ms, new.purge_ms""",
         ),
@@ -104,6 +116,7 @@ END_JOBS: Final = Part(
             SELECT id, {_CARRIED.replace("lease_until_ms", "NULL")}, state, reason, finished_ms, purge_ms FROM leaving""",
         ),
     ),
+    "jobs",
 )
 REOPEN: Final = Part(
     _types("id"), (("reopen", "UPDATE ended_jobs SET stream_closed = false FROM {new} WHERE ended_jobs.id = new.id"),)
@@ -222,6 +235,44 @@ BOOK: Final = _insert(
 )
 
 
+# ── guards ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_VERSION: Final = {"version": "xid"}
+_STILL: Final = " AND {table}.xmin = new.version"
+
+
+def _unchanged(table: str) -> Part:
+    sql = f"""NOT EXISTS (SELECT FROM {{new}} WHERE NOT EXISTS (
+        SELECT FROM {table} WHERE {table}.id = new.id AND {table}.xmin = new.version))"""
+    return Part(_types("id") | _VERSION, ((f"unchanged_{table}", sql),))
+
+
+UNCHANGED_JOBS: Final = _unchanged("jobs")
+UNCHANGED_WORKERS: Final = _unchanged("workers")
+SAME_SLOTS: Final = Part(
+    _types("id", "slots"),
+    (
+        (
+            "same_slots",
+            """NOT EXISTS (SELECT FROM {new} WHERE NOT EXISTS (
+            SELECT FROM endpoints WHERE endpoints.id = new.id AND endpoints.slots = new.slots))""",
+        ),
+    ),
+)
+NO_OTHERS_WAIT: Final = Part(
+    _types("endpoint", "waiting"),
+    (
+        (
+            "no_others_wait",
+            """NOT EXISTS (SELECT FROM {new} WHERE new.waiting <> (SELECT count(*) FROM (
+            SELECT FROM jobs WHERE jobs.endpoint = new.endpoint AND jobs.state = 'queued' LIMIT new.waiting + 1) AS seen))""",
+        ),
+    ),
+)
+CHECKS: Final = (UNCHANGED_JOBS, UNCHANGED_WORKERS, SAME_SLOTS, NO_OTHERS_WAIT)
+"""Conditions, not clauses: true while what was lent is as it was known."""
+
+
 class Changes:
     """Rows by part."""
 
@@ -232,14 +283,33 @@ class Changes:
         """One more row of a part."""
         self._rows.setdefault(part, []).append(row)
 
-    async def write(self, tx: Connection) -> None:
-        """All of them, if there are any."""
-        if self._rows:
-            parts = tuple(part for part in PARTS if part in self._rows)  # in one order: fewer different statements
-            await tx.execute(_statement(parts), *(column for part in parts for column in arrays(self._rows[part])))
+    async def write(self, tx: Connection) -> int | None:
+        """All of them; under which number of a transaction. None when there are none."""
+        if not self._rows:
+            return None
+        parts = tuple(part for part in PARTS if part in self._rows)  # in one order: fewer different statements
+        version: int = await tx.fetchval(_statement(parts), *self._columns(parts))
+        return version
+
+    async def write_guarded(self, tx: Connection, lent: Lent) -> int:
+        """All of them, or nothing if something that was `lent` is another by now: then it raises what `moved` knows."""
+        for part, rows in self._rows.items():
+            if part.table:
+                self._rows[part] = [(*row, lent.version(part.table, row[0])) for row in sorted(rows, key=itemgetter(0))]
+        believed: tuple[Mapping[Any, int], ...] = (lent.jobs, lent.workers, lent.slots, lent.waiting)
+        for check, rows_of_check in zip(CHECKS, believed, strict=True):
+            if rows_of_check:
+                self._rows[check] = list(rows_of_check.items())
+        parts = tuple(part for part in (*PARTS, *CHECKS) if part in self._rows)
+        version: int = await tx.fetchval(_guarded(parts), *self._columns(parts))
+        return version
+
+    def _columns(self, parts: Sequence[Part]) -> Iterator[list[Any]]:
+        return (column for part in parts for column in arrays(self._rows[part]))
 
 
-PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part))
+PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part) and value not in CHECKS)
+_NUMBER: Final = "pg_current_xact_id()::xid"
 
 
 @cache
@@ -247,13 +317,43 @@ def _statement(parts: tuple[Part, ...]) -> str:
     clauses, first = [], 1
     for part in parts:
         new = unnest(part.columns, first)
-        clauses += [f"{name} AS ({sql.format(new=new)})" for name, sql in part.clauses]
+        clauses += [f"{name} AS ({sql.format(new=new, still='')})" for name, sql in part.clauses]
         first += len(part.columns)
-    return f"WITH {', '.join(clauses)} SELECT"
+    return f"WITH {', '.join(clauses)} SELECT {_NUMBER}"
 
 
-async def save(tx: Connection, image: Image, shard: int) -> None:
-    """Write it all; counters go to this server's `shard`."""
+@cache
+def _guarded(parts: tuple[Part, ...]) -> str:
+    """Dividing by zero is the only way to fail that needs no function of our own in the database."""
+    clauses: list[str] = []
+    workers: list[str] = []
+    jobs: list[str] = []
+    checks: list[str] = []
+    first = 1
+    for part in parts:
+        columns = part.columns | (_VERSION if part.table else {})
+        new, still = unnest(columns, first), _STILL.format(table=part.table) if part.table else ""
+        filled = [(name, sql.format(new=new, still=still)) for name, sql in part.clauses]
+        if part in CHECKS:
+            checks += [condition for _, condition in filled]
+        else:
+            clauses += [f"{name} AS ({sql})" for name, sql in filled]
+        if part.table:
+            all_written = f"(SELECT count(*) FROM {filled[0][0]}) = cardinality(${first}::text[])"
+            (workers if part.table == "workers" else jobs).append(all_written)
+        first += len(columns)
+    still_so = " AND ".join([*workers, *jobs, *checks]) or "true"
+    changes = f"WITH {', '.join(clauses)} " if clauses else ""
+    return f"{changes}SELECT {_NUMBER}, 1 / ({still_so})::int"
+
+
+def moved(error: BaseException) -> bool:
+    """Whether a guarded statement found that something was another by now, or lost a race."""
+    return isinstance(error, asyncpg.DivisionByZeroError) or raced(error)
+
+
+def changes_of(image: Image, shard: int) -> Changes:
+    """Everything to be written; counters go to this server's `shard`."""
     changes = Changes()
     _new_jobs(changes, image)
     for change in image.job_changes():
@@ -278,7 +378,7 @@ async def save(tx: Connection, image: Image, shard: int) -> None:
         changes.add(TELL_ENDS, *end_values(ended.job), ended.seq)
     for kept in image.kept_ends:
         changes.add(KEEP_ENDS, kept.job.id, kept.seq)
-    await changes.write(tx)
+    return changes
 
 
 def _new_jobs(changes: Changes, image: Image) -> None:

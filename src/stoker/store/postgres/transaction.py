@@ -62,12 +62,31 @@ async def _once(link: Link, connection: Connection, function: Function[T]) -> T:
         await connection.execute("COMMIT")
     except BaseException as error:
         link.drop()
-        if isinstance(error, asyncpg.PostgresError) and not lost(error):
-            raise  # it was answered: the database says that it did not commit
-        raise OutcomeUnknown(
-            next_step="look, or repeat it; submissions are safe to repeat with an Idempotency-Key"
-        ) from None
+        raise _told(error) from None
     return answer
+
+
+async def at_once(link: Link, function: Function[T]) -> T:
+    """Carry out `function`, a single statement, which is a transaction by itself. Raises like `transact`."""
+    connection = await link.connection()
+    try:
+        return await function(connection)
+    except BaseException as error:
+        if not _answered(error):
+            link.drop()
+        raise _told(error) from None
+
+
+def _answered(error: BaseException) -> bool:
+    """Whether the database says that it did not commit."""
+    return isinstance(error, asyncpg.PostgresError) and not lost(error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """What callers may believe after a commit failed so."""
+    if _answered(error):
+        return error
+    return OutcomeUnknown(next_step="look, or repeat it; submissions are safe to repeat with an Idempotency-Key")
 
 
 async def _undo(link: Link, connection: Connection, error: BaseException) -> None:

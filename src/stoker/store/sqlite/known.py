@@ -14,7 +14,7 @@ from stoker.ids import EndpointId, JobId, WorkerId
 from stoker.job import JobState
 from stoker.store import Result
 from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
-from stoker.store.sqlite.results import Recent
+from stoker.store.recent import Recent
 from stoker.worker import WorkerState, took_lately
 
 ROWS_MOST: Final = 20_000

@@ -1,0 +1,55 @@
+"""Results of jobs that have just ended, in memory: what clients ask for most, one job each.
+
+Called by both databases. Whoever fills it knows what may be believed: see `sqlite/known.py` and `postgres/known.py`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from stoker.ids import JobId
+from stoker.store import Result
+
+RESULT_BYTES: Final = 65_536
+"""None of them is larger."""
+KEPT_MOST: Final = 4_096
+KEPT_BYTES: Final = 8 * 1024 * 1024
+
+
+class Recent:
+    """Results as they were committed."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[JobId, Result] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, job: JobId) -> Result | None:
+        """If it is remembered."""
+        return self._results.get(job)
+
+    def keep(self, result: Result) -> None:
+        """The job ended."""
+        self.drop(result.job.id)
+        size = _size(result)
+        if size <= RESULT_BYTES:
+            self._results[result.job.id] = result
+            self._bytes += size
+        while self._bytes > KEPT_BYTES or len(self._results) > KEPT_MOST:
+            _, oldest = self._results.popitem(last=False)
+            self._bytes -= _size(oldest)
+
+    def drop(self, job: JobId) -> None:
+        """The job is another now."""
+        known = self._results.pop(job, None)
+        if known is not None:
+            self._bytes -= _size(known)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._results.clear()
+        self._bytes = 0
+
+
+def _size(result: Result) -> int:
+    return len(result.output or b"") + len(result.error or "")
