@@ -20,6 +20,7 @@ from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
+from stoker.web.rates import RateRoutes
 from stoker.web.selections import SelectionRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
@@ -41,6 +42,7 @@ TAGS: Final = {
     "specifications": "Management: instance specifications",
     "usage": "Management: usage",
     "budgets": "Management: budgets",
+    "rates": "Management: rates",
     "workers": "Management: workers",
     "jobs": "Management: jobs",
     "events": "Management: events",
@@ -75,6 +77,7 @@ def description() -> dict[str, Any]:
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
         UsageRoutes(_NOTHING, _NOTHING).router(),
         BudgetRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
+        RateRoutes(_NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
         *WebhookRoutes(*jobs).routers(),
     ]

@@ -72,6 +72,7 @@ from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.last_hour import LastHourRoutes
 from stoker.web.manage import ManageRoutes
 from stoker.web.metrics import MetricRoutes
+from stoker.web.rates import RateRoutes
 from stoker.web.requests import AccessLog, Requests
 from stoker.web.selections import SelectionRoutes
 from stoker.web.server import ServerRoutes
@@ -282,6 +283,7 @@ class Assembly:
                 shown(self._settings), self.catalog, database=self._database, for_teams=SHOWN_TO_TEAMS
             ).router(),
             BudgetRoutes(self.budgets, self.catalog, self._clock).router(),
+            RateRoutes(self.catalog).router(),
             UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),
             *WebhookRoutes(self.notices, queue, self.catalog).routers(),

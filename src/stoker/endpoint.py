@@ -129,6 +129,8 @@ class Endpoint:
     retention_s: int = 21_600
     webhook: str = ""
     """Told the end of jobs that name no webhook themselves; empty for none."""
+    rate: int | None = None
+    """Requests to `/run` that one key may make here in ten seconds, others in proportion; None: as the server says. The operator's to set."""
     deliver_ahead: int | None = None
     """Jobs that a worker may get besides those that it can begin at once; None for as many as are good, 0 for none."""
     version: int = 1
@@ -165,6 +167,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     "max_workers": Range(1, 100, "workers", "one server starts at most this many workers of an endpoint"),
     "max_surge": Range(0, 100, "workers", "0 drains old workers before new ones start"),
     "weight": Range(1, 1_000, "parts", "an endpoint of weight 2 gets twice what one of weight 1 gets"),
+    "rate": Range(1, 1_000_000, "requests in 10 s", "to /run; others in the proportion that Runpod has"),
     "idle_timeout_s": Range(1, 3_600, "seconds", "an idle worker costs what a busy one costs"),
     "slots": Range(1, 100, "jobs", "what the SDK's concurrency can use"),
     "gpus_per_worker": Range(0, 8, "GPUs", "0 runs on the CPU; 8 is the largest common box"),
@@ -271,8 +274,9 @@ def check(endpoint: Endpoint, release: Release) -> None:
     ):
         check_range(name, getattr(endpoint, name))
     check_range("retention_s", endpoint.retention_s)
-    if endpoint.deliver_ahead is not None:
-        check_range("deliver_ahead", endpoint.deliver_ahead)
+    for name in ("deliver_ahead", "rate"):
+        if getattr(endpoint, name) is not None:
+            check_range(name, getattr(endpoint, name))
     check_range("policy.value", endpoint.policy.value)
     for name in ("gpus_per_worker", "disk_gb"):
         check_range(name, getattr(release, name))

@@ -119,6 +119,9 @@ class ApiKey:
     old_until_ms: int | None = None
     """Until when the old secret goes on working."""
     revoked_ms: int | None = None
+    rate: int | None = None
+    """Requests to `/run` that it may make at one endpoint in ten seconds, others in proportion, where the endpoint allows more; None: as the
+    endpoint says."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether the key carries `scope`, or one that includes it, and its member's role has it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -17,7 +17,7 @@ from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.errors import TooMany
 from stoker.ids import EndpointId, KeyId
-from stoker.rate import WINDOW_S, Asked, Rate, admit, charge
+from stoker.rate import WINDOW_S, Asked, Rate, admit, charge, interval_s
 from stoker.store import Counts
 
 TELL_EVERY_S: Final = 1.0
@@ -56,8 +56,8 @@ class Throttle:
         self._uploads_max = uploads_max
         self._counts = counts
         self._paid: dict[Bucket, float] = {}
-        self._admitted: Counter[Bucket] | None = None
-        """Since others were told; None while nobody has to be."""
+        self._admitted: defaultdict[Bucket, float] | None = None
+        """What it cost, since others were told; None while nobody has to be."""
         self._lengths: dict[EndpointId, list[int]] = {}
         """Of queues: until when it is believed, and how many wait."""
         self._uploads: Counter[KeyId] = Counter()
@@ -67,25 +67,36 @@ class Throttle:
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def check(self, key: KeyId, endpoint: EndpointId, asked: Asked) -> None:
-        """Count a request. Raises `TooMany` (`rate_limited`)."""
-        interval_s = self._intervals.get(asked)
-        if interval_s is None:
+    def check(
+        self,
+        key: KeyId,
+        endpoint: EndpointId,
+        asked: Asked,
+        *,
+        endpoint_rate: int | None = None,
+        key_rate: int | None = None,
+    ) -> None:
+        """Count a request. What the endpoint says goes before what the server says; the key's own rate can only be lower. Raises `TooMany`
+        (`rate_limited`)."""
+        cost_s = self._intervals.get(asked) if endpoint_rate is None else interval_s(endpoint_rate, asked)
+        if key_rate is not None:
+            cost_s = max(cost_s or 0.0, interval_s(key_rate, asked))
+        if cost_s is None:
             return
         bucket = (key, endpoint, asked)
-        paid_s, wait_s = admit(self._paid.get(bucket, 0.0), self._clock.now_ms() / 1000, interval_s)
+        paid_s, wait_s = admit(self._paid.get(bucket, 0.0), self._clock.now_ms() / 1000, cost_s)
         if wait_s:
-            self._refuse_request(asked, interval_s, wait_s)
+            self._refuse_request(asked, cost_s, wait_s)
         self._paid[bucket] = paid_s
         if self._admitted is not None:
-            self._admitted[bucket] += 1
+            self._admitted[bucket] += cost_s
         if len(self._paid) > BUCKETS_MOST:
             self._forget_paid()
 
-    def _refuse_request(self, asked: Asked, interval_s: float, wait_s: float) -> None:
+    def _refuse_request(self, asked: Asked, cost_s: float, wait_s: float) -> None:
         self.refused["rate_limited"] += 1
         raise TooMany(
-            f"this key asks '{asked}' of this endpoint too often: {WINDOW_S / interval_s:g} requests in {WINDOW_S:g} s are allowed",
+            f"this key asks '{asked}' of this endpoint too often: {WINDOW_S / cost_s:g} requests in {WINDOW_S:g} s are allowed",
             code="rate_limited",
             retry_after_s=math.ceil(wait_s),
             next_step="wait as long as Retry-After says; wait for jobs with status-sync or a webhook instead of asking often",
@@ -109,23 +120,24 @@ class Throttle:
 
     def words(self) -> list[str]:
         """What other servers have to hear: see `heard`."""
-        admitted, self._admitted = self._admitted or Counter(), Counter()
+        admitted: Mapping[Bucket, float] = self._admitted or {}
+        self._admitted = defaultdict(float)
         from_s = self._clock.now_ms() / 1000 + TELL_FROM_S
         self._told += 1  # two words are never the same: equal ones that wait together are sent once
         return [
-            f"admitted {' '.join(bucket)} {count} {self._told}"
-            for bucket, count in admitted.items()
+            f"admitted {' '.join(bucket)} {cost_s:.6g} {self._told}"
+            for bucket, cost_s in admitted.items()
             if self._paid.get(bucket, 0.0) >= from_s
         ]
 
     def heard(self, text: str) -> None:
-        """What another server admitted: key, endpoint, what was asked, how often, and a number."""
-        key, endpoint, asked, count, _ = text.split(" ")
-        interval_s = self._intervals.get(Asked(asked))
-        if interval_s is not None:
-            bucket = (key, endpoint, asked)
-            now_s = self._clock.now_ms() / 1000
-            self._paid[bucket] = charge(self._paid.get(bucket, 0.0), now_s, interval_s, int(count))
+        """What another server admitted: key, endpoint, what was asked, what that cost in seconds, and a number."""
+        key, endpoint, asked, cost_s, _ = text.split(" ")
+        bucket = (key, endpoint, asked)
+        now_s = self._clock.now_ms() / 1000
+        self._paid[bucket] = charge(self._paid.get(bucket, 0.0), now_s, float(cost_s))
+        if len(self._paid) > BUCKETS_MOST:
+            self._forget_paid()
 
     # ── queues ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

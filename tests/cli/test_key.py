@@ -25,6 +25,18 @@ def test_endpoints_of_a_key_by_name(cli: Cli, idle: str) -> None:
     assert f" {idle} " in line
 
 
+def test_rates(cli: Cli, idle: str) -> None:
+    """A rate is set by a number and taken away by `default`; lists show it; what is neither is status 2."""
+    made = cli.ok("key", "create", "slow", "--scope", "run", "--json").json
+    assert "20 requests to /run in 10 s" in cli.ok("rate", "key", made["id"], "20").out
+    line = next(line for line in cli.ok("key", "ls").out.splitlines() if line.startswith(made["id"]))
+    assert line.split()[-1] == "20"
+    assert cli.ok("rate", "endpoint", idle, "500", "--json").json["rate"] == 500
+    assert cli.ok("endpoint", "show", idle, "--json").json["rate"] == 500
+    assert cli.ok("rate", "endpoint", idle, "default").out.endswith("no rate of its own\n")
+    assert cli("rate", "endpoint", idle, "many").status == 2
+
+
 def test_missing_scope_is_status_5(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key without the scope is refused with status 5 and the command that makes a better one."""
     monkeypatch.setenv("STOKER_API_KEY", cli.ok("key", "create", "reader", "--scope", "read").out.strip())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.rate import DEBT_WINDOWS, RUNPOD, WINDOW_S, Asked, Rate, admit, charge, rates
+from stoker.rate import DEBT_WINDOWS, RUNPOD, WINDOW_S, Asked, Rate, admit, charge, interval_s, rates
 
 T0 = 1_000.0
 
@@ -56,11 +56,11 @@ def test_who_keeps_to_the_rate_is_never_refused(count: int, pauses: list[float])
 def test_what_others_admitted_counts() -> None:
     """What another server admitted is paid for here too, but never for longer than a bound."""
     rate = Rate(100)
-    paid_s = charge(0.0, T0, rate.interval_s, 99)
+    paid_s = charge(0.0, T0, 99 * rate.interval_s)
     paid_s, wait_s = admit(paid_s, T0, rate.interval_s)
     assert wait_s == 0
     assert admit(paid_s, T0, rate.interval_s)[1] > 0
-    assert charge(paid_s, T0, rate.interval_s, 10**9) == T0 + DEBT_WINDOWS * WINDOW_S
+    assert charge(paid_s, T0, 10**9 * rate.interval_s) == T0 + DEBT_WINDOWS * WINDOW_S
 
 
 def test_rates() -> None:
@@ -70,3 +70,11 @@ def test_rates() -> None:
     assert rates(0.001)[Asked.PURGE].count == 1
     assert set(RUNPOD) == set(Asked)
     assert rates(0) == {}
+
+
+@pytest.mark.parametrize("rate", [1, 1_000, 1_000_000])
+def test_a_rate_is_said_for_run(rate: int) -> None:
+    """A rate of one's own says how many `/run` are allowed; the other kinds keep the proportion that Runpod has, one request at least."""
+    assert WINDOW_S / interval_s(rate, Asked.RUN) == pytest.approx(rate)
+    for asked, count in RUNPOD.items():
+        assert WINDOW_S / interval_s(rate, asked) == pytest.approx(max(1, rate * count / RUNPOD[Asked.RUN]))

@@ -55,13 +55,15 @@ BODIES: dict[str, Any] = {
     "PUT /api/templates/{template}": {"name": "guarded", "fields": {"slots": 3}},
     "PUT /api/budget": {"refuse": 1e6},
     "PUT /api/endpoints/{endpoint}/budget": {"period": "day", "queue": 1e6},
+    "PUT /api/endpoints/{endpoint}/rate": {"rate": 900_000},
+    "PUT /api/keys/{key_id}/rate": {"rate": 900_000},
     "POST /api/volumes": {"name": "guard-made", "size_gb": 1},
     "PATCH /api/volumes/{volume}": {"size_gb": 2},
     "PUT /api/volumes/{volume}/files/{path}": {"any": "file"},
     "POST /worker/job-done/{worker}/{job}": {"output": 1},
     "POST /worker/job-stream/{worker}/{job}": {"output": 1},
 }
-OPERATORS = {"PUT /api/budget", "DELETE /api/budget"}
+OPERATORS = {"PUT /api/budget", "DELETE /api/budget", "PUT /api/endpoints/{endpoint}/rate"}
 """For admins of the first team alone."""
 S3_SECRET = "s3-secret-of-the-guard"
 ENV_SECRET = "env-secret-of-the-guard"
@@ -264,6 +266,23 @@ def test_budgets_of_teams(api: httpx.Client, stranger: httpx.Client) -> None:
     assert stranger.get("/api/budgets").json()["budgets"] == []
 
 
+def test_rates_of_teams(api: httpx.Client, stranger: httpx.Client) -> None:
+    """The operator says how much may be asked of any team's endpoint; its team sees that and cannot change it. Keys are their team's."""
+    me = stranger.get("/api/me").json()
+    body = {"name": "rated"} | BODIES["POST /api/endpoints"]
+    assert stranger.post("/api/endpoints", json=body).status_code == 201
+    path, theirs = "/api/endpoints/rated/rate", {"team": me["team"]["name"]}
+    assert api.put(path, params=theirs, json={"rate": 7}).json()["rate"] == 7
+    assert stranger.get("/api/endpoints/rated").json()["rate"] == 7
+    assert refusal(stranger.put(path, json={"rate": 8})) == (403, "operator_only")
+    assert refusal(api.put(path, json={"rate": 8})) == (404, "endpoint_not_found")
+    for wrong in (0, 1_000_001):
+        assert refusal(api.put(path, params=theirs, json={"rate": wrong})) == (400, "out_of_range")
+    assert refusal(api.put(f"/api/keys/{me['key']['id']}/rate", json={"rate": 8})) == (404, "key_not_found")
+    (line,) = [one for one in api.get("/api/audit").json()["lines"] if one["name"] == "rated"]
+    assert (line["before"], line["after"]) == ({"rate": None}, {"rate": 7})
+
+
 def test_names_of_two_teams_do_not_meet(api: httpx.Client, stranger: httpx.Client, things: Things) -> None:
     """Both teams may have an endpoint of the same name; each reaches its own."""
     theirs = stranger.post("/api/endpoints", json={"name": "guarded"} | BODIES["POST /api/endpoints"]).json()
@@ -302,7 +321,7 @@ def test_read_scope(live: LiveServer, api: httpx.Client, things: Things, routes:
 
 
 ADMINS_ONLY = re.compile(
-    r"/api/(members|keys|audit|team|webhooks|settings|budget)\b.*|/api/endpoints/{endpoint}/budget"
+    r"/api/(members|keys|audit|team|webhooks|settings|budget)\b.*|/api/endpoints/{endpoint}/(budget|rate)"
 )
 RUNS = re.compile(r"/api/(endpoints/{endpoint}/(jobs(/cancel|/retry)?|dead-letters/retry)|jobs/{job}/\w+)")
 
@@ -402,6 +421,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),
         "POST /api/webhooks/secret/rotate",
         *("PUT /api/budget", "DELETE /api/budget"),
+        *("PUT /api/endpoints/{endpoint}/rate", "PUT /api/keys/{key_id}/rate"),
         *("PUT /api/endpoints/{endpoint}/budget", "DELETE /api/endpoints/{endpoint}/budget"),
     }
     asks_only = {"POST /api/credentials/{credential}/test", "POST /api/images/check"}

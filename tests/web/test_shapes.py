@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 CHANGES: dict[str, Any] = {
     "PATCH /api/members/{member}": {"role": "developer"},
     "POST /api/keys/{key_id}/rotate": {},
+    "PUT /api/keys/{key_id}/rate": {"rate": None},
     "DELETE /api/keys/{key_id}": {},
     "DELETE /api/members/{member}": {},
     "PATCH /api/endpoints/{endpoint}": {"entrypoint": "env"},
@@ -30,6 +31,7 @@ CHANGES: dict[str, Any] = {
     "PATCH /api/credentials/{credential}": {"username": "v"},
     "DELETE /api/credentials/{credential}": {},
     "DELETE /api/templates/{template}": {},
+    "PUT /api/endpoints/{endpoint}/rate": {"rate": 1_000},
     "PUT /api/budget": {"warn": 1e6},
     "DELETE /api/budget": {},
     "PUT /api/endpoints/{endpoint}/budget": {"period": "day", "refuse": 1e6},

@@ -30,12 +30,19 @@ def throttle(clock: ManualClock, count: int = 10) -> Throttle:
     return Throttle(clock, rates={Asked.RUN: Rate(count)})
 
 
-def asks(one: Throttle, times: int, key: KeyId = KEY, endpoint: EndpointId = HERE, asked: Asked = Asked.RUN) -> int:
-    """How many of so many requests at this moment are admitted."""
+def asks(
+    one: Throttle,
+    times: int,
+    key: KeyId = KEY,
+    endpoint: EndpointId = HERE,
+    asked: Asked = Asked.RUN,
+    **own: int | None,
+) -> int:
+    """How many of so many requests at this moment are admitted; `own` rates of the endpoint and of the key."""
     through = 0
     for _ in range(times):
         try:
-            one.check(key, endpoint, asked)
+            one.check(key, endpoint, asked, **own)
         except TooMany:
             continue
         through += 1
@@ -53,6 +60,39 @@ def test_each_key_at_each_endpoint() -> None:
     assert asks(one, 20, endpoint=THERE) == 10
     assert asks(one, 20, asked=Asked.LOOK) == 20
     assert one.refused == {"rate_limited": 30}
+
+
+@pytest.mark.parametrize(
+    ("server", "endpoint_rate", "key_rate", "admitted"),
+    [
+        (10, None, None, 10),
+        (10, 5, None, 5),
+        (10, 20, None, 20),
+        (10, None, 5, 5),
+        (10, None, 20, 10),
+        (10, 20, 15, 15),
+        (10, 5, 15, 5),
+        (0, 5, None, 5),
+        (0, None, 5, 5),
+        (0, None, None, 50),
+    ],
+)
+def test_rates_of_their_own(server: int, endpoint_rate: int | None, key_rate: int | None, admitted: int) -> None:
+    """An endpoint's rate goes before the server's, more or less; a key's can only be less than that. To the request."""
+    one = throttle(ManualClock(), server) if server else Throttle(ManualClock())
+    assert asks(one, 50, endpoint_rate=endpoint_rate, key_rate=key_rate) == admitted
+
+
+def test_several_servers_keep_to_a_rate_of_its_own() -> None:
+    """What was admitted by an endpoint's own rate is told as what it cost: a server that has seen none of it knows how much is left."""
+    clock = ManualClock()
+    one, other = throttle(clock, 1_000), throttle(clock, 1_000)
+    hear([one, other])
+    assert asks(one, 50, endpoint_rate=20) == 20
+    hear([one, other])
+    assert asks(other, 50, endpoint_rate=20) == 0
+    clock.advance_s(WINDOW_S / 2)
+    assert asks(other, 50, endpoint_rate=20) == 10
 
 
 def test_who_waits_as_told_is_admitted() -> None:
@@ -231,6 +271,31 @@ def test_over_the_rate(strict: LiveServer, paused: str) -> None:
     assert mine.status_code == 200
     cancels = [api.post(f"/v2/{paused}/cancel/nothing").status_code for _ in range(11)]
     assert cancels == [404] * 10 + [429]
+
+
+@pytest.mark.slow
+def test_rates_that_were_set(strict: LiveServer, paused: str) -> None:
+    """A rate of the endpoint, and then a lower one of a key, hold from the next second on, to the request; without them the server's does."""
+    api = strict.api
+    made = api.post("/api/keys", json={"name": "slow", "scopes": ["run"]}).json()
+    slow = {"authorization": made["secret"]}
+
+    def admitted() -> int:
+        """How many cancels of the key come through, of its own next window."""
+        answers = [api.post(f"/v2/{paused}/cancel/nothing", headers=slow).status_code for _ in range(60)]
+        assert set(answers) <= {404, 429}
+        return answers.index(429)
+
+    assert api.put(f"/api/endpoints/{paused}/rate", json={"rate": 400}).json()["rate"] == 400
+    assert admitted() == 40
+    assert api.put(f"/api/endpoints/{paused}/rate", json={"rate": None}).json()["rate"] is None
+    assert api.get(f"/api/endpoints/{paused}").json()["rate"] is None
+    assert api.put(f"/api/keys/{made['id']}/rate", json={"rate": 10}).json()["rate"] == 10
+    rates = {one["name"]: one["rate"] for one in api.get("/api/keys").json()["keys"]}
+    assert rates["slow"] == 10
+    assert api.get("/api/limits").json()["rate"]["most"] == 1_000_000
+    refused = api.post(f"/v2/{paused}/cancel/nothing", headers=slow)
+    assert "1 requests in 10 s are allowed" in refused.json()["error"]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from stoker.catalog.remembered import Remembered
 from stoker.catalog.sealing import sealed
 from stoker.clock import Clock
 from stoker.document import document
-from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, same_work
+from stoker.endpoint import OF_ENDPOINT, OF_RELEASE, Endpoint, Release, check, check_range, same_work
 from stoker.errors import Conflict, InvalidInput, NotFound
 from stoker.ids import EndpointId, TeamId
 from stoker.inventory import check_placeable
@@ -203,6 +203,21 @@ class Endpoints:
             return deployed
         after = replace(before, paused_ms=paused_ms, version=before.version + 1)
         return await self._store_change(by, action, deployed, Deployed(endpoint=after, release=deployed.release))
+
+    async def set_rate(self, by: Actor, endpoint: Endpoint, rate: int | None) -> Endpoint:
+        """Let keys ask so much of the endpoint; None for what the server allows. Raises `InvalidInput`."""
+        if rate is not None:
+            check_range("rate", rate)
+        if rate == endpoint.rate:
+            return endpoint
+        before = await self.deployed(endpoint)
+        after = replace(before, endpoint=replace(endpoint, rate=rate, version=endpoint.version + 1))
+        line = self._line(by, Action.CHANGED, after, {"rate": endpoint.rate}, {"rate": rate})
+        await self._store.endpoints.update(
+            after.endpoint, None, audit.step(line), _told(line, after, "changed", "rate")
+        )
+        self._changed(endpoint.id)
+        return after.endpoint
 
     async def retry(self, by: Actor, deployed: Deployed) -> Deployed:
         """Launch again after a crash loop: what failed until now does not count any more."""

@@ -15,6 +15,7 @@ from stoker import ids
 from stoker.audit import SERVER, Action, Actor, AuditLine, Facts, Kind, difference
 from stoker.catalog.remembered import Remembered
 from stoker.clock import Clock
+from stoker.endpoint import check_range
 from stoker.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
 from stoker.ids import EndpointId, KeyId, MemberId, TeamId
 from stoker.store import Store
@@ -276,6 +277,18 @@ class Teams:
         self._keys.forget()
         return after, secret
 
+    async def set_rate(self, by: ApiKey, key: KeyId, rate: int | None) -> ApiKey:
+        """Let a key ask so much of each endpoint at most; None for what the endpoint allows. Raises `NotFound`, `InvalidInput`."""
+        if rate is not None:
+            check_range("rate", rate)
+        before = await self._key(by, key)
+        after = replace(before, rate=rate)
+        if after != before:
+            line = self._changed(by, after, {"rate": before.rate}, {"rate": rate})
+            await self._store.teams.set_rate(after, line)
+            self._keys.forget()
+        return after
+
     async def _key(self, by: ApiKey, key: KeyId) -> ApiKey:
         for one in await self.keys(by.team):
             if one.id == key:
@@ -289,7 +302,7 @@ class Teams:
         """Lines of the audit log, newest first."""
         return await self._store.audit.lines(team, before=before, thing=thing, limit=limit)
 
-    def _changed(self, by: ApiKey, thing: Team | Member, before: Facts, after: Facts) -> AuditLine:
+    def _changed(self, by: ApiKey, thing: Team | Member | ApiKey, before: Facts, after: Facts) -> AuditLine:
         return _line(self._clock.now_ms(), Actor.of(by), Action.CHANGED, thing, before, after)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client, Params
+from stoker.client import Client
 from stoker.client.shapes import BudgetJson, BudgetsJson
 
 _team_option = click.option("--team", metavar="TEAM", help="Another team, by id or name; for the operator.")
@@ -26,7 +25,7 @@ def budget() -> None:
 @with_client
 def list_budgets(client: Client, team: str | None) -> None:
     """List the budgets of the team and of its endpoints, with what is spent."""
-    output.answer(cast(BudgetsJson, client.ask("GET", "budgets", params=_params(team))), _show_list)
+    output.answer(client.budgets(team=team), _show_list)
 
 
 @budget.command("set")
@@ -45,9 +44,8 @@ def set_budget(client: Client, /, endpoint: str | None, team: str | None, period
 
     An admin sets those of the team's endpoints; that of a whole team is the operator's to set, an admin of the first team.
     """
-    body = {"period": period, **amounts}
-    made = client.ask("PUT", *_path(endpoint, team), body=body, params=_params(team))
-    output.answer(cast(BudgetJson, made), _show)
+    _check(endpoint, team)
+    output.answer(client.set_budget(endpoint, {"period": period, **amounts}, team=team), _show)
 
 
 @budget.command("rm")
@@ -57,19 +55,13 @@ def set_budget(client: Client, /, endpoint: str | None, team: str | None, period
 @with_client
 def remove_budget(client: Client, endpoint: str | None, team: str | None) -> None:
     """Take away the budget of ENDPOINT, or of a whole team, which is the operator's to do."""
-    output.answer(
-        client.ask("DELETE", *_path(endpoint, team), params=_params(team)), lambda _: output.say("the budget is gone")
-    )
+    _check(endpoint, team)
+    output.answer(client.remove_budget(endpoint, team=team), lambda _: output.say("the budget is gone"))
 
 
-def _path(endpoint: str | None, team: str | None) -> tuple[str, ...]:
+def _check(endpoint: str | None, team: str | None) -> None:
     if endpoint is not None and team is not None:
         raise click.UsageError("name an endpoint or a team: the budgets of endpoints are for their own team to set")
-    return ("budget",) if endpoint is None else ("endpoints", endpoint, "budget")
-
-
-def _params(team: str | None) -> Params:
-    return {} if team is None else {"team": team}
 
 
 def _show(found: BudgetJson) -> None:

@@ -468,6 +468,7 @@ def show_endpoint(each: Mapping[str, Any], why: WhyJson | None = None) -> None:
             "workers": f"{each['min_workers']} to {each['max_workers']}, idle for at most {each['idle_timeout_s']} s",
             "max surge": each["max_surge"],
             "weight": each["weight"],
+            "rate": each["rate"],
             "slots": each["slots"],
             "policy": f"{policy['type']}, {policy['value']}",
             "execution timeout": output.span(each["execution_timeout_ms"]),

@@ -99,7 +99,7 @@ def _show_rotated(made: KeyJson) -> None:
 
 def _show_list(found: KeysJson, names: Mapping[str, str]) -> None:
     """`names` of endpoints by id; one that is deleted has none."""
-    heads = ("ID", "NAME", "MEMBER", "SCOPES", "ENDPOINTS", "MADE", "USED", "EXPIRES", "REVOKED")
+    heads = ("ID", "NAME", "MEMBER", "SCOPES", "ENDPOINTS", "MADE", "USED", "EXPIRES", "REVOKED", "RATE")
     rows = (
         (
             each["id"],
@@ -111,6 +111,7 @@ def _show_list(found: KeysJson, names: Mapping[str, str]) -> None:
             output.ago(each["used_ms"]),
             "-" if each["expires_ms"] is None else output.moment(each["expires_ms"]),
             output.ago(each["revoked_ms"]),
+            "-" if each["rate"] is None else each["rate"],
         )
         for each in found["keys"]
     )

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 from urllib.parse import quote
 
 from stoker.client.shapes import (
+    BudgetJson,
+    BudgetsJson,
     EndpointJson,
     EndpointsJson,
     EventsJson,
@@ -33,6 +35,7 @@ from stoker.client.shapes import (
     LogLineJson,
     NamedImageJson,
     PurgedJson,
+    RatedJson,
     WhyJson,
     WorkerJson,
     WorkersJson,
@@ -255,6 +258,29 @@ class Client:
         """Make a key useless."""
         return cast(KeyJson, self._ask("DELETE", f"/api/keys/{_segment(key)}"))
 
+    # budgets and rates
+
+    def budgets(self, *, team: str | None = None) -> BudgetsJson:
+        """The team's budget, then those of its endpoints; `team` is another's, for the operator."""
+        return cast(BudgetsJson, self._ask("GET", "/api/budgets", params={"team": team}))
+
+    def set_budget(self, endpoint: str | None, amounts: Mapping[str, Any], *, team: str | None = None) -> BudgetJson:
+        """Set the budget of an endpoint, or with None that of a team: `period`, and the amounts `warn`, `queue`, `refuse`."""
+        return cast(BudgetJson, self._ask("PUT", _budget(endpoint), amounts, params={"team": team}))
+
+    def remove_budget(self, endpoint: str | None, *, team: str | None = None) -> BudgetJson:
+        """Take it away; as it was."""
+        return cast(BudgetJson, self._ask("DELETE", _budget(endpoint), params={"team": team}))
+
+    def set_endpoint_rate(self, endpoint: str, rate: int | None, *, team: str | None = None) -> RatedJson:
+        """How often each key may ask `/run` of it in ten seconds, others in proportion; None as the server says. For the operator."""
+        path = f"/api/endpoints/{_segment(endpoint)}/rate"
+        return cast(RatedJson, self._ask("PUT", path, {"rate": rate}, params={"team": team}))
+
+    def set_key_rate(self, key: str, rate: int | None) -> RatedJson:
+        """How often the key may ask `/run` of each endpoint in ten seconds at most; None as the endpoint says."""
+        return cast(RatedJson, self._ask("PUT", f"/api/keys/{_segment(key)}/rate", {"rate": rate}))
+
     # files of volumes
 
     def upload(self, volume: str, path: str, file: BinaryIO, size: int) -> dict[str, Any]:
@@ -413,6 +439,11 @@ def _segment(word: str) -> str:
     if word.strip(".") == "":
         raise NotFound(f"there is nothing called '{word}'")
     return quote(word, safe="", errors="surrogateescape")
+
+
+def _budget(endpoint: str | None) -> str:
+    """Where the budget of an endpoint is, or that of a team."""
+    return "/api/budget" if endpoint is None else f"/api/endpoints/{_segment(endpoint)}/budget"
 
 
 def _file(volume: str, path: str) -> str:

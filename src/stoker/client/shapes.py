@@ -156,6 +156,7 @@ class EndpointJson(TypedDict):
     retention_s: int
     webhook: str
     deliver_ahead: int | str
+    rate: int | None
     paused_ms: int | None
     created_ms: int
     price: PriceJson
@@ -331,7 +332,16 @@ class KeyJson(TypedDict):
     used_ms: int | None
     old_until_ms: int | None
     revoked_ms: int | None
+    rate: int | None
     secret: NotRequired[str]
+
+
+class RatedJson(TypedDict):
+    """An endpoint or a key, with its rate; None: it has none of its own."""
+
+    id: str
+    name: str
+    rate: int | None
 
 
 class LogLineJson(TypedDict):
@@ -392,6 +402,7 @@ __all__ = [
     "NamedJson",
     "PolicyJson",
     "PurgedJson",
+    "RatedJson",
     "ReleaseJson",
     "StoryLineJson",
     "UsageJson",

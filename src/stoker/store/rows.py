@@ -318,7 +318,7 @@ def metered_values(worker: Worker) -> tuple[str | None, bool]:
 ENDPOINT: Final = _columns(
     "endpoints",
     "id team name app_name release min_workers max_workers idle_timeout_s slots policy_type policy_value "
-    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms max_surge weight",
+    "execution_timeout_ms ttl_ms retries retention_s deliver_ahead version created_ms deleted_ms webhook paused_ms max_surge weight rate",
 )
 
 
@@ -347,6 +347,7 @@ def endpoint(row: Row) -> Endpoint:
         paused_ms=row[20],
         max_surge=row[21],
         weight=row[22],
+        rate=row[23],
     )
 
 
@@ -376,6 +377,7 @@ def endpoint_values(endpoint: Endpoint) -> tuple[Any, ...]:
         endpoint.paused_ms,
         endpoint.max_surge,
         endpoint.weight,
+        endpoint.rate,
     )
 
 

@@ -28,6 +28,7 @@ _KEY: Final = [
     "old_hash",
     "old_until_ms",
     "revoked_ms",
+    "rate",
 ]
 KEY: Final = ", ".join(f"api_keys.{name}" for name in _KEY) + ", members.role"
 _FROM_KEYS: Final = "FROM api_keys JOIN members ON members.id = api_keys.member"
@@ -61,6 +62,7 @@ ANOTHER_ADMIN: Final = """
 ROTATE: Final = """
     UPDATE api_keys SET old_hash = secret_hash, old_until_ms = $1, secret_hash = $2
     WHERE team = $3 AND id = $4 AND secret_hash = $5 AND revoked_ms IS NULL"""
+SET_RATE: Final = "UPDATE api_keys SET rate = $1 WHERE team = $2 AND id = $3"
 USED: Final = "UPDATE api_keys SET used_ms = $1 WHERE id = $2 AND (used_ms IS NULL OR used_ms < $1)"
 
 
@@ -166,6 +168,10 @@ class TeamRows:
         values = (key.old_until_ms, key.secret_hash, key.team, key.id, was)
         await self._tables.change(Step(ROTATE, values, _key_changed()), audit.step(line))
 
+    async def set_rate(self, key: ApiKey, line: AuditLine) -> None:
+        """Store how much the key may ask. Raises `NotFound`."""
+        await self._tables.change(Step(SET_RATE, (key.rate, key.team, key.id), no_key(key.id)), audit.step(line))
+
     async def note_use(self, key: KeyId, at_ms: int) -> None:
         """When the key was last used. Looks across teams: it was found by its secret."""
         await self._tables.change(Step(USED, (at_ms, key)))
@@ -245,7 +251,8 @@ def _key(row: Row) -> ApiKey:
         old_hash=row[10],
         old_until_ms=row[11],
         revoked_ms=row[12],
-        role=Role(row[13]),
+        rate=row[13],
+        role=Role(row[14]),
     )
 
 
@@ -264,6 +271,7 @@ def _key_values(key: ApiKey) -> tuple[object, ...]:
         key.old_hash,
         key.old_until_ms,
         key.revoked_ms,
+        key.rate,
     )
 
 

@@ -339,6 +339,7 @@ def _endpoint(deployed: Deployed) -> JsonObject:
         "release": {"id": release.id, "number": release.number, "created_ms": release.created_ms},
         **document(endpoint, release),
         "digest": release.digest,
+        "rate": endpoint.rate,
         "paused_ms": endpoint.paused_ms,
         "created_ms": endpoint.created_ms,
     }

@@ -142,7 +142,8 @@ class Gate:
     async def enter(self, call: Call, scope: Scope, asked: Asked) -> Entrance:
         """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
         found = await entrance(self._catalog, call, scope)
-        self._throttle.check(found.key.id, found.endpoint.id, asked)
+        key, endpoint = found
+        self._throttle.check(key.id, endpoint.id, asked, endpoint_rate=endpoint.rate, key_rate=key.rate)
         return found
 
     async def submission(self, call: Call, *, sync: bool, dialect: str) -> tuple[Endpoint, Submission]:

@@ -212,6 +212,7 @@ def _key(key: ApiKey, names: dict[MemberId | None, str]) -> JsonObject:
         "used_ms": key.used_ms,
         "old_until_ms": key.old_until_ms,
         "revoked_ms": key.revoked_ms,
+        "rate": key.rate,
     }
 
 

@@ -27,7 +27,7 @@ from stoker.web.shapes.images import Credentials, CredentialShown, ImageFound, I
 from stoker.web.shapes.jobs import JobInFull, JobList, JobWhy, ManyChanged
 from stoker.web.shapes.server import About, SettingList
 from stoker.web.shapes.specifications import GpuList, Planned, SpecificationList
-from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Session
+from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Rated, Session
 from stoker.web.shapes.usage import BudgetList, BudgetShown, UsageShown
 from stoker.web.shapes.volumes import Files, Volumes, VolumeShown
 from stoker.web.shapes.webhooks import NoticeList, NoticePage, WebhookSecret, WebhookSecretMade
@@ -45,6 +45,8 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/keys": NewKey,
     "POST /api/keys/{key_id}/rotate": NewKey,
     "DELETE /api/keys/{key_id}": Key,
+    "PUT /api/keys/{key_id}/rate": Rated,
+    "PUT /api/endpoints/{endpoint}/rate": Rated,
     "GET /api/audit": AuditLines,
     "GET /api/usage": UsageShown,
     "GET /api/budgets": BudgetList,

@@ -128,6 +128,7 @@ class EndpointShown(Document):
     version: int
     release: ReleaseOf
     digest: str
+    rate: int | None
     paused_ms: int | None
     created_ms: int
     price: Price

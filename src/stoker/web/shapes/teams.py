@@ -29,6 +29,15 @@ class Key(TypedDict):
     used_ms: int | None
     old_until_ms: int | None
     revoked_ms: int | None
+    rate: int | None
+
+
+class Rated(TypedDict):
+    """An endpoint or a key, and how much may be asked of it, or by it; None: it has no rate of its own."""
+
+    id: str
+    name: str
+    rate: int | None
 
 
 class NewKey(Key):
