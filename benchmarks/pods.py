@@ -86,7 +86,6 @@ class Server:
             "INSTALLATION": SPACE,
             "BOOTSTRAP_KEY": KEY,
             "START_TIMEOUT_S": "86400",
-            "SPECIFICATIONS": json.dumps([{"id": "any", "slots": 100_000}]),
         }
         env = {**os.environ, **{f"STOKER_{name}": str(value) for name, value in ours.items()}}
         words = [str(Path(sys.executable).with_name("stoker")), "serve"]

@@ -42,7 +42,8 @@ class Machine:
             if gpus:
                 raise
             capacity = Capacity(known=False)
-        held = await self._store.workers.alive()
+        counts = capacity.known or any(one.slots is not None for one in self._declared)
+        held = await self._store.workers.alive() if counts else ()
         return inventory_of(capacity, self._declared, (one.worker.place for one in held))
 
     async def devices(self) -> Sequence[tuple[Device, Specification, Worker | None]]:

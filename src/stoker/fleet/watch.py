@@ -33,6 +33,7 @@ from stoker.worker import (
     WorkerEvent,
     WorkerReason,
     WorkerState,
+    advance,
 )
 
 log = structlog.get_logger()
@@ -106,6 +107,8 @@ class Watch:
         event: WorkerEvent
         if seen.waiting is not None:
             event = Waits(at_ms=now_ms, text=seen.waiting.text, reason=seen.waiting.reason)
+            if not advance(worker, event).changed:
+                return  # most looks at a thousand that wait: what is stored is what is seen
         else:
             event = Launched(at_ms=now_ms, stages=tuple((one.name, one.at_ms) for one in seen.steps))
             await self._images.found(worker.release, seen.image)

@@ -210,6 +210,11 @@ WORKER: Final = _columns(
 WORKER_WIDTH: Final = WORKER.count(",") + 1
 
 
+_WORKER_STATES: Final = {state.value: state for state in WorkerState}
+_WORKER_REASONS: Final = {reason.value: reason for reason in WorkerReason}
+_GPUS: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
 def worker(row: Row) -> Worker:
     """From a row that begins with `WORKER`."""
     return Worker(
@@ -218,14 +223,14 @@ def worker(row: Row) -> Worker:
         endpoint=row[2],
         release=row[3],
         token_hash=row[4],
-        gpus=tuple(json.loads(row[5])),
+        gpus=_GPUS.decode(row[5]),
         specification=row[6],
         memory_bytes=row[7],
         price_per_hour_micros=row[8],
         wanted_ms=row[9],
         decided_ms=row[10],
-        state=WorkerState(row[11]),
-        reason=WorkerReason(row[12]),
+        state=_WORKER_STATES[row[11]],
+        reason=_WORKER_REASONS[row[12]],
         detail=row[13],
         launched_ms=row[14],
         ready_ms=row[15],

@@ -7,7 +7,7 @@ another label is left alone. A pod lives once. When it has ended, its output and
     api         the API         pod         order → objects        watch      what the cluster said last
     terms       house rules     condition   records → words        record     what stays of a worker
     policy      whom they meet  rights      what we must be let do archive    all records
-    ahead       image → objects fetches     images on their way
+    ahead       image → objects fetches     images on their way    notes      why pods do not start
 
 Calls follow the contract of the port; `launch` returns as soon as the cluster has the pod, and `observe` tells the rest.
 """
@@ -28,7 +28,7 @@ from lightkube.resources.core_v1 import Pod
 from stoker.clock import Clock
 from stoker.errors import Conflict, InvalidInput, StokerError, Unavailable
 from stoker.ids import VolumeId, WorkerId
-from stoker.runtimes import Capacity, Login, LogLine, Nudge, Observation, Step, Waiting, WorkerSpec
+from stoker.runtimes import Capacity, Login, LogLine, Nudge, Observation, Step, WorkerSpec
 from stoker.runtimes.container import INSTALLATION, check_image, container_name, with_last_line
 from stoker.runtimes.kubernetes.api import EVERYWHERE, NOT_FOUND, Access, Api, Refusal, missing_is_fine
 from stoker.runtimes.kubernetes.archive import Archive
@@ -51,6 +51,7 @@ from stoker.runtimes.kubernetes.condition import (
     waiting_with,
 )
 from stoker.runtimes.kubernetes.fetches import Fetches
+from stoker.runtimes.kubernetes.notes import Notes
 from stoker.runtimes.kubernetes.pod import MANAGER, claim_name, claims_of, home_of, namespace_of, pod_of, secrets_of
 from stoker.runtimes.kubernetes.policy import policy_of
 from stoker.runtimes.kubernetes.record import End
@@ -69,8 +70,8 @@ RECORD_WAIT_S: Final = 5.0
 """How long to wait for the record of a pod that another server stopped."""
 BURY_S: Final = 1.0
 """How long a look waits for records to be written; who is not done by then is shown by the next."""
-ASK_EVERY_S: Final = 5.0
-"""How often the cluster is asked what a worker waits for that does not start."""
+ASKED_AT_ONCE: Final = 16
+"""Pods that have just started, or are taken away, of which a look asks for the story at the same time."""
 ACCOUNT_WAIT_S: Final = 10.0
 """How long a namespace may be without the account of its pods."""
 ACCOUNT_ASK_S: Final = 0.25
@@ -98,7 +99,7 @@ class KubernetesRuntime:
         self._labels = {**MANAGER, INSTALLATION: terms.installation}
         self._scope = EVERYWHERE if terms.by_team else terms.namespace
         self._pods = Pods(api, self._scope, self._labels, changed=self._on_change, gone=self._on_gone)
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: tuple[asyncio.Task[None], ...] = ()
         self._archive = Archive(api, self._scope, self._labels, self._home)
         self._fetches = Fetches(api, clock, terms, self._prepare)
         self._homes: dict[WorkerId, str] = {}
@@ -112,13 +113,14 @@ class KubernetesRuntime:
         self._removing: set[WorkerId] = set()
         self._steps: dict[WorkerId, tuple[Step, ...]] = {}
         self._takers: dict[WorkerId, str] = {}
-        self._asked: dict[WorkerId, tuple[float, Waiting]] = {}
+        self._notes = Notes(self._events)
         self._errands: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Begin to watch."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._pods.run(), name="watch pods")
+        if not self._watching:
+            pods = asyncio.create_task(self._pods.run(), name="watch pods")
+            self._watching = (pods, asyncio.create_task(self._notes.run(), name="ask about pods"))
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -149,15 +151,20 @@ class KubernetesRuntime:
         ends = await self._archive.all()
         pods = await self._pods.all()
         launching = set(self._launching)
+        conditions = {worker: self._condition(pod) for worker, pod in [*pods.items(), *self._lost.items()]}
         for worker, pod in [*pods.items(), *self._lost.items()]:
-            if worker not in ends and worker not in self._removing and self._is_over(worker, pod):
+            if worker not in ends and worker not in self._removing and self._is_over(worker, conditions[worker]):
                 self._bury(worker, pod)
         if self._burying:
             await asyncio.wait(list(self._burying.values()), timeout=BURY_S)
         seen = {worker: Observation(worker=worker) for worker in (*launching, *self._launching, *self._burying)}
-        for worker, pod in list(pods.items()):
-            if worker not in ends and worker not in self._burying and worker not in self._removing:
-                seen[worker] = await self._look_at(worker, pod)
+        over = {*ends, *self._burying, *self._removing}
+        there = {worker: pod for worker, pod in pods.items() if worker not in over}
+        conditions |= {worker: self._condition(pod) for worker, pod in there.items() if worker not in conditions}
+        untold = [(worker, pod) for worker, pod in there.items() if self._is_untold(worker, pod, conditions[worker])]
+        for first in range(0, len(untold), ASKED_AT_ONCE):
+            await asyncio.gather(*(self._learn(worker, pod) for worker, pod in untold[first : first + ASKED_AT_ONCE]))
+        seen |= {worker: self._look_at(worker, pod, conditions[worker]) for worker, pod in there.items()}
         seen |= {worker: _observation(worker, end) for worker, end in ends.items()}
         return [seen[worker] for worker in sorted(seen)]
 
@@ -240,8 +247,7 @@ class KubernetesRuntime:
     async def close(self) -> None:
         """Stop watching. Workers go on; another `KubernetesRuntime` of the same installation finds them."""
         listening = [one.task for one in self._listeners.values() if one.task is not None]
-        watching = [self._watching] if self._watching is not None else []
-        tasks = [*watching, *listening, *self._errands, *self._launching.values(), *self._burying.values()]
+        tasks = [*self._watching, *listening, *self._errands, *self._launching.values(), *self._burying.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -313,42 +319,33 @@ class KubernetesRuntime:
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _look_at(self, worker: WorkerId, pod: Pod) -> Observation:
+    def _look_at(self, worker: WorkerId, pod: Pod, condition: Condition) -> Observation:
         """A pod that is not over."""
-        leaving = await self._who_takes(worker, pod)
-        condition = self._condition(pod)
+        leaving = "" if worker in self._stopped else self._takers.get(worker, "")
         match condition:
             case Waits(waiting=waiting, asked=True):
-                return Observation(worker=worker, waiting=await self._ask_why(worker, pod, waiting), leaving=leaving)
+                waiting = waiting_with(waiting, self._notes.of(worker, pod))
+                return Observation(worker=worker, waiting=waiting, leaving=leaving)
             case Waits(waiting=waiting):
                 return Observation(worker=worker, waiting=waiting, leaving=leaving)
             case _:
-                steps = await self._stages(worker, pod)
+                steps = self._steps.get(worker, ())
                 return Observation(worker=worker, steps=steps, leaving=leaving, image=image_of(pod))
 
-    async def _ask_why(self, worker: WorkerId, pod: Pod, waiting: Waiting) -> Waiting:
-        """What the cluster noted about a pod that does not start; asked for every few seconds."""
-        now = asyncio.get_running_loop().time()
-        asked_at, known = self._asked.get(worker, (-ASK_EVERY_S, waiting))
-        if now - asked_at >= ASK_EVERY_S:
-            known = waiting_with(waiting, await self._events(pod))
-            self._asked[worker] = (now, known)
-        return known
+    def _is_untold(self, worker: WorkerId, pod: Pod, condition: Condition) -> bool:
+        """Whether the cluster's notes are to be read once: it has started, or somebody takes it away."""
+        if worker not in self._takers and worker not in self._stopped and leaving_of(pod):
+            return True
+        return worker not in self._steps and not isinstance(condition, Waits)
 
-    async def _who_takes(self, worker: WorkerId, pod: Pod) -> str:
-        """Why somebody else ends it; asked for once."""
-        if worker in self._stopped or not (leaving := leaving_of(pod)):
-            return ""
-        if worker not in self._takers:
-            self._takers[worker] = leaving_with(leaving, await self._events(pod))
-        return self._takers[worker]
-
-    async def _stages(self, worker: WorkerId, pod: Pod) -> tuple[Step, ...]:
-        """The stages of its start, asked for once."""
-        if worker not in self._steps:
-            self._asked.pop(worker, None)
-            self._steps[worker] = steps_of(pod, await self._events(pod))
-        return self._steps[worker]
+    async def _learn(self, worker: WorkerId, pod: Pod) -> None:
+        """The stages of its start, and why somebody else ends it."""
+        events = await self._events(pod)
+        if not isinstance(self._condition(pod), Waits):
+            self._notes.forget(worker)
+            self._steps[worker] = steps_of(pod, events)
+        if worker not in self._stopped and (leaving := leaving_of(pod)):
+            self._takers[worker] = leaving_with(leaving, events)
 
     async def _events(self, pod: Pod) -> list[Any]:
         """What the cluster noted; nothing where we may not ask."""
@@ -425,7 +422,7 @@ class KubernetesRuntime:
     # ── what the watch tells ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_change(self, worker: WorkerId, pod: Pod) -> None:
-        if self._is_over(worker, pod):
+        if self._is_over(worker, self._condition(pod)):
             if worker in self._stopped:
                 self._bury(worker, pod)
             else:
@@ -443,8 +440,7 @@ class KubernetesRuntime:
         else:
             self._nudge()
 
-    def _is_over(self, worker: WorkerId, pod: Pod) -> bool:
-        condition = self._condition(pod)
+    def _is_over(self, worker: WorkerId, condition: Condition) -> bool:
         return worker in self._lost or isinstance(condition, Ended | Refused)
 
     # ── burying ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -476,8 +472,9 @@ class KubernetesRuntime:
             end = await self._end(worker, self._lost.get(worker) or self._pods.get(worker) or pod, lines)
             await self._archive.add(worker, end, lines, bytes_max=self._terms.log_bytes_max)
         ends[worker] = end
-        for known in (self._listeners, self._lost, self._stopped, self._steps, self._takers, self._asked):
+        for known in (self._listeners, self._lost, self._stopped, self._steps, self._takers):
             known.pop(worker, None)
+        self._notes.forget(worker)
         self._struck.discard(worker)
         if self._pods.get(worker) is not None:
             self._removing.add(worker)
@@ -578,11 +575,7 @@ def _launch_error(spec: WorkerSpec, refusal: Refusal) -> StokerError:
     """What the cluster's refusal to take a pod means: its own words name the rule."""
     if "exceeded quota" in refusal.message:
         return Unavailable(f"the quota of the namespace has no room: {refusal.message}", code="quota_exceeded")
-    if (
-        refusal.status in (400, 422)
-        or "denied the request" in refusal.message
-        or "violates PodSecurity" in refusal.message
-    ):
+    if refusal.status in (400, 422) or "denied the request" in refusal.message or '" is forbidden: ' in refusal.message:
         return InvalidInput(
             f"the cluster does not admit {spec.image}: {refusal.message}",
             code="not_admitted",
