@@ -168,13 +168,29 @@ class Cluster:
 
     def kill_pod(self, name: str) -> None:
         """End its processes as a power cut would, behind everybody's back."""
-        listed = self._ctr("containers", "list", "-q").split()
-        for container in listed:
+        for container in self._containers(name):
+            subprocess.run([*self._ctr_words(), "tasks", "kill", "-a", "-s", "SIGKILL", container], capture_output=True)
+
+    def end_worker(self, name: str) -> None:
+        """Have the worker of a pod told to end, while nobody hears of it but its node; wait until it has."""
+        (container,) = self._containers(name, "worker")
+        self._ctr("tasks", "kill", "-s", "SIGTERM", container)
+        until(lambda: container not in self._running(), f"the end of {name}")
+
+    def _containers(self, pod: str, name: str = "") -> list[str]:
+        """Those of a pod, or the one with that name."""
+        found = []
+        for container in self._ctr("containers", "list", "-q").split():
             about = json.loads(self._ctr("containers", "info", container))["Labels"]
-            if about.get("io.kubernetes.pod.name") == name:
-                subprocess.run(
-                    [*self._ctr_words(), "tasks", "kill", "-a", "-s", "SIGKILL", container], capture_output=True
-                )
+            its_own = not name or about.get("io.kubernetes.container.name") == name
+            if about.get("io.kubernetes.pod.name") == pod and its_own:
+                found.append(container)
+        return found
+
+    def _running(self) -> list[str]:
+        """Containers with a process."""
+        rows = [line.split() for line in self._ctr("tasks", "list").splitlines()[1:]]
+        return [row[0] for row in rows if row[2] == "RUNNING"]
 
     def _ctr_words(self) -> list[str]:
         return ["ctr", "-a", str(self._socket), "-n", "k8s.io"]
@@ -246,6 +262,10 @@ class Cluster:
             _write_image(tar, name, layers, config)
             _do(*self._ctr_words(), "images", "import", str(tar))
         return name
+
+    def name_image(self, name: str, target: str) -> None:
+        """Give an image of the node another name."""
+        self._ctr("images", "tag", "--force", name, target)
 
     def push_image(self, name: str, target: str, user: str = "") -> None:
         """Bring an image of the node into a registry."""

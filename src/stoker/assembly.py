@@ -50,6 +50,7 @@ from stoker.receivers import HttpReceivers
 from stoker.registries import HttpRegistries
 from stoker.runtimes import Runtime
 from stoker.selections import Selections
+from stoker.shortages import Patience
 from stoker.signals import Signals
 from stoker.storage.directories import DirectoryStorage
 from stoker.store import Store
@@ -318,6 +319,7 @@ def _fleet_terms(settings: Settings, worker_url: str) -> FleetTerms:
         start_timeout_s=settings.start_timeout_s,
         gone_workers_kept_s=settings.gone_workers_kept_s,
         gone_logs_bytes_max=settings.gone_logs_bytes_max,
+        patience=Patience(wait_s=settings.kubernetes_place_wait_s, pass_over_s=settings.kubernetes_pass_over_s),
         skip_system_checks=not settings.worker_system_checks,
     )
 

@@ -36,6 +36,8 @@ class Inventory:
     """What living workers hold."""
     kept: Mapping[str, int] = field(default_factory=dict)
     """How many free GPUs or places of each specification are kept for others than who asks: `sharing` says for whom."""
+    short: Mapping[str, str] = field(default_factory=dict)
+    """Specifications that are passed over, with the reason in words: nobody finds places of them now (`shortages`)."""
 
     # ── what there is ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,6 +103,8 @@ class Inventory:
         return tuple(Room(specification=one, workers=self._room(one, release)) for one in self.choices(release))
 
     def _room(self, one: Specification, release: Release) -> int | None:
+        if one.id in self.short:
+            return 0
         free = self.free(one)
         free = None if free is None else max(0, free - self.kept.get(one.id, 0))
         if not one.has_gpus:
@@ -134,6 +138,8 @@ class Inventory:
         return "; ".join(self._fullness_of(one, release.gpus_per_worker) for one in choices)
 
     def _fullness_of(self, one: Specification, gpus: int) -> str:
+        if one.id in self.short:
+            return self.short[one.id]
         total, free = self.total(one), self.free(one)
         if kept := self.kept.get(one.id, 0):
             noun = "GPUs" if one.has_gpus else "places"

@@ -58,6 +58,7 @@ class WorkerReason(StrEnum):
     SERVER_STOPPING = "server_stopping"
     PREEMPTED = "preempted"
     GAVE_WAY = "gave_way"
+    TRIED_ELSEWHERE = "tried_elsewhere"
     REFRESH_ASKED = "refresh_asked"
     FAILS_EVERY_JOB = "fails_every_job"
     JOB_NOT_STOPPED = "job_not_stopped"

@@ -19,6 +19,7 @@ BROUGHT_ALONG = {
     WorkerReason.SERVER_STOPPING,
     WorkerReason.PREEMPTED,
     WorkerReason.GAVE_WAY,
+    WorkerReason.TRIED_ELSEWHERE,
     WorkerReason.REFRESH_ASKED,
     WorkerReason.JOB_NOT_STOPPED,
     WorkerReason.START_TIMEOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,17 @@ def test_a_runtime_that_places_workers_itself() -> None:
     assert place == Place(specification="own", memory_bytes=8 * GIB)
     assert (inventory.total(own), inventory.free(own)) == (None, None)
     check_placeable(inventory, a_release(8, "own"))
+
+
+def test_a_kind_that_nobody_finds_is_passed_over() -> None:
+    """Workers go to the next kind that they may use, and why is said."""
+    kinds = [Specification(id=one, name=one.upper(), gpu=one) for one in ("a", "b")]
+    inventory = replace(
+        inventory_of(Capacity(known=False), kinds, ()), short={"a": "no place was found on A within 60 s"}
+    )
+    assert placed(inventory, a_release(1, "a", "b"), 2)[1] == ["b", "b"]
+    assert [room.workers for room in inventory.rooms(a_release(1, "a", "b"))] == [0, None]
+    assert inventory.fullness(a_release(1, "a")) == "no place was found on A within 60 s"
 
 
 WISHES = st.lists(

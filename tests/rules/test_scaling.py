@@ -46,8 +46,13 @@ def _read_snapshot(written: dict[str, Any]) -> Snapshot:
     kind, value = values.pop("policy", ["queue_requests", 1])
     workers = tuple(_read_worker(worker) for worker in values.pop("workers", []))
     if "rooms" in values:
-        values["rooms"] = tuple(RoomView(name=name, workers=count) for name, count in values["rooms"].items())
+        values["rooms"] = tuple(_read_room(name, has) for name, has in values["rooms"].items())
     return Snapshot(**values, policy=Policy(type=PolicyType(kind), value=value), workers=workers)
+
+
+def _read_room(name: str, has: int | str | None) -> RoomView:
+    """How many there is room for, or why nobody finds room."""
+    return RoomView(name=name, workers=0, none=has) if isinstance(has, str) else RoomView(name=name, workers=has)
 
 
 def _read_worker(written: dict[str, Any]) -> WorkerView:
@@ -106,6 +111,7 @@ ROOMS = [(RoomView(),)] * 3 + [
     (RoomView(name="A", workers=1),),
     (RoomView(name="A", workers=2), RoomView(name="B", workers=3)),
     (RoomView(name="A", workers=0), RoomView(name="B")),
+    (RoomView(name="A", workers=0, none="no place was found on A within 60 s"), RoomView(name="B")),
 ]
 """Where a machine may have room: without bound, nowhere, in one kind of place or in two."""
 LOADS = [(state, 0) for state in WorkerState if state is not WorkerState.GONE] + [
@@ -365,6 +371,23 @@ def test_order_blind(snapshot: Snapshot, random: Any) -> None:
     workers = list(snapshot.workers)
     random.shuffle(workers)
     assert decide(replace(snapshot, workers=tuple(workers))) == decide(snapshot)
+
+
+@given(snapshots())
+def test_who_moves_on_is_given_up_and_counts_no_more(snapshot: Snapshot) -> None:
+    """A worker that waits for a kind of place that nobody finds goes, once, unless its endpoint does; beyond that everything is decided as
+    if it were going already."""
+    waits = {one.id for one in snapshot.workers if one.current and one.no_room}
+    moving = tuple(replace(one, moves_on="tried elsewhere") if one.id in waits else one for one in snapshot.workers)
+    plan = decide(replace(snapshot, workers=moving))
+    assert max(Counter(line.worker for line in plan.drain).values(), default=0) <= 1
+    gone = {line.worker for line in plan.drain if line.reason is WorkerReason.TRIED_ELSEWHERE}
+    assert gone == (set() if snapshot.deleted or snapshot.paused or snapshot.arrears else waits)
+    rest = replace(
+        snapshot,
+        workers=tuple(replace(one, state=WorkerState.DRAINING) if one.id in gone else one for one in snapshot.workers),
+    )
+    assert (plan.launch, plan.wanted, plan.reason) == ((then := decide(rest)).launch, then.wanted, then.reason)
 
 
 @given(snapshots(), st.sets(st.integers(0, 5)))

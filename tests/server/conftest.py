@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.live import LiveServer
+from tests.server.pods import WORKERS, handler_pod_image, housed, pod_settings
 
-WORKERS = Path(__file__).parent / "workers"
+__all__ = ["WORKERS", "handler_pod_image", "housed", "pod_settings"]
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-import socket
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,85 +12,18 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import GATEWAY, PATHS, Cluster, layer_of
-from tests.docker import base_tar
-from tests.live import LiveServer, until
-from tests.server.conftest import WORKERS
+from scripts.manifests import HELM, rendered
+from tests.cluster import NODE, Cluster, kubeconfig
+from tests.live import KEY, LiveServer, until
+from tests.server.pods import at_port, create, gone, logs
 from tests.server.test_rolling import CLIENTS, Client, check, done, restart
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]
-
-COMMAND = "python3 -u handler.py"
-
-
-@pytest.fixture(scope="session")
-def handler_pod_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image with the real SDK, on the node."""
-    files = {f"worker/{name}": (WORKERS / name).read_bytes() for name in ("handler.py", "light.py")}
-    layer = layer_of(tmp_path_factory.mktemp("handler"), files)
-    return cluster.load_image("stoker.test/handler:1", [base_tar(), layer], ["python3"], env=PATHS, folder="/worker")
-
-
-@pytest.fixture
-def settings(cluster: Cluster) -> Iterator[dict[str, object]]:
-    """What servers with a namespace of their own are told."""
-    name = f"served-{secrets.token_hex(4)}"
-    cluster.add_namespace(name)
-    yield {
-        "runtime": "kubernetes",
-        "host": "0.0.0.0",
-        "kubernetes_config": cluster.config,
-        "kubernetes_namespace": name,
-        "kubernetes_always_pull": "false",
-        "installation": name,
-    }
-    cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", "--wait=false")
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def at_port(settings: dict[str, object]) -> dict[str, object]:
-    """The settings of one server: pods have to know its port."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    return {**settings, "port": port, "worker_url": f"http://{GATEWAY}:{port}"}
-
-
-@pytest.fixture
-def housed(settings: dict[str, object], tmp_path: Path) -> Iterator[LiveServer]:
-    """A server that runs pods."""
-    with LiveServer(tmp_path / "data", **at_port(settings)) as server:
-        yield server
-
-
-def create(live: LiveServer, name: str, image: str, **fields: Any) -> dict[str, Any]:
-    """An endpoint of pods."""
-    body = {"name": name, "image": image, "command": COMMAND, "idle_timeout_s": 60, **fields}
-    answer = live.api.post("/api/endpoints", json=body)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def logs(live: LiveServer, job: str) -> str:
-    """All that the job's worker printed."""
-    worker = live.job(job)["worker"]
-    return live.api.get(f"/api/workers/{worker}/logs").text if worker else ""
 
 
 def begins(live: LiveServer, job: str) -> None:
     """Wait until the job runs."""
     until(lambda: f"job {job} begins" in logs(live, job), what="the job to run")
-
-
-def gone(live: LiveServer, name: str, worker: str) -> dict[str, Any]:
-    """The worker once it is gone."""
-    found = until(
-        lambda: next(
-            (one for one in live.workers(name, gone=9) if one["id"] == worker and one["state"] == "gone"), None
-        ),
-        what="the worker to be gone",
-    )
-    return dict(found)
 
 
 def test_a_job_runs_in_a_pod(housed: LiveServer, handler_pod_image: str) -> None:
@@ -212,11 +145,11 @@ def test_a_lost_node_gives_its_jobs_back(housed: LiveServer, handler_pod_image: 
 
 @pytest.mark.postgres
 def test_rolling_restart_of_two_servers(
-    settings: dict[str, object], handler_pod_image: str, tmp_path: Path, postgres_url: str
+    pod_settings: dict[str, object], handler_pod_image: str, tmp_path: Path, postgres_url: str
 ) -> None:
     """Two servers on PostgreSQL look after the same pods; each is restarted under load, and every job completes once."""
     # Workers call the server that launched them: they have to wait for it as long as it takes to start.
-    shared = {**settings, "database": postgres_url, "lease_s": 60}
+    shared = {**pod_settings, "database": postgres_url, "lease_s": 60}
     first, second = (LiveServer(tmp_path / "data", **at_port(shared)) for _ in range(2))
     with first, second:
         create(
@@ -235,6 +168,38 @@ def test_rolling_restart_of_two_servers(
         check(first, clients)
 
 
+def test_the_next_specification_is_tried(
+    cluster: Cluster, pod_settings: dict[str, object], handler_pod_image: str, tmp_path: Path
+) -> None:
+    """A worker that finds no node of the specification that its endpoint prefers moves on to the next, and everybody says so; later the first one
+    is tried again."""
+    key = f"stoker.test/{pod_settings['kubernetes_namespace']}"
+    kinds = [{"id": one, "slots": 9, "node_selector": {key: one}} for one in ("scarce", "plenty")]
+    shared = {
+        **pod_settings,
+        "specifications": json.dumps(kinds),
+        "kubernetes_place_wait_s": 2,
+        "kubernetes_pass_over_s": 10,
+    }
+    cluster.kubectl("label", "node", NODE, f"{key}=plenty")
+    with LiveServer(tmp_path / "data", **at_port(shared)) as server:
+        create(server, "a", handler_pod_image, max_workers=1, specifications=["scarce", "plenty"])
+        job, short = server.run("a", {"echo": 1}), "no place was found on scarce within 2 s"
+        until(lambda: short in server.job(job)["why"]["text"], what="the reason")
+        done = server.finished(job)
+        second, first = (server.api.get(f"/api/workers/{one['id']}").json() for one in server.workers("a", gone=9))
+        assert (second["id"], second["specification"]) == (done["worker"], "plenty")
+        assert f"1 on plenty: {short}" in second["story"][0]["text"]
+        assert (first["specification"], first["reason"]) == ("scarce", "tried_elsewhere")
+        assert short in first["detail"]
+        assert "no node has room (1 looked at)" in first["detail"]
+        cluster.kubectl("label", "node", NODE, f"{key}=scarce", "--overwrite")
+        server.api.post(f"/api/workers/{second['id']}/stop", params={"now": True})
+        again = server.finished(server.run("a", {"echo": 2}))
+        assert server.api.get(f"/api/workers/{again['worker']}").json()["specification"] == "scarce"
+    cluster.kubectl("label", "node", NODE, f"{key}-")
+
+
 def test_a_volume_is_a_claim(housed: LiveServer, handler_pod_image: str, cluster: Cluster) -> None:
     """A volume becomes a claim with the first worker that needs it, which waits for storage and says so; with the volume it goes."""
     space = str(housed.settings["kubernetes_namespace"])
@@ -247,3 +212,47 @@ def test_a_volume_is_a_claim(housed: LiveServer, handler_pod_image: str, cluster
     assert housed.api.delete("/api/endpoints/a").status_code in (200, 204)
     until(lambda: housed.api.delete("/api/volumes/models").status_code in (200, 204), what="nobody to need it")
     until(lambda: not cluster.get("pvc", "-n", space)["items"], what="the claim to go")
+
+
+@pytest.mark.skipif(not HELM.exists(), reason="there is no Helm: make .helm")
+def test_a_namespace_for_each_team(
+    cluster: Cluster, pod_settings: dict[str, object], handler_pod_image: str, tmp_path: Path
+) -> None:
+    """Where each team has a namespace of its own, the rights that the chart gives in the whole cluster are enough and it has no others: jobs of
+    two teams run in two namespaces."""
+    space, config = str(pod_settings["kubernetes_namespace"]), tmp_path / "config"
+    grant(cluster, space)
+    config.write_text(kubeconfig(cluster.server, cluster.token_of("stoker", space)))
+    account = f"--as=system:serviceaccount:{space}:stoker"
+    for right in ("get secrets", "list nodes", "create roles", "delete namespaces"):
+        assert cluster.kubectl("auth", "can-i", *right.split(), account, check=False) == ""
+    shared = {**pod_settings, "kubernetes_config": config, "kubernetes_namespace_per_team": "true"}
+    with LiveServer(tmp_path / "data", **at_port(shared)) as server:
+        keys = [KEY, another_team(server)]
+        for key in keys:
+            server.api.headers["Authorization"] = f"Bearer {key}"
+            team = server.api.get("/api/me").json()["team"]["id"]
+            create(server, "a", handler_pod_image)
+            done = server.finished(server.run("a", {"echo": team}))
+            assert done["output"] == team
+            names = cluster.kubectl("get", "pods", "-n", f"{space}-{team}", "-o", "name")
+            assert names == f"pod/stoker-{done['worker']}"
+            cluster.kubectl("delete", "namespace", f"{space}-{team}", "--wait=false")
+    cluster.kubectl("delete", "clusterrole,clusterrolebinding", f"{space}-stoker")
+
+
+def grant(cluster: Cluster, namespace: str) -> None:
+    """Make the account of the chart with its rights, and nothing else of the chart."""
+    values = {"secret": {"name": "keys"}, "workers": {"namespacePerTeam": True}}
+    (rights,) = [
+        text for text in rendered(values, name="stoker", namespace=namespace) if "kind: ClusterRoleBinding" in text
+    ]
+    cluster.kubectl("apply", "-f", "-", stdin=rights)
+    until(lambda: "secrets" in cluster.get("serviceaccount", "stoker", "-n", namespace), what="its token")
+
+
+def another_team(live: LiveServer) -> str:
+    """The key of a team that is not the operator's."""
+    program = Path(sys.executable).with_name("stoker")
+    words = [str(program), "team", "create", "other", "--data-dir", str(live.data_dir)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()

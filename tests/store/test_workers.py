@@ -352,3 +352,17 @@ async def test_success_forgives(store: Store) -> None:
     assert await store.workers.failures(RELEASE) == Failures()
     await fail("c", NOW + 30)
     assert await store.workers.failures(RELEASE) == Failures(count=1, last_ms=NOW + 31, text="c")
+
+
+async def test_kinds_of_places_that_workers_moved_on_from(store: Store) -> None:
+    """Of each specification when the last worker of the release was given up to try another, also once it is gone."""
+    assert await store.workers.moved_on(RELEASE) == {}
+    told = (("a", "big", NOW + 1), ("b", "big", NOW + 2), ("c", "small", NOW + 3))
+    for name, kind, at_ms in told:
+        worker = WorkerId(name)
+        await store.workers.add(a_worker(worker, specification=kind), alive_max=9)
+        reason = WorkerReason.TRIED_ELSEWHERE if name != "c" else WorkerReason.SCALED_DOWN
+        await store.workers.advance(worker, Drained(at_ms=at_ms, reason=reason))
+    await store.workers.advance(WorkerId("b"), Exited(at_ms=NOW + 9, exit=CRASH))
+    assert await store.workers.moved_on(RELEASE) == {"big": NOW + 2}
+    assert await store.workers.moved_on(ReleaseId("rel-other")) == {}

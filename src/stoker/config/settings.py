@@ -184,6 +184,15 @@ class Settings(BaseModel):
         description="How long a node may fetch the image and create the container before the start counts as failed. Waiting for a "
         "node has no limit.",
     )
+    kubernetes_place_wait_s: float = Field(
+        60.0,
+        gt=0,
+        description="How long a worker may wait for a node of one specification before the next that its endpoint may use is tried. More than "
+        "your autoscaler needs to bring a node.",
+    )
+    kubernetes_pass_over_s: float = Field(
+        600.0, ge=0, description="How long a specification that had no node for a worker is passed over."
+    )
     kubernetes_storage_class: str = Field("", description="The storage class of volumes; empty: the cluster's.")
     kubernetes_access_mode: Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"] = Field(
         "ReadWriteMany",

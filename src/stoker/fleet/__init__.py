@@ -32,6 +32,7 @@ from stoker.fleet.order import worker_environment
 from stoker.fleet.plans import Plans
 from stoker.fleet.roster import Roster
 from stoker.fleet.shares import Shares
+from stoker.fleet.shortages import Shortages
 from stoker.fleet.terms import FleetTerms
 from stoker.fleet.watch import Watch
 from stoker.images import Images
@@ -67,7 +68,7 @@ class Fleet:
         self._moves = Moves(store, clock, signals, runtime, terms)
         machine, images = machine or Machine(store, clock, runtime), images or Images(store, clock, runtime)
         facts = Facts(store, clock)
-        shares = Shares(store, clock, machine, facts)
+        shares = Shares(store, clock, machine, facts, Shortages(store, clock, terms.patience))
         self._launches = Launches(
             store, clock, signals, runtime, terms, vault, images, shares, self._moves, find_places
         )

@@ -60,6 +60,7 @@ def _view(held: Held, endpoint: Endpoint) -> WorkerView:
         current=worker.release == endpoint.release,
         held=held.in_slots or min(1, held.ahead),  # what it has ahead needs no other worker: it could not go there
         decided_ms=worker.decided_ms,
+        place=worker.specification,
         idle_ms=worker.idle_ms,
         pulling=worker.detail if worker.reason is WorkerReason.IMAGE_PULLING else "",
         placing=worker.detail if worker.reason is WorkerReason.PLACING else "",

@@ -17,7 +17,8 @@ from stoker.fleet.moves import Moves
 from stoker.fleet.shares import Shares
 from stoker.fleet.watch import Watch
 from stoker.ids import EndpointId
-from stoker.scaling import Plan, RoomView, Snapshot
+from stoker.inventory import Inventory, Room
+from stoker.scaling import Plan, RoomView, Snapshot, WorkerView
 from stoker.store import Decision, Store
 from stoker.store.ledger import tell_endpoint
 
@@ -53,9 +54,12 @@ class Plans:
             inventory, share = await self._shares.of(endpoint, release)
         except Unavailable as error:
             return replace(facts, rooms=(), full_text=error.message, available=self._watch.available)
-        rooms = tuple(RoomView(name=one.specification.name, workers=one.workers) for one in inventory.rooms(release))
+        rooms = tuple(_room(one, inventory) for one in inventory.rooms(release))
         full_text = "; ".join(text for text in (inventory.fullness(release), share.text) if text)
-        workers = tuple(replace(one, gives_way=share.gives_way.get(one.id, "")) for one in facts.workers)
+        workers = tuple(
+            replace(one, gives_way=share.gives_way.get(one.id, ""), moves_on=_moves_on(one, inventory))
+            for one in facts.workers
+        )
         return replace(facts, workers=workers, rooms=rooms, full_text=full_text, available=self._watch.available)
 
     async def carry_out(self, endpoint: Endpoint, plan: Plan) -> None:
@@ -105,3 +109,14 @@ class Plans:
             return True
         told_ms, told = self._told[endpoint]
         return said != told and (said[0] != told[0] or now_ms >= told_ms + RETELL_MS)
+
+
+def _room(room: Room, inventory: Inventory) -> RoomView:
+    one = room.specification
+    return RoomView(name=one.name, workers=room.workers, none=inventory.short.get(one.id, ""))
+
+
+def _moves_on(worker: WorkerView, inventory: Inventory) -> str:
+    """Why a worker that waits for a place is given up for one of another kind."""
+    short = inventory.short.get(worker.place, "") if worker.current and worker.no_room else ""
+    return f"{short}, so another kind is tried: {worker.no_room}" if short else ""

@@ -13,6 +13,7 @@ from typing import Final
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint, Release
 from stoker.fleet.facts import Facts
+from stoker.fleet.shortages import Shortages
 from stoker.ids import EndpointId
 from stoker.inventory import Inventory
 from stoker.machine import Machine
@@ -30,11 +31,12 @@ WAITING_MOST: Final = 64
 class Shares:
     """Who may have what."""
 
-    def __init__(self, store: Store, clock: Clock, machine: Machine, facts: Facts) -> None:
+    def __init__(self, store: Store, clock: Clock, machine: Machine, facts: Facts, shortages: Shortages) -> None:
         self._store = store
         self._clock = clock
         self._machine = machine
         self._facts = facts
+        self._shortages = shortages
         self._waiting: tuple[int, Sequence[EndpointId]] = (0, ())
         self._claimants: tuple[int, Sequence[Claimant]] = (0, ())
 
@@ -45,13 +47,18 @@ class Shares:
     async def of(self, endpoint: Endpoint, release: Release) -> tuple[Inventory, Share]:
         """The same, with what others are to have. Raises `Unavailable` as `Machine.inventory` does."""
         inventory = await self._machine.inventory(gpus=release.gpus_per_worker > 0)
+        mine = await self._mine(endpoint, release, inventory)
+        short = await self._shortages.of(endpoint, release, inventory)
+        return replace(inventory, kept=mine.kept, short=short), mine
+
+    async def _mine(self, endpoint: Endpoint, release: Release, inventory: Inventory) -> Share:
+        """What the endpoint may have while others wait too."""
         if not await self._contested(endpoint, release, inventory):
-            return inventory, Share()
+            return Share()
         now_ms = self._clock.now_ms()
         workers = await self._store.workers.since(now_ms - LOOKS_BACK_S * 1000)
         shares = share(now_ms, await self._who(endpoint, workers, inventory), workers, inventory)
-        mine = shares.get(endpoint.id, Share())
-        return replace(inventory, kept=mine.kept), mine
+        return shares.get(endpoint.id, Share())
 
     async def _contested(self, endpoint: Endpoint, release: Release, inventory: Inventory) -> bool:
         """Whether others wait, or this one does and there is no room."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from stoker.shortages import Patience
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,5 +21,7 @@ class FleetTerms:
     gone_workers_kept_s: float
     gone_logs_bytes_max: int = 1024**3
     """How much output of all ended workers together is kept."""
+    patience: Patience = field(default_factory=Patience)
+    """With whoever places workers and has no place for one yet."""
     skip_system_checks: bool = True
     """Whether the SDK leaves out its checks of memory, disk and outbound network, which fail every start on a closed network."""

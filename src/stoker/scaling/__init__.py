@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stoker.scaling.draining import drain_giving_way, drain_outdated, settle
+from stoker.scaling.draining import drain_giving_way, drain_moving_on, drain_outdated, settle
 from stoker.scaling.fleet import count_fleet, wanted_by_load
 from stoker.scaling.launching import (
     BACKOFF_FIRST_S,
@@ -44,8 +44,8 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(wanted=0, reason=Reason.PAUSED, text="the endpoint is paused: its queue is kept", drain=leaving)
     if snapshot.arrears:
         return Plan(wanted=0, reason=Reason.BUDGET, text=snapshot.arrears, drain=leaving)
-    giving_way = drain_giving_way(snapshot, leaving)
-    snapshot, leaving = _without(snapshot, giving_way), leaving + giving_way
+    others_turn = drain_giving_way(snapshot, leaving) + drain_moving_on(snapshot)
+    snapshot, leaving = _without(snapshot, others_turn), leaving + others_turn
     fleet = count_fleet(snapshot)
     asked = wanted_by_load(snapshot)
     wanted = min(max(asked, snapshot.min_workers), snapshot.max_workers)

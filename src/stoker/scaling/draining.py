@@ -8,7 +8,7 @@ from dataclasses import replace
 from stoker.scaling.fleet import Fleet, counted, first_to_go
 from stoker.scaling.launching import why_starting
 from stoker.scaling.views import Drain, Plan, Reason, Snapshot, Why, WorkerView
-from stoker.worker import WorkerReason
+from stoker.worker import WorkerReason, WorkerState
 
 
 def settle(snapshot: Snapshot, fleet: Fleet, asked: int, wanted: int, leaving: tuple[Drain, ...]) -> Plan:
@@ -69,6 +69,15 @@ def drain_giving_way(snapshot: Snapshot, others: tuple[Drain, ...]) -> tuple[Dra
     )
 
 
+def drain_moving_on(snapshot: Snapshot) -> tuple[Drain, ...]:
+    """Workers that wait for a kind of place that nobody finds now: others start for them where there may be some."""
+    return tuple(
+        Drain(worker=worker.id, reason=WorkerReason.TRIED_ELSEWHERE, text=worker.moves_on)
+        for worker in first_to_go(snapshot.workers)
+        if worker.moves_on and worker.current and worker.state is WorkerState.DECIDED
+    )
+
+
 def _outdated(snapshot: Snapshot, worker: WorkerView) -> bool:
     """Whether it goes for its release at once: if it takes jobs it may stay until its successor does."""
     return not worker.current and not (snapshot.max_surge and worker.started)
@@ -123,7 +132,8 @@ def _why_no_more(snapshot: Snapshot, fleet: Fleet, asked: int) -> Why:
     if any(worker.takes_jobs and snapshot.free_slots(worker) for worker in fleet.serving):
         return Reason.WORKER_FREE, "a worker has a free slot and gets the job with its next take"
     if fleet.starting:
-        return why_starting(snapshot, fleet.starting)
+        reason, text = why_starting(snapshot, fleet.starting)
+        return reason, "; ".join([text, *(room.none for room in snapshot.rooms if room.none)])
     ailing = [worker.ailing for worker in fleet.serving if worker.ailing]
     if ailing:
         return Reason.HEALTH_FAILING, f"{counted(len(ailing), 'worker')} without a good health check: {ailing[0]}"

@@ -107,7 +107,7 @@ def _where(snapshot: Snapshot, count: int) -> str:
         if left > 0 and room.workers != 0:
             parts.append(f"{left if room.workers is None else min(left, room.workers)} on {room.name}")
             left -= left if room.workers is None else room.workers
-    return f"; {', '.join(parts)}: {first.name} has no more room"
+    return f"; {', '.join(parts)}: {first.none or f'{first.name} has no more room'}"
 
 
 def why_starting(snapshot: Snapshot, count: int) -> Why:

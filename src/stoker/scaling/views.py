@@ -57,6 +57,10 @@ class WorkerView:
     """That a place is looked for, by a runtime that finds it itself, while nobody has said that there is none."""
     no_room: str = ""
     """Why no place has been found for it yet."""
+    place: str = ""
+    """The id of the kind of place that it has, or waits for."""
+    moves_on: str = ""
+    """Why it is given up to try another kind of place, when nobody finds one of its own (`shortages`)."""
     ailing: str = ""
     """What its health check got, while that keeps it from jobs. It counts like one that starts: it gets well, or is replaced."""
     gives_way: str = ""
@@ -85,6 +89,8 @@ class RoomView:
     name: str = ""
     workers: int | None = None
     """None when unknown or without bound."""
+    none: str = ""
+    """Why there is no room, where that is more than that all places are taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -235,6 +235,10 @@ class WorkerRows(Protocol):
         """Failed launches in a row of a release."""
         ...
 
+    async def moved_on(self, release: ReleaseId) -> Mapping[str, int]:
+        """When workers of a release were last given up to try another specification, by the id of theirs, in milliseconds."""
+        ...
+
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """The worker's lines of the ledger, oldest first."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stoker.ids import EndpointId, ReleaseId, WorkerId
@@ -16,7 +16,7 @@ from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.tables import Step, plain
 from stoker.store.writes import WorkerWrites
-from stoker.worker import START_FAILURES, Worker
+from stoker.worker import START_FAILURES, Worker, WorkerReason
 
 _HELD: Final = f"SELECT {WORKER}, workers.running, workers.stopping, workers.ahead FROM workers"
 ALIVE: Final = f"{_HELD} WHERE workers.gone_ms IS NULL ORDER BY workers.seq"
@@ -37,6 +37,10 @@ FAILED: Final = f"""
       AND decided_ms > (SELECT forgiven_ms FROM releases WHERE id = ?1)
       AND decided_ms > coalesce((SELECT max(decided_ms) FROM workers WHERE release = ?1 AND ready_ms IS NOT NULL), -1)
     ORDER BY gone_ms DESC, seq DESC"""
+
+MOVED_ON: Final = f"""
+    SELECT specification, max(stopped_ms) FROM workers
+    WHERE release = ? AND reason = '{WorkerReason.TRIED_ELSEWHERE.value}' GROUP BY specification"""
 
 STORY_OF: Final = f"SELECT {STORY} FROM story WHERE worker = ? AND job IS NULL ORDER BY seq"
 RECORD: Final = "INSERT OR REPLACE INTO decisions (endpoint, at_ms, reason, text, wanted) VALUES (?, ?, ?, ?, ?)"
@@ -85,6 +89,11 @@ class SqliteWorkers(WorkerWrites):
         """Those decided after the last one that became ready."""
         rows = await self._reader.run(lambda tx: tx.all(FAILED, (release,)))
         return failures_of(rows)
+
+    async def moved_on(self, release: ReleaseId) -> Mapping[str, int]:
+        """When the last one did, for each specification."""
+        rows = await self._reader.run(lambda tx: tx.all(MOVED_ON, (release,)))
+        return {row[0]: row[1] for row in rows}
 
     async def story(self, worker: WorkerId) -> Sequence[StoryLine]:
         """In the order of writing; what it did with jobs is told by their stories."""
