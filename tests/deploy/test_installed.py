@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import msgspec.yaml
 import pytest
 
-from scripts.manifests import CHART, HELM, MANIFESTS, ROOT, helm
+from scripts.manifests import CHART, HELM, MANIFESTS, ROOT, helm, rendered
 from tests.cluster import PATHS, Cluster, layer_of
 from tests.deploy.images import POSTGRES, SERVER, load_postgres, load_server
 from tests.docker import base_tar
@@ -164,6 +166,33 @@ def test_servers_are_replaced_under_load(installed: Installed) -> None:
     for client in clients:
         assert client.error is None, client.error
         assert all(output == text for text, output in client.outputs.values())
+
+
+def test_monitor_and_ingress_are_understood(cluster: Cluster) -> None:
+    """An API server takes the ingress and the monitor that the chart makes, and its kinds know all that is said in them."""
+    namespace = f"watched-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", namespace)
+    cluster.kubectl("apply", "-f", str(Path(__file__).with_name("monitors.yaml")))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com")
+    values = {
+        "secret": {"name": "keys"},
+        "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}},
+        "ingress": {
+            "enabled": True,
+            "host": "gpu.example.com",
+            "className": "nginx",
+            "tlsSecret": "gpu-tls",
+            "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "20m"},
+        },
+    }
+    texts = rendered(values, name="stoker", namespace=namespace)
+    made = [msgspec.yaml.decode(text) for text in texts if "kind: Ingress" in text or "kind: ServiceMonitor" in text]
+    assert len(made) == 2
+    for one in made:
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(one))
+        kept = cluster.get(one["kind"], "stoker", "-n", namespace)
+        assert kept["spec"] == one["spec"], "what a kind does not know is dropped"
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

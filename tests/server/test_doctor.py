@@ -119,6 +119,16 @@ def test_gpus_of_nodes() -> None:
     assert "pool=gpu" in of_cluster.node_finding([], terms).text
 
 
+def test_who_keeps_network_policies() -> None:
+    """A network plugin that is known to keep them is named; without one it is said what workers may reach, and how to see it."""
+    assert (
+        of_cluster.policy_finding({"apps", "cilium.io"}).text == "Cilium is there, which keeps workers from each other"
+    )
+    unknown = of_cluster.policy_finding({"apps", "networking.k8s.io"})
+    assert unknown.verdict == "note"
+    assert "docs/how-to/kubernetes.md" in unknown.fix
+
+
 def diagnosed(config: Path, tmp_path: Path, **settings: str) -> dict[str, dict[str, str]]:
     """What the command says of a cluster, by subject."""
     environ = {"STOKER_RUNTIME": "kubernetes", "STOKER_KUBERNETES_CONFIG": str(config), "STOKER_PORT": "0"}
@@ -137,6 +147,22 @@ def test_without_a_cluster(tmp_path: Path) -> None:
     assert found["worker_url"]["verdict"] == "wrong"
 
 
+CALICO = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "felixconfigurations.crd.projectcalico.org"},
+    "spec": {
+        "group": "crd.projectcalico.org",
+        "scope": "Cluster",
+        "names": {"kind": "FelixConfiguration", "plural": "felixconfigurations"},
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+"""A kind of objects that Calico brings."""
+
+
 @pytest.mark.kubernetes
 @pytest.mark.slow
 def test_with_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
@@ -151,6 +177,12 @@ def test_with_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     assert gone["workers"]["fix"] == "kubectl create namespace gone"
     classed = diagnosed(cluster.config, tmp_path, **told, kubernetes_priority_class="no-such-class")
     assert "no-such-class" in classed["workers"]["text"]
+    assert found["network policy"]["verdict"] == "note"
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(CALICO))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/felixconfigurations.crd.projectcalico.org")
+    found = diagnosed(cluster.config, tmp_path, **told)
+    cluster.kubectl("delete", "crd", "felixconfigurations.crd.projectcalico.org")
+    assert "Calico" in found["network policy"]["text"]
     poor = tmp_path / "poor"
     poor.write_text(kubeconfig(cluster.server, cluster.token_of("default", "default")))
     found = diagnosed(poor, tmp_path, **told)

@@ -21,6 +21,15 @@ from stoker.runtimes.kubernetes.rights import Right, rights_of
 CLUSTER_LEAST: Final = (1, 20)
 """The oldest that is tested."""
 DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
+KEEPERS: Final = {
+    "crd.projectcalico.org": "Calico",
+    "cilium.io": "Cilium",
+    "crd.antrea.io": "Antrea",
+    "k8s.ovn.org": "OVN-Kubernetes",
+    "network.openshift.io": "OpenShift",
+    "kubeovn.io": "Kube-OVN",
+}
+"""Network plugins that keep policies and bring kinds of objects of their own. Others keep them without a sign that everybody may see."""
 _FORBIDDEN: Final = 403
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -46,6 +55,8 @@ async def _look(api: Api, settings: Settings, terms: Terms) -> list[Finding]:
             found.append(await _pod_finding(api, terms))
         found.append(await _storage_finding(api, settings.kubernetes_storage_class))
         found.append(await _node_finding(api, terms))
+        if terms.network_policy:
+            found.append(policy_finding(await api.groups()))
         return found
     except Unavailable as error:
         return [Finding(subject="cluster", verdict="wrong", text=error.message, fix=error.next_step or "")]
@@ -177,6 +188,22 @@ def node_finding(nodes: list[Node], terms: Terms) -> Finding:
         verdict="note",
         text=text,
         fix="install the device plugin of the GPUs' vendor, or name their resource: kubernetes_gpu_resource",
+    )
+
+
+def policy_finding(groups: set[str]) -> Finding:
+    """Whether a network plugin is there that is known to keep policies, by the kinds of objects that it brings."""
+    subject = "network policy"
+    found = sorted({name for group, name in KEEPERS.items() if group in groups})
+    if found:
+        return Finding(
+            subject=subject, verdict="ok", text=f"{', '.join(found)} is there, which keeps workers from each other"
+        )
+    return Finding(
+        subject=subject,
+        verdict="note",
+        text="no network plugin shows itself that is known to keep policies: workers may meet each other, and the metadata address",
+        fix="see whether it is kept: docs/how-to/kubernetes.md, Safety",
     )
 
 

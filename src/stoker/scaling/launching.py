@@ -114,16 +114,17 @@ def why_starting(snapshot: Snapshot, count: int) -> Why:
     """What a waiting job hears while workers start."""
     if snapshot.failures:
         return _trouble(snapshot, trying=True)
-    unplaced = next((worker.no_room for worker in snapshot.workers if worker.current and worker.no_room), "")
+    coming = [worker for worker in snapshot.workers if worker.current and worker.serves]
+    unplaced = next((worker.no_room for worker in coming if worker.no_room), "")
     if unplaced:
         return Reason.NO_CAPACITY, f"{counted(count, 'worker')} starting: {unplaced}"
-    pulling = next((worker.pulling for worker in snapshot.workers if worker.current and worker.pulling), "")
+    pulling = next((worker.pulling for worker in coming if worker.pulling), "")
     if pulling:
         return Reason.IMAGE_PULLING, f"{counted(count, 'worker')} starting: {pulling}"
-    ailing = next((worker.ailing for worker in snapshot.workers if worker.current and worker.ailing), "")
+    ailing = next((worker.ailing for worker in coming if worker.ailing), "")
     if ailing:
         return Reason.HEALTH_FAILING, f"{counted(count, 'worker')} starting, health check: {ailing}"
-    placing = next((worker.placing for worker in snapshot.workers if worker.current and worker.placing), "")
+    placing = next((worker.placing for worker in coming if worker.placing), "")
     return Reason.WORKER_STARTING, f"{counted(count, 'worker')} starting" + (f": {placing}" if placing else "")
 
 

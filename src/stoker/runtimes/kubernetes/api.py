@@ -277,12 +277,20 @@ class Api:
 
     async def version(self) -> str:
         """The version of the cluster, such as `v1.34.1`."""
-        calls = self._calls._client  # the library has no name for it
-        request = BasicRequest(method="GET", url="version", params={}, response_type=None, data=None, headers=None)
+        return str((await self._read("version"))["gitVersion"])
+
+    async def groups(self) -> set[str]:
+        """The groups of kinds of objects that the cluster knows, such as `apps`. Whoever may log in may ask."""
+        return {str(one["name"]) for one in (await self._read("apis"))["groups"]}
+
+    async def _read(self, path: str) -> dict[str, Any]:
+        """What is at a path that the library has no name for."""
+        calls = self._calls._client
+        request = BasicRequest(method="GET", url=path, params={}, response_type=None, data=None, headers=None)
         with _translated(self.host):
             answer = await calls.send(calls.build_adapter_request(request))  # type: ignore[no-untyped-call]
             calls.raise_for_status(answer)  # type: ignore[no-untyped-call]
-            return str(answer.json()["gitVersion"])
+            return dict(answer.json())
 
     async def may(self, right: Right, namespace: str) -> bool:
         """Whether we have a right in a namespace, or with an empty one in all of them."""
