@@ -130,7 +130,17 @@ class Assembly:
         find_places = partial(places, store, storage)
         self.machine = Machine(store, clock, runtime, settings.specifications_declared)
         self.fleet = Fleet(
-            store, clock, signals, runtime, terms, vault, self._images, find_places, self.machine, HttpProbe()
+            store,
+            clock,
+            signals,
+            runtime,
+            terms,
+            vault,
+            self._images,
+            find_places,
+            self.machine,
+            HttpProbe(),
+            self._metrics,
         )
         self.catalog = self._catalog(runtime)
         self.throttle = _throttle(settings, store, clock)

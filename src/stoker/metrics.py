@@ -160,6 +160,11 @@ class Metrics:
             LONG,
             ("stage",),
         )
+        self.workers_ended = Counter(
+            "stoker_workers_ended_total",
+            "Workers that went, by the reason; counted on the server where the loops run.",
+            ("endpoint", "reason"),
+        )
         self.store_read = Histogram(
             "stoker_store_read_seconds", "How long the database takes to answer a small question.", SHORT
         )
@@ -190,6 +195,10 @@ class Metrics:
         """So many of it were kept long enough."""
         if count:
             self.forgotten.add(what, more=count)
+
+    def worker_ended(self, worker: Worker) -> None:
+        """The worker is gone."""
+        self.workers_ended.add(worker.endpoint, worker.reason)
 
     def worker_started(self, worker: Worker) -> None:
         """The worker took for the first time."""

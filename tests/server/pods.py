@@ -38,6 +38,7 @@ def pod_settings(cluster: Cluster) -> Iterator[dict[str, object]]:
         "kubernetes_namespace": name,
         "kubernetes_always_pull": "false",
         "installation": name,
+        "metrics_open": "true",
     }
     cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", "--wait=false")
     cluster.kubectl("delete", "namespace", name, "--wait=false")

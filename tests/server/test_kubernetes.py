@@ -74,6 +74,9 @@ def test_no_room_is_why(housed: LiveServer, handler_pod_image: str) -> None:
     assert why["reason"] == "no_capacity"
     (worker,) = housed.workers("a")
     assert (worker["state"], worker["reason"]) == ("decided", "no_room_yet")
+    endpoint = housed.api.get("/api/endpoints/a").json()["id"]
+    unstarted = f'stoker_workers_unstarted{{endpoint="{endpoint}",reason="no_room_yet"}} 1'
+    until(lambda: unstarted in housed.api.get("/metrics").text, what="the metric")
     housed.api.post(f"/v2/a/cancel/{job}")
     assert gone(housed, "a", worker["id"])["reason"] == "scaled_down"
 

@@ -92,6 +92,21 @@ def test_a_job_that_waits(server: LiveServer) -> None:
     assert value(scrape(server), "stoker_jobs", endpoint=endpoint, state="queued") == 1
 
 
+def test_a_worker_that_does_not_start(server: LiveServer) -> None:
+    """Workers that went are counted by the reason; one that ends by itself at once failed its start."""
+    server.create("broken", image=WORKERS, command="false", max_workers=1)
+    server.run("broken", 1)
+    endpoint = server.api.get("/api/endpoints/broken").json()["id"]
+
+    def counted() -> bool:
+        found = values(scrape(server), "stoker_workers_ended_total", endpoint=endpoint)
+        return sum(found) > 0
+
+    until(counted, what="the worker to be counted")
+    (gone, *_) = server.workers("broken", gone=1)
+    assert value(scrape(server), "stoker_workers_ended_total", endpoint=endpoint, reason=gone["reason"]) >= 1
+
+
 def test_counts_outlive_the_server(tmp_path: Path) -> None:
     """What the database counts goes on after a restart; what the server counts begins anew, as Prometheus expects."""
     with LiveServer(tmp_path / "server", metrics_key=METRICS_KEY) as live:

@@ -37,6 +37,7 @@ from stoker.fleet.terms import FleetTerms
 from stoker.fleet.watch import Watch
 from stoker.images import Images
 from stoker.machine import Machine
+from stoker.metrics import Metrics
 from stoker.runtimes import Runtime
 from stoker.scaling import Plan, Snapshot
 from stoker.signals import Signals
@@ -60,12 +61,13 @@ class Fleet:
         find_places: FindPlaces = no_places,
         machine: Machine | None = None,
         probe: Probe | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._terms = terms
-        self._moves = Moves(store, clock, signals, runtime, terms)
+        self._moves = Moves(store, clock, signals, runtime, terms, metrics or Metrics())
         machine, images = machine or Machine(store, clock, runtime), images or Images(store, clock, runtime)
         facts = Facts(store, clock)
         shares = Shares(store, clock, machine, facts, Shortages(store, clock, terms.patience))

@@ -10,10 +10,11 @@ from stoker.clock import Clock
 from stoker.errors import Unavailable
 from stoker.fleet.terms import FleetTerms
 from stoker.ids import WorkerId
+from stoker.metrics import Metrics
 from stoker.runtimes import Runtime
 from stoker.signals import Signals
 from stoker.store import Store
-from stoker.worker import Drained, StopInRuntime, Worker, WorkerEvent, WorkerReason, WorkerStep
+from stoker.worker import Drained, StopInRuntime, Worker, WorkerEvent, WorkerReason, WorkerState, WorkerStep
 
 log = structlog.get_logger()
 
@@ -24,12 +25,15 @@ RETELL_STOP_AFTER_S: Final = 5.0
 class Moves:
     """What moves workers, and stops them."""
 
-    def __init__(self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, terms: FleetTerms) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, signals: Signals, runtime: Runtime, terms: FleetTerms, metrics: Metrics
+    ) -> None:
         self._store = store
         self._clock = clock
         self._signals = signals
         self._runtime = runtime
         self._terms = terms
+        self._metrics = metrics
         self.launching: set[WorkerId] = set()
         """Those that a launch goes on for: it stops them at its end if it has to."""
         self._stopping: set[WorkerId] = set()
@@ -48,6 +52,8 @@ class Moves:
         step = await self._store.workers.advance(worker.id, event)
         if not step.changed:
             return step
+        if step.worker.state is WorkerState.GONE:
+            self._metrics.worker_ended(step.worker)
         if step.worker.state is not worker.state:
             log.info(
                 "worker_moved",

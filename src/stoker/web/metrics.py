@@ -29,6 +29,7 @@ from stoker.store.usage import Part
 from stoker.throttle import REFUSALS
 from stoker.web.auth import credential
 from stoker.web.uploads import Uploads
+from stoker.worker import WorkerState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 TRUST_MS: Final = 2_000
@@ -165,10 +166,14 @@ class MetricRoutes:
             if name != OTHER:
                 names.append(((endpoint.id, endpoint.name, endpoint.team), 1))
         workers: Counter[tuple[str, ...]] = Counter()
+        unstarted: Counter[tuple[str, ...]] = Counter()
         known = {labels[0] for labels, _ in names}
         for held in await self._store.workers.alive():
             worker = held.worker
-            workers[worker.endpoint if worker.endpoint in known else OTHER, worker.state.value] += 1
+            whose = worker.endpoint if worker.endpoint in known else OTHER
+            workers[whose, worker.state.value] += 1
+            if worker.state is WorkerState.DECIDED:
+                unstarted[whose, worker.reason.value] += 1
         by_endpoint = ("endpoint",)
         return (
             Gauge("stoker_endpoint_info", "Name and team of an endpoint.", ("endpoint", "name", "team"), names),
@@ -179,6 +184,12 @@ class MetricRoutes:
             Total("stoker_jobs_ended_total", "Jobs that ended.", ("endpoint", "state"), list(ended.items())),
             Total("stoker_jobs_retried_total", "Attempts that were lost.", by_endpoint, list(retried.items())),
             Gauge("stoker_workers", "Workers that are not gone.", ("endpoint", "state"), list(workers.items())),
+            Gauge(
+                "stoker_workers_unstarted",
+                "Workers that are decided and have not started, by what they wait for.",
+                ("endpoint", "reason"),
+                list(unstarted.items()),
+            ),
             *await self._used({one[0][2] for one in names}, known, now_ms),
             *await self._budgeted(now_ms),
         )
