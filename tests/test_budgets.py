@@ -47,7 +47,7 @@ class Shop:
         self.clock = ManualClock(NOW)
         signals = Signals()
         budgets = Budgets(store, self.clock, signals)
-        self.meter = MeterReader(store, self.clock, budgets, kept_days=400, storage_price=0)
+        self.meter = MeterReader(store, self.clock, budgets, storage_price=0)
         self.leases = Leases(
             store, self.clock, signals, hold_s=0, lease_s=1_000, output_bytes_max=1_000, budgets=budgets
         )

@@ -48,6 +48,7 @@ from stoker.queue import Queue
 from stoker.rate import rates
 from stoker.receivers import HttpReceivers
 from stoker.registries import HttpRegistries
+from stoker.retention import Kept
 from stoker.runtimes import Runtime
 from stoker.selections import Selections
 from stoker.shortages import Patience
@@ -189,7 +190,7 @@ class Assembly:
                 clock,
                 fleet,
                 self._images,
-                audit_kept_days=self._settings.audit_kept_days,
+                kept=_kept(self._settings),
                 ended=ended,
                 forgot=self._metrics.forgot,
             ).run(),
@@ -199,7 +200,6 @@ class Assembly:
                 store,
                 clock,
                 self.budgets,
-                kept_days=self._settings.usage_kept_days,
                 storage_price=self._settings.volume_price_per_gib_hour,
                 ended=ended,
             ).run(),
@@ -341,6 +341,18 @@ def _throttle(settings: Settings, store: Store, clock: Clock) -> Throttle:
         queued_max=settings.queued_max,
         uploads_max=settings.uploads_per_key_max,
         counts=store.jobs.counts,
+    )
+
+
+def _kept(settings: Settings) -> Kept:
+    return Kept(
+        audit_days=settings.audit_kept_days,
+        usage_days=settings.usage_kept_days,
+        jobs=settings.jobs_kept_max,
+        events=settings.events_kept_max,
+        audit=settings.audit_kept_max,
+        usage=settings.usage_kept_max,
+        database_bytes=settings.database_mb_max << 20,
     )
 
 

@@ -174,8 +174,8 @@ class Metrics:
         )
         self.forgotten = Counter(
             "stoker_forgotten_total",
-            "What was kept long enough and is gone: jobs, workers, events of endpoints, lines of the audit log.",
-            ("what",),
+            "What was kept long enough, or was too much, and is gone: jobs, workers, events of endpoints, lines of the audit log, entries of usage.",
+            ("what", "why"),
         )
 
         self.rounds = Rounds()
@@ -191,10 +191,10 @@ class Metrics:
             self.job_wait.observe((job.claimed_ms - job.created_ms) / 1000, job.endpoint)
             self.job_run.observe((job.finished_ms - job.claimed_ms) / 1000, job.endpoint)
 
-    def forgot(self, what: str, count: int) -> None:
-        """So many of it were kept long enough."""
+    def forgot(self, what: str, why: str, count: int) -> None:
+        """So many of it went, for their age or the size of all."""
         if count:
-            self.forgotten.add(what, more=count)
+            self.forgotten.add(what, why, more=count)
 
     def worker_ended(self, worker: Worker) -> None:
         """The worker is gone."""

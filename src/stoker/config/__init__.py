@@ -76,6 +76,13 @@ def _agreeing(settings: Settings) -> Settings:
             field="processes",
             next_step="set database to a postgresql:// URL, or processes to 1",
         )
+    if settings.database_mb_max and settings.database:
+        raise InvalidInput(
+            "how much of a PostgreSQL database is in use cannot be told: its tables stay as large as they were when rows go",
+            code="invalid_setting",
+            field="database_mb_max",
+            next_step="bound the rows instead: jobs_kept_max",
+        )
     if (settings.tls_certificate is None) is not (settings.tls_key is None):
         raise InvalidInput(
             "TLS needs a certificate and its key",

@@ -18,10 +18,13 @@ from stoker.volume import MountTerms
 SHOWN_TO_TEAMS = frozenset(
     (
         "audit_kept_days",
+        "audit_kept_max",
         "cancel_grace_s",
+        "events_kept_max",
         "gone_workers_kept_s",
         "hold_s",
         "input_bytes_max",
+        "jobs_kept_max",
         "lease_s",
         "output_bytes_max",
         "part_bytes_max",
@@ -36,6 +39,7 @@ SHOWN_TO_TEAMS = frozenset(
         "upload_stall_s",
         "uploads_per_key_max",
         "usage_kept_days",
+        "usage_kept_max",
         "volume_price_per_gib_hour",
         "webhook_give_up_s",
         "webhook_timeout_s",
@@ -239,6 +243,31 @@ class Settings(BaseModel):
         400, ge=1, description="How long the ledger of usage is kept, in days. Budgets need the month that goes on."
     )
     audit_kept_days: int = Field(0, ge=0, description="How long lines of the audit log are kept, in days; 0: for ever.")
+    jobs_kept_max: int = Field(
+        0,
+        ge=0,
+        description="How many finished jobs are kept, of all endpoints together: beyond it, those go first whose retention would end first. 0: "
+        "no limit.",
+    )
+    events_kept_max: int = Field(
+        0,
+        ge=0,
+        description="How many lines about endpoints the ledger of events keeps; the oldest go first. 0: no limit.",
+    )
+    audit_kept_max: int = Field(
+        0, ge=0, description="How many lines of the audit log are kept; the oldest go first. 0: no limit."
+    )
+    usage_kept_max: int = Field(
+        0,
+        ge=0,
+        description="How many entries of the ledger of usage are kept; beyond it the oldest hours go, but none of the present month, which "
+        "budgets count. 0: no limit.",
+    )
+    database_mb_max: int = Field(
+        0,
+        ge=0,
+        description="How much of a SQLite database may be in use, in MiB: beyond it finished jobs go, as with `jobs_kept_max`. 0: no limit.",
+    )
     images_unused_s: int = Field(
         604_800, ge=0, description="How long an image that no endpoint uses is kept after its last use, in seconds."
     )

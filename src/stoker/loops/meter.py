@@ -1,4 +1,4 @@
-"""The meter: writes into the ledger of usage what workers and volumes were used for, and forgets what is old."""
+"""The meter: writes into the ledger of usage what workers and volumes were used for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Final
 from stoker.budgets import Budgets
 from stoker.clock import Clock
 from stoker.loops import keep_going, nobody
-from stoker.metering import DAY_MS
 from stoker.specification import MICROS
 from stoker.store import Store
 
@@ -30,14 +29,12 @@ class MeterReader:
         clock: Clock,
         budgets: Budgets,
         *,
-        kept_days: int,
         storage_price: float,
         ended: Callable[[str], None] = nobody,
     ) -> None:
         self._store = store
         self._clock = clock
         self._budgets = budgets
-        self._kept_days = kept_days
         self._storage_micros = round(storage_price * MICROS)
         self._ended = ended
 
@@ -57,7 +54,6 @@ class MeterReader:
                 *(store.workers.read_meter(worker, now_ms) for worker in workers[start : start + BATCH])
             )
         await store.usage.meter_volumes(now_ms, self._storage_micros)
-        await store.usage.forget(now_ms - self._kept_days * DAY_MS)
         return await self._budgets.count(now_ms)
 
 

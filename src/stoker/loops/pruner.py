@@ -1,10 +1,9 @@
-"""The pruner: forgets results whose retention has ended, workers that went long ago, what was told of endpoints before that, and old lines
-of the audit log. What it forgot is in the log and in the metrics."""
+"""The pruner: forgets what was kept long enough, and what is more than may be kept. What it forgot, and why, is in the log and in the metrics."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -14,24 +13,22 @@ from stoker.clock import Clock
 from stoker.fleet import Fleet
 from stoker.images import Images
 from stoker.loops import keep_going, nobody
-from stoker.metering import DAY_MS
+from stoker.retention import BATCH, Kept, Retention, batches
 from stoker.store import Store
 
 log = structlog.get_logger()
 
-EVERY_S = 10.0
-BATCH = 1_000
-"""Rows removed at once: small enough not to hold up the writer."""
-FORGOTTEN: Final = ("jobs", "workers", "events", "audit")
-"""What is forgotten, in words."""
+EVERY_S: Final = 10.0
+SIZES_EVERY_MS: Final = 60_000
+"""How often it is counted how much there is."""
 
 
-def nobody_counts(_what: str, _count: int) -> None:
+def nobody_counts(_what: str, _why: str, _count: int) -> None:
     """Hears it."""
 
 
 class Pruner:
-    """The loop. `forgot` hears how many of what were forgotten."""
+    """The loop. `forgot` hears how many of what were forgotten, and why: for their `age` or the `size` of all."""
 
     def __init__(
         self,
@@ -40,55 +37,41 @@ class Pruner:
         fleet: Fleet,
         images: Images | None = None,
         *,
-        audit_kept_days: int = 0,
+        kept: Kept | None = None,
         ended: Callable[[str], None] = nobody,
-        forgot: Callable[[str, int], None] = nobody_counts,
+        forgot: Callable[[str, str, int], None] = nobody_counts,
     ) -> None:
-        """`audit_kept_days` 0 keeps the audit log for ever."""
         self._ended = ended
         self._forgot = forgot
-        self._store = store
         self._clock = clock
         self._fleet = fleet
         self._images = images
-        self._audit_kept_ms = audit_kept_days * DAY_MS
+        self._retention = Retention(store, clock, kept or Kept())
+        self._sizes_ms = 0
+        """When to count again."""
 
     async def run(self) -> None:
         """Until cancelled."""
         await keep_going("pruner", self._round, ended=self._ended)
 
     async def _round(self) -> None:
-        await self.look()
+        watch = self._fleet.watch
+        old = await self._retention.forget_old()
+        workers = await watch.forget_gone(BATCH)
+        events = await batches(partial(watch.forget_told, BATCH))
+        self._tell("age", {**old, "workers": workers, "events": events})
+        if self._clock.now_ms() >= self._sizes_ms:
+            self._sizes_ms = self._clock.now_ms() + SIZES_EVERY_MS
+            self._tell("size", await self._retention.forget_beyond())
         if self._images is not None:
             await self._images.collect()
         await asyncio.sleep(EVERY_S)
 
-    async def look(self) -> dict[str, int]:
-        """Forget what is due; how many of what."""
-        store, watch = self._store, self._fleet.watch
-        counts = {
-            "jobs": await _all(lambda: store.jobs.prune(self._clock.now_ms(), BATCH)),
-            "workers": await watch.forget_gone(BATCH),
-            "events": await _all(partial(watch.forget_told, BATCH)),
-            "audit": await _all(self._forget_audit),
-        }
+    def _tell(self, why: str, counts: Mapping[str, int]) -> None:
         for what, count in counts.items():
-            self._forgot(what, count)
+            self._forgot(what, why, count)
         if any(counts.values()):
-            log.info("forgotten", **{what: count for what, count in counts.items() if count})
-        return counts
-
-    async def _forget_audit(self) -> int:
-        if not self._audit_kept_ms:
-            return 0
-        return await self._store.audit.forget(self._clock.now_ms() - self._audit_kept_ms, BATCH)
+            log.info("forgotten", why=why, **{what: count for what, count in counts.items() if count})
 
 
-async def _all(forget: Callable[[], Awaitable[int]]) -> int:
-    """Batch by batch: the store is free for others between two."""
-    total = 0
-    while True:
-        count = await forget()
-        total += count
-        if count < BATCH:
-            return total
+__all__ = ["Pruner"]

@@ -30,6 +30,7 @@ from stoker.store.notices import NoticeRows
 from stoker.store.sealed import SealedRows
 from stoker.store.selection import JobSelections
 from stoker.store.sessions import SessionRows
+from stoker.store.sizes import SizeRows
 from stoker.store.tables import Step
 from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
@@ -193,6 +194,10 @@ class JobRows(Protocol):
     async def prune(self, now_ms: int, limit: int) -> int:
         """Forget finished jobs whose retention has ended, with bodies and story; and idempotency keys older than a
         day. How many jobs went."""
+        ...
+
+    async def prune_early(self, at_ms: int, limit: int) -> int:
+        """Forget up to `limit` finished jobs whose retention goes on, those first whose would end first; how many went."""
         ...
 
 
@@ -369,6 +374,15 @@ class Store(Protocol):
     @property
     def teams(self) -> TeamRows:
         """Teams, members and keys."""
+        ...
+
+    @property
+    def sizes(self) -> SizeRows:
+        """How much is kept."""
+        ...
+
+    async def used_bytes(self) -> int | None:
+        """How many bytes of the database are in use; None where that cannot be told."""
         ...
 
     @property

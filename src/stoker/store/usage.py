@@ -25,6 +25,8 @@ BOOK: Final = f"""
 VOLUMES: Final = "SELECT id, team, name, size_gb, coalesce(metered_ms, created_ms) FROM volumes ORDER BY id"
 METERED: Final = "UPDATE volumes SET metered_ms = $1 WHERE id = $2 AND coalesce(metered_ms, created_ms) = $3"
 FORGET: Final = "DELETE FROM usage WHERE hour_ms < $1"
+COUNT_BEFORE: Final = "SELECT count(*) FROM usage WHERE hour_ms < $1"
+NEXT: Final = "SELECT hour_ms FROM usage ORDER BY hour_ms DESC LIMIT 1 OFFSET $1"
 
 
 class Part(StrEnum):
@@ -87,9 +89,17 @@ class UsageRows:
                 with suppress(Conflict):
                     await self._tables.change(Step(METERED, (at_ms, volume, since_ms), taken), *booked)
 
-    async def forget(self, before_ms: int) -> None:
-        """Entries of hours that began before that moment."""
-        await self._tables.change(Step(FORGET, (before_ms,)))
+    async def forget(self, before_ms: int) -> int:
+        """Forget entries of hours that began before that moment; how many. Looks across teams: for loops."""
+        count = int((await self._tables.read(COUNT_BEFORE, before_ms))[0][0])
+        if count:
+            await self._tables.change(Step(FORGET, (before_ms,)))
+        return count
+
+    async def hour_beyond(self, entries: int) -> int | None:
+        """The hour of the newest entry but so many; None when there are no more. Looks across teams: for loops."""
+        rows = await self._tables.read(NEXT, entries)
+        return int(rows[0][0]) if rows else None
 
 
 def _stored(team: TeamId, hour_ms: int, price_micros: int, volume: str) -> Account:

@@ -33,6 +33,7 @@ from tests.store.records import (
 MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, usage, workers)
 
 SMALL_TABLES = {
+    "usage.NEXT": "the first entries of an index, in its order, as many as may be kept; once a minute, where that is bounded",
     "audit.OLDEST": "the first rows of the table, in its order, as many as are asked for",
     "endpoints.ACTIVE": "every endpoint is asked for",
     "endpoints.ADD_RELEASE": "an endpoint may wait for it; there are few, and this is a management call",

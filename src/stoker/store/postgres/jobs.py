@@ -212,18 +212,29 @@ class PostgresJobs(JobWrites):
         """Bodies, parts and story go with their job's row; at most `limit` keys go too."""
 
         async def forget(tx: Connection) -> int:
-            row = await tx.fetchrow(FORGET, now_ms, limit)
-            assert row is not None
-            count: int = row[0]
-            if row[1]:
-                await tx.execute(FORGET_NOTICES, row[1])
+            count = await _forget(tx, now_ms, limit)
             await tx.execute(FORGET_KEYS, now_ms - SUBMIT_KEY_LIFE_MS, limit)
             return count
 
-        count = await self._pool.write(forget)
+        return self._forgot(await self._pool.write(forget))
+
+    async def prune_early(self, at_ms: int, limit: int) -> int:
+        """By the index of what is due next."""
+        return self._forgot(await self._pool.write(lambda tx: _forget(tx, NO_END, limit)))
+
+    def _forgot(self, count: int) -> int:
         if count:
             self._recent.clear()
         return count
+
+
+async def _forget(tx: Connection, due_ms: int, limit: int) -> int:
+    row = await tx.fetchrow(FORGET, due_ms, limit)
+    assert row is not None
+    count: int = row[0]
+    if row[1]:
+        await tx.execute(FORGET_NOTICES, row[1])
+    return count
 
 
 async def _list(

@@ -22,6 +22,7 @@ from stoker.store.notices import NoticeRows
 from stoker.store.sealed import Place, SealedRows
 from stoker.store.selecting import SelectedJobs
 from stoker.store.sessions import SessionRows
+from stoker.store.sizes import SizeRows
 from stoker.store.sqlite.connection import MEMORY, connect, connect_beside, connect_reader
 from stoker.store.sqlite.endpoints import SqliteEndpoints
 from stoker.store.sqlite.jobs import SqliteJobs
@@ -31,6 +32,7 @@ from stoker.store.sqlite.ledger import SqliteLedger
 from stoker.store.sqlite.selection import LISTS
 from stoker.store.sqlite.tables import SqliteTables
 from stoker.store.sqlite.transaction import Session, read
+from stoker.store.sqlite.tx import Tx
 from stoker.store.sqlite.workers import SqliteWorkers
 from stoker.store.sqlite.writer import Inline, Lane, Reader, Writer
 from stoker.store.teams import TeamRows
@@ -47,11 +49,15 @@ JOBS: Final = Place(
 """What is sealed of jobs."""
 
 
+ENDED: Final = "SELECT 1 FROM jobs WHERE purge_ms IS NOT NULL"
+
+
 class SqliteStore:
     """`Store` on SQLite. It belongs to the event loop in which it was opened."""
 
     def __init__(self, writer: Lane, reader: Lane, results: Lane, known: Known) -> None:
         self._lanes = (results, reader, writer)
+        self._reader = reader
         self.jobs = SqliteJobs(writer, reader, results, known)
         self.workers = SqliteWorkers(writer, reader)
         self.endpoints = SqliteEndpoints(writer, reader)
@@ -65,6 +71,7 @@ class SqliteStore:
         self.audit = AuditRows(tables)
         self.notices = NoticeRows(tables)
         self.usage = UsageRows(tables)
+        self.sizes = SizeRows(tables, ENDED)
         self.selections = SelectedJobs(tables, LISTS)
         self.budgets = BudgetRows(tables)
         self.trace_parents = TraceParentRows(tables)
@@ -99,6 +106,17 @@ class SqliteStore:
             Inline(quick, partial(read, quick)),
             session.known,
         )
+
+    async def used_bytes(self) -> int | None:
+        """Pages that are in use: what is free in the file is used again before it grows."""
+
+        def used(tx: Tx) -> int:
+            pages, free, size = (
+                tx.all(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+            )
+            return int((pages - free) * size)
+
+        return await self._reader.run(used)
 
     async def skew_ms(self, now_ms: int) -> int:
         """The file has the clock of its machine."""

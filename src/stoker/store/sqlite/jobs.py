@@ -180,6 +180,10 @@ class SqliteJobs(JobWrites):
         """Bodies and parts go with their job's row; at most `limit` keys go too."""
         return await self._writer.run(Unsettling(lambda tx: _prune(tx, now_ms, limit)))
 
+    async def prune_early(self, at_ms: int, limit: int) -> int:
+        """By the index of what is due next."""
+        return await self._writer.run(Unsettling(lambda tx: _forget(tx, NO_END, at_ms, limit)))
+
 
 def _list(tx: Tx, team: TeamId, endpoint: EndpointId, state: JobState | None, page: Page) -> Sequence[Job]:
     before = NO_END
@@ -220,13 +224,18 @@ def _count_ahead(tx: Tx, job: Job, low_priority: int, before: int, most: int) ->
 
 
 def _prune(tx: Tx, now_ms: int, limit: int) -> int:
-    outlived, last = tx.all(OUTLIVED, (now_ms, limit)), newest(tx)
+    forgotten = _forget(tx, now_ms, now_ms, limit)
+    tx.execute(FORGET_KEYS, (now_ms - SUBMIT_KEY_LIFE_MS, limit))
+    return forgotten
+
+
+def _forget(tx: Tx, due_ms: int, at_ms: int, limit: int) -> int:
+    outlived, last = tx.all(OUTLIVED, (due_ms, limit)), newest(tx)
     for seq, job, receiver in outlived:
         if receiver is not None:
             tx.execute(OUTLIVE, (seq,))
             tx.execute(FORGET_NOTICES, (job,))
         tx.execute(FORGET_STORY, (seq,))
         tx.execute(FORGET_JOB, (seq,))
-    keep_place(tx, last, now_ms)
-    tx.execute(FORGET_KEYS, (now_ms - SUBMIT_KEY_LIFE_MS, limit))
+    keep_place(tx, last, at_ms)
     return len(outlived)
