@@ -25,6 +25,8 @@ STRAGGLERS_S: Final = 20.0
 REFUSED_PAUSE_S: Final = 0.05
 TRY_AGAIN_S: Final = 0.1
 ANSWER_S: Final = 10.0
+RUNNING: Final = "running"
+"""What `crash` says on stderr when all its clients are connected."""
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -226,6 +228,7 @@ async def _measured(traffic: Traffic, order: Order) -> Seen:
 async def crash(order: Order) -> Seen:
     """Jobs until the server is gone, `seconds` at most."""
     traffic = await _open(order)
+    print(RUNNING, file=sys.stderr, flush=True)
     await asyncio.wait([traffic.trouble], timeout=order.seconds)
     assert traffic.trouble.done(), "the server was not killed"
     return Seen(finished=traffic.finished, unfinished=sorted(traffic.unfinished))

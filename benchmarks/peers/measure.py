@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from benchmarks.peers import brokers, processes
-from benchmarks.peers.client import Order, Seen
+from benchmarks.peers.client import RUNNING, Order, Seen
 from benchmarks.peers.lineup import APPS, OURS, ROOT, SDK, Contestant, deploy
 
 START_S: Final = 40.0
@@ -150,6 +150,7 @@ class Show:
         order = self._order("crash", clients=clients, seconds=after_s + GRACE_S)
         generator = self._launch(order)
         try:
+            self._at_work(generator)
             time.sleep(after_s)
             processes.kill(but=[generator.pid, *self._broker])
             seen = self._answer(generator, order, Seen)
@@ -200,6 +201,13 @@ class Show:
         generator.stdin.close()
         generator.stdin = None
         return generator
+
+    def _at_work(self, generator: subprocess.Popen[bytes]) -> None:
+        """Wait until it says that all its clients are connected, which may take long on a busy machine."""
+        assert generator.stderr is not None
+        said = generator.stderr.readline().decode(errors="replace").strip()
+        if said != RUNNING:
+            raise Failed(self._story(said or "the generator died"))
 
     def _ask(self, order: Order, kind: type[Answer]) -> Answer:
         generator = self._launch(order)

@@ -77,3 +77,18 @@ async def test_a_clock_that_is_off_is_refused(postgres_url: str) -> None:
     with pytest.raises(Conflict, match="behind the database") as caught:
         await check_clock(store, ManualClock(SystemClock().now_ms() - SKEW_MOST_MS - 500))
     assert caught.value.code == "clock_skew"
+
+
+def test_an_empty_data_directory(tmp_path: Path, postgres_url: str) -> None:
+    """With the database and the key for secrets a server with an empty data directory goes on where another ended: its jobs are
+    there, and run with their secrets."""
+    with LiveServer(tmp_path / "first", database=postgres_url) as first:
+        secret = {"WORD": {"secret": "hidden"}}
+        first.create("a", image=WORKERS, command=COMMAND, env=secret, max_workers=1)
+        first.finished(first.run("a", {"echo": 1}))
+        assert first.api.post("/api/endpoints/a/pause").status_code == 200
+        waiting = first.run("a", {"echo": 2})
+    key = (tmp_path / "first" / "secrets.key").read_text().strip()
+    with LiveServer(tmp_path / "second", database=postgres_url, secrets_key=key) as second:
+        assert second.api.post("/api/endpoints/a/resume").status_code == 200
+        assert second.finished(waiting)["output"] == 2

@@ -13,12 +13,14 @@ import pytest
 from stoker.errors import NotFound
 from stoker.ids import WorkerId
 from stoker.job import Finished, Job, JobState
+from stoker.store import Page
 from stoker.store.image import StoredWorker
 from stoker.store.postgres import PostgresStore
 from stoker.store.postgres.batch import Writing
 from stoker.store.postgres.known import Known
 from stoker.store.rows import JOB, WORKER, WORKER_WIDTH, stored_job, worker
 from stoker.worker import Drained, WorkerReason
+from tests.store.postgres.test_wakes import Ear
 from tests.store.records import ENDPOINT, NOW, TEAM, allow_slots, cancel, finish, hire, run, submit, take
 from tests.store.records import WORKER as ONE
 from tests.store.test_counters import WORKERS, agree, all_jobs, anything
@@ -155,3 +157,43 @@ async def test_one_of_two_reports_counts(direct: PostgresStore, other: PostgresS
         assert sorted(step.changed for step in steps) == [False, True]
         (held,) = await other.workers.alive()
         assert (held.worker.id, held.running) == (WorkerId(ONE), 0)
+
+
+async def test_jobs_keep_their_order(direct: PostgresStore) -> None:
+    """Jobs of one server are handed out as they came, whether their transaction read what it needed or knew it."""
+    await hire(direct)
+    await finish(direct, await run(direct))
+    jobs = [await submit(direct, idempotency_key=None if number % 3 else str(number)) for number in range(8)]
+    taken = await take(direct, limit=8)
+    assert [claim.job.id for claim in taken.claims] == [job.id for job in jobs]
+
+
+async def test_numbers_are_used_once(direct: PostgresStore, other: PostgresStore) -> None:
+    """Numbers that came along with an earlier transaction are nobody else's, also when that which was to use them did not happen."""
+    await hire(direct)
+    for _ in range(5):
+        await asyncio.gather(submit(direct), submit(direct))
+        await asyncio.gather(submit(other), submit(direct), take(direct))
+    jobs = await direct.jobs.list(TEAM, ENDPOINT, state=None, page=Page(limit=100))
+    assert len(jobs) == 20
+    assert {await direct.jobs.input(TEAM, job.id) for job in jobs} == {b'{"n": 1}'}
+
+
+async def test_nothing_is_said_of_a_queue_that_others_filled(direct: PostgresStore, other: PostgresStore) -> None:
+    """A server says without looking that a take would find nothing only while it hears the others, and none has said otherwise."""
+    ear = Ear()
+    await hire(direct)
+
+    async def look() -> bool:
+        await finish(direct, await run(direct))
+        assert (await take(direct)).claims == []
+        return direct.jobs.nothing_for(ONE, NOW + 1)
+
+    assert not await look()
+    await direct.wakes.listen(ear)
+    assert await look()
+    await submit(other)
+    await other.wakes.send([f"next {ENDPOINT}"])
+    await ear.hears(f"next {ENDPOINT}")
+    assert not direct.jobs.nothing_for(ONE, NOW + 1)
+    assert len((await take(direct)).claims) == 1

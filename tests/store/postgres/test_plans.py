@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Final
@@ -52,6 +53,7 @@ FILL = """
 FILL_ENDED = """
     INSERT INTO ended_jobs SELECT nextval('job_seq'), 'ended-' || n, 'team-one', $1, 'completed', 'handler_returned', false, n, n,
       n, 1, 1, 1, 1, 0, 'w', n, n, NULL, n, n + 1000000 FROM generate_series(1, $2) AS n"""
+VACUUMS = "SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 'jobs'"
 FILL_INPUTS = "INSERT INTO inputs SELECT seq, '1' FROM all_jobs ON CONFLICT DO NOTHING"
 
 
@@ -162,6 +164,21 @@ async def test_a_renewed_lease_touches_no_index(direct: PostgresStore, postgres_
     await connection.close()
     assert updated >= 10
     assert hot >= updated - 1
+
+
+@pytest.mark.slow
+async def test_a_queue_is_vacuumed_by_what_was_written(direct: PostgresStore, connection: Connection) -> None:
+    """However many jobs wait, the dead rows of a few thousand changes are cleared away: PostgreSQL's own settings would wait
+    for a fifth of the table."""
+    await fill(connection, 30_000)
+    await connection.execute("VACUUM ANALYZE jobs")
+    before = await connection.fetchval(VACUUMS)
+    await connection.execute("UPDATE jobs SET reason = reason WHERE id ~ '^q30000-[1-4]...$'")
+    async with asyncio.timeout(60):
+        while True:  # PostgreSQL looks every few seconds
+            if await connection.fetchval(VACUUMS) > before:
+                return
+            await asyncio.sleep(0.1)
 
 
 ONE_THING = re.compile(r"Index Cond: \(+(?:\w+\.)?(?:endpoint|id|seq|job|worker|token_hash)(?:\)?::text)? = ")

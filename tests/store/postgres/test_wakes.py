@@ -10,7 +10,8 @@ import pytest
 
 from stoker.clock import SystemClock
 from stoker.store.postgres import PostgresStore
-from stoker.store.postgres.wakes import PAYLOAD_BYTES
+from stoker.store.postgres.known import Known
+from stoker.store.postgres.wakes import CHANNEL, PAYLOAD_BYTES, SEND, PostgresWakes
 from tests.store.postgres.test_crashes import OTHERS
 
 pytestmark = pytest.mark.postgres
@@ -69,6 +70,28 @@ async def test_many_words(direct: PostgresStore, other: PostgresStore) -> None:
     await direct.wakes.send([*words, "last"])
     await far.hears("last")
     assert far.words == [*words, "last"]
+
+
+async def test_who_is_alone_says_nothing(direct: PostgresStore, other: PostgresStore, postgres_url: str) -> None:
+    """While nobody else has spoken for a while words are not sent; a server that begins to listen says so, and is told."""
+    far, heard = Ear(), asyncio.Queue[str]()
+    connection = await asyncpg.connect(postgres_url)
+    await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: heard.put_nowait(payload))
+    alone = PostgresWakes(direct.wakes._database, direct.wakes._pool, Known(), others_s=0.0)
+    await alone.listen(Ear())
+    assert "\n" not in await heard.get()  # that it listens
+    await alone.send(["unheard"])
+    await other.wakes.listen(far)
+    assert "\n" not in await heard.get()
+    alone._others_s = PATIENCE_S
+    await connection.execute(SEND, ["somebody"])
+    await heard.get()
+    while "told" not in far.words:
+        await alone.send(["told"])
+        await asyncio.sleep(0)
+    assert set(far.words) == {"told"}
+    await alone.close()
+    await connection.close()
 
 
 async def test_nothing_to_say(direct: PostgresStore) -> None:

@@ -88,7 +88,7 @@ class PostgresStore:
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)
-        self.wakes = PostgresWakes(database, self._pool)
+        self.wakes = PostgresWakes(database, self._pool, known)
 
     @classmethod
     async def open(cls, terms: Terms) -> Self:

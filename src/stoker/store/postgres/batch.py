@@ -5,8 +5,9 @@ Called by the lane in `lane.py`. An operation that raises a `StokerError` fails 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from stoker.errors import StokerError
 from stoker.store.image import Image, Needs, Operation
@@ -17,8 +18,10 @@ from stoker.store.postgres.load import load, new_seqs
 from stoker.store.postgres.save import changes_of, moved
 from stoker.store.postgres.transaction import at_once, look, transact
 
-SHARDS: int = 16
+SHARDS: Final = 16
 """Rows per endpoint over which servers spread its counters."""
+SEQS_S: Final = 0.02
+"""How long numbers for new jobs are good: with them a job goes before those that other servers accepted since they were drawn."""
 
 
 class Writing:
@@ -27,6 +30,10 @@ class Writing:
     def __init__(self, shard: int, known: Known) -> None:
         self._shard = shard
         self._known = known
+        self._seqs: list[int] = []
+        self._seqs_until_s = 0.0
+        self._usual = 0
+        """How many jobs the last transaction brought that brought any."""
 
     async def __call__(self, link: Link, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         """Carry them out in one transaction and commit it; never raises.
@@ -55,11 +62,12 @@ class Writing:
         if lent is None:
             return None
         if needs.new_jobs:
-            image.new_seqs = iter(await look(link, lambda tx: new_seqs(tx, needs.new_jobs)))
+            image.new_seqs = iter(await self._numbers(link, needs.new_jobs))
         outcomes = _decided(image, operations)
         changes = changes_of(image, self._shard)
+        self._usual = needs.new_jobs or self._usual
         try:
-            version = await at_once(link, lambda tx: changes.write_guarded(tx, lent))
+            version, seqs = await at_once(link, lambda tx: changes.write_guarded(tx, lent, self._usual))
         except Exception as error:
             if not moved(error):
                 raise
@@ -67,10 +75,19 @@ class Writing:
             return None
         self._known.was_right()
         self._known.keep(image, version)
+        self._seqs, self._seqs_until_s = seqs, asyncio.get_running_loop().time() + SEQS_S
         return outcomes
+
+    async def _numbers(self, link: Link, count: int) -> list[int]:
+        """For so many new jobs: what the last transaction brought along if it was just now, else fresh ones."""
+        seqs, self._seqs = self._seqs, []  # whatever becomes of the transaction, they are not used again
+        if len(seqs) >= count and asyncio.get_running_loop().time() < self._seqs_until_s:
+            return seqs
+        return await look(link, lambda tx: new_seqs(tx, count))
 
     async def _in_turn(self, link: Link, needs: Needs, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         """On rows that are read, and locked until the commit."""
+        self._seqs = []  # they come before those that are drawn now
 
         async def locked(tx: Connection) -> tuple[Image, list[Outcome], int | None]:
             image = await load(tx, needs)

@@ -119,6 +119,7 @@ class PostgresJobs(JobWrites):
         super().__init__(lane)
         self._lane = lane
         self._pool = pool
+        self._known = known
         self._recent = known.recent
         self._results = Results(pool)
 
@@ -185,8 +186,8 @@ class PostgresJobs(JobWrites):
     # ── for workers and loops ─────────────────────────────────────────────────────────────────────────────────────────
 
     def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
-        """Other servers may have queued a job."""
-        return False
+        """See `known`."""
+        return self._known.nothing_for(worker, at_ms)
 
     async def due(self, now_ms: int, limit: int) -> Sequence[JobId]:
         """Of those that wait by index; those that workers have are few, and all looked at."""

@@ -11,7 +11,7 @@ Jobs are known while a worker runs them or while they wait in a short queue, wor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from stoker.job import JobState
 from stoker.store import Result
 from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
 from stoker.store.recent import Recent
+from stoker.worker import WorkerState, took_lately
 
 ROWS_MOST: Final = 20_000
 """Jobs and workers known at once."""
@@ -30,7 +31,6 @@ HEAD_BYTES: Final = 256 * 1024
 """Their inputs."""
 PAUSE_MOST: Final = 64
 """Transactions that read what they need after knowledge was wrong; it doubles with every time in a row."""
-
 Version = int
 
 
@@ -72,6 +72,12 @@ class Known:
         self._running: defaultdict[WorkerId, set[JobId]] = defaultdict(set)
         """Which known jobs a worker runs."""
         self._queues: dict[EndpointId, list[Waiting]] = {}
+        self._empty: set[EndpointId] = set()
+        """Endpoints in whose queue nothing waited after the last transaction that looked, unless another server has spoken since."""
+        self._doubted: set[EndpointId] = set()
+        """Of whom other servers spoke while a transaction was under way."""
+        self.hears = False
+        """Whether other servers are heard, so that a queue may be said to be empty without looking."""
         self._pause = 0
         self._left = 0
 
@@ -81,6 +87,31 @@ class Known:
         self._workers.clear()
         self._running.clear()
         self._queues.clear()
+        self._empty.clear()
+
+    def heard(self, words: Sequence[str]) -> None:
+        """What other servers say (`stoker.signals`): a job may wait at an endpoint; a worker or a job is another now."""
+        for word in words:
+            kind, _, name = word.partition(" ")
+            if kind in ("next", "queue"):
+                self._doubted.add(EndpointId(name))
+                self._empty.discard(EndpointId(name))
+            elif kind == "worker":
+                self._workers.pop(WorkerId(name), None)
+            elif kind == "job":
+                self._forget_job(JobId(name))
+
+    def nothing_for(self, worker: WorkerId, at_ms: int) -> bool:
+        """Whether a take of this worker, which has nothing, would find nothing and change nothing: who waits hears of what comes."""
+        if not self.hears or worker not in self._workers:
+            return False
+        _, stored = self._workers[worker]
+        return (
+            stored.worker.endpoint in self._empty
+            and stored.worker.state is WorkerState.READY
+            and took_lately(stored.worker, at_ms)
+            and not stored.running
+        )
 
     def was_wrong(self) -> None:
         """Somebody else wrote a row that was lent. Where several servers work on the same rows reading them is cheaper."""
@@ -93,7 +124,8 @@ class Known:
         self._pause = 0
 
     def lend(self, image: Image, needs: Needs) -> Lent | None:
-        """Fill the image with all that is needed; None when not all of it is known."""
+        """Fill the image with all that is needed; None when not all of it is known. Every transaction begins with it."""
+        self._doubted.clear()
         if self._left:
             self._left -= 1
             return None
@@ -153,11 +185,16 @@ class Known:
         self._keep_queues(image, version, written)
         self._keep_results(image)
 
+    def _forget_job(self, job: JobId) -> None:
+        known = self._jobs.pop(job, None)
+        if known is not None and (runner := known[1].job.worker) is not None:
+            self._running[runner].discard(job)
+            if not self._running[runner]:
+                del self._running[runner]
+
     def _keep_job(self, stored: StoredJob, version: Version) -> None:
         job = stored.job
-        known = self._jobs.pop(job.id, None)
-        if known is not None and (runner := known[1].job.worker) is not None:
-            self._running[runner].discard(job.id)
+        self._forget_job(job.id)
         if job.state is JobState.RUNNING and job.worker is not None:
             self._jobs[job.id] = version, stored
             self._running[job.worker].add(job.id)
@@ -175,6 +212,9 @@ class Known:
         for endpoint in image.whole_heads:
             before = {one.head.job: one.version for one in self._queues.pop(endpoint, ())}
             heads = [head for head in image.heads[endpoint] if image.jobs[head.job].job.state is JobState.QUEUED]
+            self._empty.discard(endpoint)
+            if not heads and endpoint not in self._doubted:
+                self._empty.add(endpoint)
             versions = [version if head.job in written else before.get(head.job) for head in heads]
             short = len(heads) <= HEAD_MOST and sum(len(head.input) for head in heads) <= HEAD_BYTES
             if short and None not in versions:
@@ -185,6 +225,7 @@ class Known:
                 ]
         for endpoint in _unsettled(image):
             self._queues.pop(endpoint, None)
+            self._empty.discard(endpoint)
 
     def _keep_results(self, image: Image) -> None:
         for change in image.job_changes():

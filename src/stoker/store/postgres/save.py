@@ -291,8 +291,10 @@ class Changes:
         version: int = await tx.fetchval(_statement(parts), *self._columns(parts))
         return version
 
-    async def write_guarded(self, tx: Connection, lent: Lent) -> int:
-        """All of them, or nothing if something that was `lent` is another by now: then it raises what `moved` knows."""
+    async def write_guarded(self, tx: Connection, lent: Lent, seqs: int) -> tuple[int, list[int]]:
+        """All of them, or nothing if something that was `lent` is another by now: then it raises what `moved` knows. Under which
+        number of a transaction; and so many `seqs` for jobs to come.
+        """
         for part, rows in self._rows.items():
             if part.table:
                 self._rows[part] = [(*row, lent.version(part.table, row[0])) for row in sorted(rows, key=itemgetter(0))]
@@ -301,8 +303,9 @@ class Changes:
             if rows_of_check:
                 self._rows[check] = list(rows_of_check.items())
         parts = tuple(part for part in (*PARTS, *CHECKS) if part in self._rows)
-        version: int = await tx.fetchval(_guarded(parts), *self._columns(parts))
-        return version
+        row = await tx.fetchrow(_guarded(parts), *self._columns(parts), seqs)
+        assert row is not None
+        return row[0], row[1]
 
     def _columns(self, parts: Sequence[Part]) -> Iterator[list[Any]]:
         return (column for part in parts for column in arrays(self._rows[part]))
@@ -310,6 +313,7 @@ class Changes:
 
 PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part) and value not in CHECKS)
 _NUMBER: Final = "pg_current_xact_id()::xid"
+_NEXT_SEQS: Final = "ARRAY(SELECT nextval('job_seq') FROM generate_series(1, ${}::bigint))"
 
 
 @cache
@@ -344,7 +348,7 @@ def _guarded(parts: tuple[Part, ...]) -> str:
         first += len(columns)
     still_so = " AND ".join([*workers, *jobs, *checks]) or "true"
     changes = f"WITH {', '.join(clauses)} " if clauses else ""
-    return f"{changes}SELECT {_NUMBER}, 1 / ({still_so})::int"
+    return f"{changes}SELECT {_NUMBER}, {_NEXT_SEQS.format(first)}, 1 / ({still_so})::int"
 
 
 def moved(error: BaseException) -> bool:
