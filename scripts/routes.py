@@ -25,6 +25,7 @@ from stoker.web.selections import SelectionRoutes
 from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.usage import UsageRoutes
+from stoker.web.views import ViewRoutes
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
@@ -45,6 +46,7 @@ TAGS: Final = {
     "rates": "Management: rates",
     "workers": "Management: workers",
     "jobs": "Management: jobs",
+    "views": "Management: views of jobs",
     "events": "Management: events",
     "volumes": "Management: volumes",
     "images": "Management: images",
@@ -75,6 +77,7 @@ def description() -> dict[str, Any]:
         LastHourRoutes(_NOTHING, _NOTHING, SystemClock()).router(),
         ServerRoutes((), _NOTHING, database="", for_teams=()).router(),
         SpecificationRoutes(_NOTHING, _NOTHING).router(),
+        ViewRoutes(_NOTHING).router(),
         UsageRoutes(_NOTHING, _NOTHING).router(),
         BudgetRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         RateRoutes(_NOTHING).router(),

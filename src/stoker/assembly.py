@@ -81,6 +81,7 @@ from stoker.web.server import ServerRoutes
 from stoker.web.specifications import SpecificationRoutes
 from stoker.web.uploads import Uploads
 from stoker.web.usage import UsageRoutes
+from stoker.web.views import ViewRoutes
 from stoker.web.volumes import VolumeRoutes
 from stoker.web.webhooks import WebhookRoutes
 from stoker.web.worker_protocol import WorkerRoutes
@@ -295,6 +296,7 @@ class Assembly:
             ).router(),
             BudgetRoutes(self.budgets, self.catalog, self._clock).router(),
             RateRoutes(self.catalog).router(),
+            ViewRoutes(self.catalog).router(),
             UsageRoutes(Usages(self._store, self._clock), self.catalog).router(),
             self._console.router(),
             *WebhookRoutes(self.notices, queue, self.catalog).routers(),

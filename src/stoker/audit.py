@@ -30,6 +30,7 @@ class Kind(StrEnum):
     KEY = "key"
     ENDPOINT = "endpoint"
     TEMPLATE = "template"
+    VIEW = "view"
     CREDENTIAL = "credential"
     VOLUME = "volume"
     IMAGE = "image"

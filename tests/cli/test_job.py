@@ -245,6 +245,16 @@ def test_many_at_once(cli: Cli, live: LiveServer, idle: str) -> None:
     assert [job["id"] for job in cli.ok("job", "ls", idle, "--limit", "1", "--json").json["jobs"]] == [newer]
     assert [job["id"] for job in cli.ok("job", "ls", idle, "--all", "--json").json["jobs"]] == [newer, older]
     assert cli.ok("job", "ls", idle, "--text", older, "--waited", "0").err == "no such jobs\n"
+
+    assert "no views yet" in cli.ok("view", "ls").err
+    assert cli.ok("view", "save", "the older", "--text", older).out == "saved the older\n"
+    assert f"text {older}" in cli.ok("view", "ls").out
+    shown = cli.ok("job", "ls", idle, "--view", "the older", "--json").json["jobs"]
+    assert [job["id"] for job in shown] == [older]
+    assert cli.ok("job", "ls", idle, "--view", "the older", "--state", "completed").err == "no such jobs\n"
+    assert cli("job", "ls", idle, "--view", "another").status == 4
+    assert cli.ok("view", "rm", "the older").out == "removed the older\n"
+    assert cli("view", "rm", "the older").status == 4
     assert cli.ok("job", "cancel-all", idle, "--text", older, "--yes").out == "1 cancelled\n"
     assert cli.ok("job", "cancel-all", idle, "--state", "queued", "--yes", "--json").json["jobs"] == [newer]
     assert cli.ok("job", "retry-all", idle, "--yes").out == "0 queued again\n"

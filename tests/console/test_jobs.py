@@ -50,7 +50,7 @@ def test_jobs_that_are_found(window: Window, live: LiveServer) -> None:
 
 
 def test_saved_views(window: Window, live: LiveServer) -> None:
-    """Filters get a name, are chosen by it, on any endpoint and after a reload, and are forgotten."""
+    """Filters get a name for the whole team, are chosen by it on any endpoint, and are forgotten."""
     for name in ("viewed", "viewed-too"):
         live.create(name, image=workers_of("hello"), command=f"{sys.executable} -u handler.py")
         live.api.post(f"/api/endpoints/{name}/pause")
@@ -71,5 +71,11 @@ def test_saved_views(window: Window, live: LiveServer) -> None:
     page.get_by_label("Saved views").select_option("short of memory")
     expect(page).to_have_url(re.compile(r"/endpoints/viewed-too/jobs\?(?=.*state=failed)(?=.*q=out)"))
     expect(page.get_by_text("No job is like this")).to_be_visible()
-    page.get_by_role("button", name="Forget this view").click()
+    saved = {"state": "failed", "text": "out of memory"}
+    assert [(one["name"], one["filters"]) for one in live.api.get("/api/views").json()["views"]] == [
+        ("short of memory", saved)
+    ]
+    page.get_by_role("button", name="Forget the view short of memory").click()
+    expect(page.get_by_role("dialog")).to_contain_text("stoker view rm 'short of memory'")
+    page.keyboard.press("Enter")
     expect(page.get_by_label("Saved views")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""Registry credentials, templates, and what is sealed."""
+"""Registry credentials, templates, views, and what is sealed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stoker.ids import CredentialId, ReleaseId, TemplateId
 from stoker.registry import Credential
 from stoker.store import Store, credentials
 from stoker.store.sealed import SecretsKey
+from stoker.store.views import VIEWS_MOST, View
 from tests.store.records import ENDPOINT, NOW, OTHER_TEAM, TEAM, a_release, an_endpoint, submit
 
 LINE = AuditLine(at_ms=NOW, by=Actor(team=TEAM), action=Action.CREATED, kind=Kind.CREDENTIAL, thing="x", name="x")
@@ -144,6 +145,29 @@ async def test_templates(store: Store) -> None:
         await store.templates.delete(two, LINE)
     with pytest.raises(NotFound):
         await store.templates.update(two, LINE)
+
+
+# ── views ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_views(store: Store) -> None:
+    """A view is stored under a name, replaced and forgotten, by its own team only; there are only so many."""
+    lost = View(team=TEAM, name="lost", filters={"reason": "worker_lost"}, updated_ms=NOW)
+    long = View(team=TEAM, name="long", filters={"ran_least_ms": 60_000}, updated_ms=NOW)
+    for view in (lost, long):
+        await store.views.save(view, LINE)
+    changed = View(team=TEAM, name="lost", filters={"state": "failed"}, updated_ms=NOW + 1)
+    await store.views.save(changed, LINE)
+    assert await store.views.of_team(TEAM) == [long, changed]
+    assert await store.views.of_team(OTHER_TEAM) == []
+    for number in range(VIEWS_MOST - 2):
+        await store.views.save(View(team=TEAM, name=str(number), filters={}, updated_ms=NOW), LINE)
+    with pytest.raises(Conflict):
+        await store.views.save(View(team=TEAM, name="another", filters={}, updated_ms=NOW), LINE)
+    await store.views.save(lost, LINE)
+    await store.views.delete(lost, LINE)
+    with pytest.raises(NotFound):
+        await store.views.delete(lost, LINE)
 
 
 # ── what is sealed ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -57,6 +57,7 @@ BODIES: dict[str, Any] = {
     "PUT /api/endpoints/{endpoint}/budget": {"period": "day", "queue": 1e6},
     "PUT /api/endpoints/{endpoint}/rate": {"rate": 900_000},
     "PUT /api/keys/{key_id}/rate": {"rate": 900_000},
+    "POST /api/views": {"name": "guard", "state": "failed"},
     "POST /api/volumes": {"name": "guard-made", "size_gb": 1},
     "PATCH /api/volumes/{volume}": {"size_gb": 2},
     "PUT /api/volumes/{volume}/files/{path}": {"any": "file"},
@@ -69,6 +70,7 @@ S3_SECRET = "s3-secret-of-the-guard"
 ENV_SECRET = "env-secret-of-the-guard"
 PASSWORD = "password-of-the-guard"
 FILE = "file-of-the-guard"
+VIEW = "view-of-the-guard"
 FILE_SECRET = "content-of-the-guard"
 
 
@@ -145,8 +147,9 @@ def more(live: LiveServer) -> dict[str, str]:
     }
     bodies["volume"] = ("volumes", {"name": "guarded", "size_gb": 1})
     ids = {name: live.api.post(f"/api/{path}", json=body).json()["id"] for name, (path, body) in bodies.items()}
+    assert live.api.post("/api/views", json={"name": VIEW, "state": "failed"}).status_code == 201
     assert live.api.put(f"/api/volumes/guarded/files/{FILE}", content=FILE_SECRET).status_code == 200
-    return ids | {"path": FILE}
+    return ids | {"path": FILE, "view": VIEW}
 
 
 @pytest.fixture
@@ -416,6 +419,7 @@ def test_every_change_has_its_line(api: httpx.Client, routes: list[Route]) -> No
         *("POST /api/templates", "PUT /api/templates/{template}", "DELETE /api/templates/{template}"),
         *("POST /api/members", "PATCH /api/members/{member}", "DELETE /api/members/{member}", "PATCH /api/team"),
         *("POST /api/keys", "POST /api/keys/{key_id}/rotate", "DELETE /api/keys/{key_id}"),
+        *("POST /api/views", "DELETE /api/views/{view}"),
         *("POST /api/volumes", "PATCH /api/volumes/{volume}", "DELETE /api/volumes/{volume}"),
         *("PUT /api/volumes/{volume}/files/{path}", "DELETE /api/volumes/{volume}/files/{path}"),
         *("POST /api/credentials", "PATCH /api/credentials/{credential}", "DELETE /api/credentials/{credential}"),

@@ -36,6 +36,7 @@ CHANGES: dict[str, Any] = {
     "DELETE /api/budget": {},
     "PUT /api/endpoints/{endpoint}/budget": {"period": "day", "refuse": 1e6},
     "DELETE /api/endpoints/{endpoint}/budget": {},
+    "DELETE /api/views/{view}": {},
     "POST /api/workers/{worker}/stop": {"now": True},
     "POST /api/webhooks/secret/rotate": {},
     "DELETE /api/endpoints/{endpoint}": {},
@@ -64,13 +65,14 @@ def test_answers_have_their_shapes(live: LiveServer, hands: Hands, name: str) ->
         "key_id": ("POST /api/keys", {"name": name, "scopes": ["run"]}),
         "credential": ("POST /api/credentials", login),
         "volume": ("POST /api/volumes", {"name": name, "size_gb": 10}),
+        "view": ("POST /api/views", {"name": name, "state": "failed", "ran_least_ms": 1000}),
         "template": ("POST /api/templates", {"name": name, "fields": {"env": {"A": {"secret": "b"}}}}),
     }
     names = {"endpoint": name, "job": job, "worker": hands.id, "number": "1"}
     for parameter, (route, body) in bodies.items():
         answer = api.request(*route.split(), json=body)
         fits(route, answer)
-        names[parameter] = answer.json()["id"]
+        names[parameter] = answer.json()["name" if parameter == "view" else "id"]
     for route in ANSWERS:
         method, path = route.split()
         if method == "GET":

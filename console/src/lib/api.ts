@@ -30,6 +30,7 @@ export type Limit = Shapes['Limit'];
 
 export type LastHour = Shapes['LastHourShown'];
 export type Notice = Shapes['NoticeShown'];
+export type View = Shapes['ViewShown'];
 export type NoticeListed = Shapes['NoticeListed'];
 export type Budget = Shapes['BudgetShown'];
 export type UsageLine = Shapes['UsageLine'];

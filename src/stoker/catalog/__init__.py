@@ -18,6 +18,7 @@ from stoker.catalog.remembered import TRUST_MS
 from stoker.catalog.sessions import Sessions
 from stoker.catalog.teams import NewKey, Teams
 from stoker.catalog.templates import Templates
+from stoker.catalog.views import Views
 from stoker.clock import Clock
 from stoker.errors import Unavailable
 from stoker.machine import Machine
@@ -71,6 +72,7 @@ class Catalog(Endpoints):
         self.credentials = Credentials(store, clock, vault, registries)
         self.lookups = Lookups(runtime, self.credentials, registries)
         self.templates = Templates(store, clock, vault)
+        self.views = Views(store, clock)
         self.entrances = Entrances(self.teams, self, clock)
 
     async def authenticate(self, secret: str) -> ApiKey:

@@ -38,6 +38,7 @@ from stoker.cli import (
     specification,
     template,
     usage,
+    view,
     volume,
     webhook,
     worker,
@@ -103,6 +104,7 @@ _COMMANDS: Final[tuple[click.Command, ...]] = (
     image.image,
     specification.specification,
     jobs.job,  # with what `capsule` and `jobs` add to it
+    view.view,
     dead_letter.dead_letter,
     worker.worker,
     events.events,

@@ -38,13 +38,14 @@ _SELECTION: Final = (
 )
 
 
-def _selection(command: FC) -> FC:
+def selection(command: FC) -> FC:
+    """The options that choose jobs."""
     for option in reversed(_SELECTION):
         command = option(command)
     return command
 
 
-def _wanted(given: Mapping[str, Any]) -> dict[str, Any]:
+def wanted_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The API's fields of the options that were given."""
     wanted = {name: value for name, value in given.items() if value is not None}
     for name in ("ran", "waited"):
@@ -55,16 +56,17 @@ def _wanted(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @job.command("ls")
 @click.argument("endpoint")
-@_selection
+@selection
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
 )
 @click.option("--all", "everything", is_flag=True, help="All of them: with --json this is the way to export jobs.")
+@click.option("--view", metavar="NAME", help="Those that a view of the team chooses; other options choose among them.")
 @output.json_option
 @with_client
-def list_jobs(client: Client, /, endpoint: str, limit: int, everything: bool, **given: Any) -> None:
+def list_jobs(client: Client, /, endpoint: str, limit: int, everything: bool, view: str | None, **given: Any) -> None:
     """List the jobs of ENDPOINT, newest first."""
-    wanted = _wanted(given)
+    wanted = ({} if view is None else client.ask("GET", "views", view)["filters"]) | wanted_of(given)
     jobs: list[JobJson] = []
     before: str | None = None
     while everything or len(jobs) < limit:
@@ -79,7 +81,7 @@ def list_jobs(client: Client, /, endpoint: str, limit: int, everything: bool, **
 
 @job.command()
 @click.argument("endpoint")
-@_selection
+@selection
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @with_client
@@ -91,7 +93,7 @@ def cancel_all(client: Client, /, endpoint: str, yes: bool, **given: Any) -> Non
 
 @job.command()
 @click.argument("endpoint")
-@_selection
+@selection
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @with_client
@@ -102,7 +104,7 @@ def retry_all(client: Client, /, endpoint: str, yes: bool, **given: Any) -> None
 
 
 def _change(client: Client, endpoint: str, what: str, done: str, given: Mapping[str, Any]) -> None:
-    wanted = _wanted(given)
+    wanted = wanted_of(given)
     changed: list[str] = []
     failed: list[dict[str, str]] = []
     before: str | None = None
@@ -122,4 +124,4 @@ def _show(changed: Mapping[str, Any], done: str) -> None:
         output.remark(f"{each['id']}: {each['error']}")
 
 
-__all__ = ["job"]
+__all__ = ["job", "selection", "wanted_of"]

@@ -1,7 +1,7 @@
 """The port to the database: what operations need stored, and nothing else.
 
 Tables of contents (`jobs`, `workers`, `endpoints`), what servers need that share a database (`leases`, `wakes`), one `Store`
-that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `volumes`, `notices`,
+that holds them. What is changed rarely is written once for all databases: `teams`, `credentials`, `templates`, `views`, `volumes`, `notices`,
 `usage`, `budgets`, `trace_parents`, `audit` and `sealed`, over `tables`. Rules for every adapter, proven by `tests/store/`:
 
 - A call that returns has committed durably (D2). Concurrent calls may share one transaction.
@@ -52,6 +52,7 @@ from stoker.store.values import (
     Stop,
     StoryLine,
 )
+from stoker.store.views import ViewRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
 from stoker.worker import Worker, WorkerEvent, WorkerStep
@@ -393,6 +394,11 @@ class Store(Protocol):
     @property
     def credentials(self) -> CredentialRows:
         """Registry credentials."""
+        ...
+
+    @property
+    def views(self) -> ViewRows:
+        """Filters of jobs that teams have given a name."""
         ...
 
     @property

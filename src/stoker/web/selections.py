@@ -23,7 +23,7 @@ ShownState = Literal["queued", "running", "completed", "failed", "cancelled", "t
 _TIME_MOST = 2**53
 
 
-class SelectionFields(BaseModel):
+class Filters(BaseModel):
     """Which jobs; what is left out does not choose."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,6 +42,11 @@ class SelectionFields(BaseModel):
         None, ge=0, le=_TIME_MOST, description="Those that began, and waited so long or longer for it."
     )
     text: str = Field("", max_length=200, description="Part of their id, or of the error of those that failed.")
+
+
+class SelectionFields(Filters):
+    """A page of them."""
+
     before: str | None = Field(None, max_length=100, description="The `next` of the page before.")
 
 
@@ -116,4 +121,4 @@ def _changed(done: Changed) -> JsonObject:
     return {"jobs": list(done.jobs), "failed": failed, "next": done.next}
 
 
-__all__ = ["SelectionRoutes"]
+__all__ = ["Filters", "SelectionRoutes"]

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from stoker.store import audit, credentials, notices, sealed, teams, templates, usage
+from stoker.store import audit, credentials, notices, sealed, teams, templates, usage, views
 from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
@@ -32,6 +32,7 @@ MODULES = (
     teams,
     templates,
     usage,
+    views,
     workers,
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.ids import WorkerId
-from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates, usage
+from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates, usage, views
 from stoker.store.claims import Take
 from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
@@ -30,7 +30,22 @@ from tests.store.records import (
     an_endpoint,
 )
 
-MODULES = (audit, credentials, endpoints, jobs, load, notices, parts, save, sealed, teams, templates, usage, workers)
+MODULES = (
+    audit,
+    credentials,
+    endpoints,
+    jobs,
+    load,
+    notices,
+    parts,
+    save,
+    sealed,
+    teams,
+    templates,
+    usage,
+    views,
+    workers,
+)
 
 SMALL_TABLES = {
     "usage.NEXT": "the first entries of an index, in its order, as many as may be kept; once a minute, where that is bounded",

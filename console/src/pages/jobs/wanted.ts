@@ -32,6 +32,19 @@ export function wantedOf(get: (name: string) => string): Wanted {
     return wanted;
 }
 
+/** As the address says it, what a view chooses; what it does not say is empty. */
+export function inAddress(filters: Record<string, string | number>): Record<string, string> {
+    const seconds = (field: string): string => (field in filters ? String(Number(filters[field]) / 1000) : '');
+    const word = (field: string): string => String(filters[field] ?? '');
+    const words = ['state', 'reason', 'worker', 'release', 'key'].map((name) => [name, word(name)]);
+    return {
+        ...(Object.fromEntries(words) as Record<string, string>),
+        q: word('text'),
+        waited_s: seconds('waited_least_ms'),
+        longer_s: seconds('ran_least_ms'),
+    };
+}
+
 /** The same as a body, where numbers are numbers. */
 export function body(wanted: Wanted): Record<string, string | number> {
     return Object.fromEntries(

@@ -41,6 +41,7 @@ from stoker.store.teams import TeamRows
 from stoker.store.templates import TemplateRows
 from stoker.store.trace_parents import TraceParentRows
 from stoker.store.usage import UsageRows
+from stoker.store.views import ViewRows
 from stoker.store.volumes import VolumeRows
 from stoker.store.warm_ups import WarmUpRows
 
@@ -76,6 +77,7 @@ class PostgresStore:
         self.sessions = SessionRows(tables)
         self.credentials = CredentialRows(tables)
         self.templates = TemplateRows(tables)
+        self.views = ViewRows(tables)
         self.volumes = VolumeRows(tables)
         self.warm_ups = WarmUpRows(tables)
         self.audit = AuditRows(tables)

@@ -29,6 +29,7 @@ from stoker.web.shapes.server import About, SettingList
 from stoker.web.shapes.specifications import GpuList, Planned, SpecificationList
 from stoker.web.shapes.teams import AuditLines, Key, Keys, Me, Members, MemberShown, NewKey, Rated, Session
 from stoker.web.shapes.usage import BudgetList, BudgetShown, UsageShown
+from stoker.web.shapes.views import ViewList, ViewShown
 from stoker.web.shapes.volumes import Files, Volumes, VolumeShown
 from stoker.web.shapes.webhooks import NoticeList, NoticePage, WebhookSecret, WebhookSecretMade
 from stoker.web.shapes.workers import WorkerInFull, WorkerList, WorkerShown
@@ -102,6 +103,10 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "POST /api/jobs/{job}/cancel": JobInFull,
     "POST /api/jobs/{job}/retry": JobInFull,
     "GET /api/jobs/{job}/notices": NoticeList,
+    "GET /api/views": ViewList,
+    "GET /api/views/{view}": ViewShown,
+    "POST /api/views": ViewShown,
+    "DELETE /api/views/{view}": ViewShown,
     "GET /api/notices": NoticePage,
     "GET /api/settings": SettingList,
     "GET /api/about": About,
