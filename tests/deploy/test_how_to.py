@@ -23,7 +23,7 @@ from tests.live import ROOT, until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.kubernetes,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not HELM.exists(), reason="there is no Helm: make .helm"),
 ]
 
@@ -55,7 +55,7 @@ def programs(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
     _program(folder / "kubectl", shlex.join([str(PROGRAMS / "kubectl"), "--kubeconfig", str(cluster.config)]))
     yield folder
     cluster.kubectl("delete", "pods", "--all", "-n", "stoker", "--grace-period=0", "--force", "--wait=false")
-    cluster.kubectl("delete", "namespace", "stoker", "--wait=false")
+    cluster.kubectl("delete", "namespace", "stoker", "--wait=false", "--ignore-not-found")
 
 
 def _made(folder: Path) -> Path:
@@ -77,7 +77,7 @@ def test_from_an_empty_cluster_to_the_first_job(programs: Path, tmp_path: Path) 
     url = f"http://127.0.0.1:{port}"
     forward, rest = first_job.split("&\n", 1)
     assert forward.strip().endswith(" 8700")
-    env = pages.environment(tmp_path, STOKER_URL=url)
+    env = pages.environment(tmp_path, STOKER_URL=url, XDG_CACHE_HOME=str(PROGRAMS.parents[1]))
     env["PATH"] = f"{programs}:{env['PATH']}"
     _type_in(install, env)
     with subprocess.Popen(
