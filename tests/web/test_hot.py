@@ -75,7 +75,7 @@ def test_a_way_that_was_walked_leads_where_it_always_leads(before: list[bytes], 
     for one in before:
         routes.read(one)
     expected = _fresh(line)
-    for _ in range(2):
+    for _ in range(3):  # by a walk, by the way, by the whole line
         wish = routes.read(line)
         assert (wish is None) is (expected is None)
         if wish is not None and expected is not None:
@@ -90,3 +90,13 @@ def test_no_more_ways_than_so_many_are_remembered() -> None:
         routes.read(b"GET /v2/%d/health" % number)
     assert len(routes._ways) == 1
     assert routes.read(b"GET /v2/1/health") is not None
+
+
+def test_no_more_lines_than_so_many_are_remembered() -> None:
+    """Clients that ask with another query each time cost no memory in the end, nor do those that ask for one job after the other."""
+    routes = _routes()
+    for number in range(WAYS_MOST + 2):  # the first is remembered as a way
+        routes.read(b"GET /v2/one/health?a=%d" % number)
+        routes.read(b"GET /v2/one/status/%d" % number)
+    assert len(routes._lines) == 1
+    assert routes.read(b"GET /v2/one/health?a=1") is not None

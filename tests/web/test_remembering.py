@@ -290,9 +290,8 @@ async def _no_handler(_call: Call) -> Answer:
 
 def asked(secret: str, word: str) -> Call:
     """A request with a key for an endpoint."""
-    call = Exchange(Wish("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler), _NO_FLOW)
-    call.came_whole({"authorization": f"Bearer {secret}"}, b"")
-    return call
+    wish = Wish("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler)
+    return Exchange(wish, _NO_FLOW, {"authorization": f"Bearer {secret}"}, b"")
 
 
 _NO_FLOW: Any = None

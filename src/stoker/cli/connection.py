@@ -51,7 +51,9 @@ def with_client(command: Callable[Concatenate[Client, Rest], Returned]) -> Calla
 
 def check_url(_context: click.Context, _option: click.Parameter, given: str) -> str:
     """An absolute http or https URL. Raises `BadParameter`."""
-    import httpx  # here, because `stoker --help` should not wait for its import
+    if given == DEFAULT_URL:
+        return given
+    import httpx  # here: `stoker --help` should not wait for its import, nor a server keep it in memory
 
     try:
         url = httpx.URL(given)

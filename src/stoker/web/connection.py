@@ -89,8 +89,7 @@ class Connection(HttpToolsProtocol):
         wish = self.hot.read(came.line)
         if wish is None:
             return False
-        exchange = Exchange(wish, self.flow)
-        exchange.came_whole(headers, data[came.start :])
+        exchange = Exchange(wish, self.flow, headers, data[came.start :])
         self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
         self._start(exchange)
         return True

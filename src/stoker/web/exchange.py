@@ -28,68 +28,51 @@ class _NoEvent:
 
 
 class Exchange(Call):
-    """A call that is answered by the connection it came from."""
+    """A call that is answered by the connection it came from.
 
-    __slots__ = (
-        "_by_name",
-        "_flow",
-        "_headers",
-        "_request_id",
-        "_tell",
-        "_upload",
-        "_whole",
-        "_write",
-        "began_s",
-        "disconnected",
-        "errand",
-        "handler",
-        "keep_alive",
-        "received",
-        "response_complete",
-        "waits_for_continue",
-    )
+    One is made for each request: what most of them are alike in is said once, by the class.
+    """
 
     message_event: ClassVar = _NoEvent()
     began_s: float
     """When, by the clock of the event loop; only while requests are logged."""
+    errand: Errand[Exchange, Answer] | None = None
+    """What asks the handler, if it has to wait for something."""
+    keep_alive = True
+    waits_for_continue = False
+    """Whether the client sends no body before it is told to."""
+    received = True
+    """Whether the request has arrived to its end."""
+    response_complete = False
+    disconnected = False
+    _request_id = ""
+    _headers: RawHeaders = ()
+    _by_name: Mapping[str, str] | None = None
+    _whole: bytes | None = None
+    _upload: Upload | None = None
+    _write: Callable[[bytes], None] | None = None
+    _tell: Callable[[], None] | None = None
 
-    def __init__(self, wish: Wish, flow: Flow) -> None:
-        """What the first line says; `came_whole` or `came_in_part` says the rest."""
-        self.method = wish.method  # without a call of `Call`'s: one is made for each request
+    def __init__(
+        self, wish: Wish, flow: Flow, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> None:
+        """What the first line says, and the rest if it came whole under a head that is known; else `came_in_part` says it."""
+        self.method = wish.method  # without a call of `Call`'s
         self.path = wish.path
         self.parameters = wish.parameters
         self._query = wish.query
         self.about = ()
         self.handler = wish.handler
-        self.errand: Errand[Exchange, Answer] | None = None
-        """What asks the handler, if it has to wait for something."""
-        self.keep_alive = True
-        self.waits_for_continue = False
-        """Whether the client sends no body before it is told to."""
-        self.received = False
-        """Whether the request has arrived to its end."""
-        self.response_complete = False
-        self.disconnected = False
         self._flow = flow
-        self._request_id = ""
-        self._headers: RawHeaders = ()
-        self._by_name: Mapping[str, str] | None = None
-        self._whole: bytes | None = None
-        self._upload: Upload | None = None
-        self._write: Callable[[bytes], None] | None = None
-        self._tell: Callable[[], None] | None = None
-
-    def came_whole(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Everything is there."""
         self._by_name = headers
         self._whole = body
-        self.received = True
 
     def came_in_part(
         self, headers: RawHeaders, *, keep_alive: bool, waits_for_continue: bool, write: Callable[[bytes], None]
     ) -> None:
         """The head is there; `feed` and `finish` follow."""
         self._headers = headers
+        self.received = False
         self.keep_alive = keep_alive
         self.waits_for_continue = waits_for_continue
         self._write = write
@@ -109,7 +92,7 @@ class Exchange(Call):
 
     def name_line(self) -> bytes:
         """The line of the answer's head that says so. Most clients name no request, and nobody asked before."""
-        if self._request_id or self.header(REQUEST_ID) is not None:
+        if self._request_id or (self._whole is None and self.header(REQUEST_ID) is not None):  # a known head names none
             return b"x-request-id: %b\r\n" % self.request_id.encode()
         return b"x-request-id: %016x\r\n" % draw_64()
 

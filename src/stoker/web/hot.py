@@ -7,7 +7,7 @@ documents the raw routes and knows how to refuse. What must stay true: handlers 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -24,7 +24,9 @@ OnError = Callable[[Call, Exception], Answer]
 Refuse = Callable[[StokerError], Answer]
 
 WAYS_MOST: Final = 4_096
-"""Beginnings of first lines that are remembered at once. When there are more, all are forgotten."""
+"""First lines, and beginnings of first lines, that are remembered at once. When there are more, all are forgotten."""
+LINE_BYTES: Final = 256
+"""The longest that is remembered as a whole."""
 _PLAIN: Final = re.compile(rb"[!\"$&-~]+").fullmatch
 """What `target_of` finds nothing special about."""
 
@@ -35,7 +37,7 @@ class Wish(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     query: str
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
     """Of the path, by name."""
     handler: Handler
 
@@ -50,6 +52,7 @@ class HotRoutes:
         """The path of each handler's route."""
         self._root = _Place()
         self._ways: dict[bytes, _Way] = {}
+        self._lines: dict[bytes, Wish] = {}
         for route in (route for router in routers for route in router.routes):
             endpoint = getattr(route, "endpoint", None)
             if isinstance(endpoint, RawEndpoint):
@@ -68,9 +71,12 @@ class HotRoutes:
     def read(self, line: bytes) -> Wish | None:
         """What a first line without its version asks for, if there is nothing special about it.
 
-        As `target_of` and `find` say, but what comes before the last word of a path is looked at once: most clients and workers
-        change nothing else.
+        As `target_of` and `find` say, but a line that names no job is read once, and of others what comes before the last word of the
+        path: most clients and workers change nothing else.
         """
+        wish = self._lines.get(line)
+        if wish is not None:
+            return wish
         before, _, last = line.rpartition(b"/")
         way = self._ways.get(before)
         if way is None:
@@ -78,7 +84,12 @@ class HotRoutes:
         if _PLAIN(last) is None:
             return None
         word, _, query = last.decode("ascii").partition("?")
-        return way.end(word, query)
+        wish = way.end(word, query)
+        if wish is not None and "job" not in wish.parameters and len(line) <= LINE_BYTES:
+            if len(self._lines) >= WAYS_MOST:
+                self._lines.clear()
+            self._lines[line] = wish
+        return wish
 
     def _read_anew(self, line: bytes) -> Wish | None:
         target = target_of(line)
