@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.figures import Spread
+from benchmarks.figures import Spread, rss_bytes
 from benchmarks.rig import StokerServer, answer_of, start_load
 from stoker.clock import SystemClock
 from stoker.queue import Queue, Submission
@@ -30,6 +30,8 @@ class Backlog(msgspec.Struct, kw_only=True):
     with_many: dict[str, Spread]
     restart_s: float
     """From the start of the process to the first take that was answered with a job."""
+    job_bytes: float
+    """Resident memory of a server that was started with `many` and asked, beyond one with `few`, for each further job."""
 
 
 def measure(folder: Path, *, few: int, many: int, seconds: float) -> Backlog:
@@ -39,11 +41,14 @@ def measure(folder: Path, *, few: int, many: int, seconds: float) -> Backlog:
         asyncio.run(_fill(folder / "stoker.db", few))
         server.start()
         with_few = _requests(server, seconds)
+        few_bytes = rss_bytes(server.pid)
         server.kill()
         asyncio.run(_fill(folder / "stoker.db", many - few))
         restart_s = _restart(server)
         with_many = _requests(server, seconds)
-    return Backlog(few=few, many=many, with_few=with_few, with_many=with_many, restart_s=restart_s)
+        job_bytes = (rss_bytes(server.pid) - few_bytes) / (many - few)
+    seen = {"with_few": with_few, "with_many": with_many}
+    return Backlog(few=few, many=many, restart_s=restart_s, job_bytes=job_bytes, **seen)
 
 
 def _requests(server: StokerServer, seconds: float) -> dict[str, Spread]:

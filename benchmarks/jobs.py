@@ -164,6 +164,7 @@ def rows_of_state(seen: Memory, queued: Backlog, crashes: Crashes) -> list[Row]:
     rows = [
         plain("memory of the idle server", seen.idle / MIB, "MiB", at_most(80, 50)),
         plain("memory of a held take", seen.per_take / KIB, "KiB", at_most(16, 8)),
+        plain("memory of a queued job", queued.job_bytes, "bytes", at_most(300, 50)),
         plain(f"restart with {queued.many:,} queued, first take answered", queued.restart_s, "s", at_most(3, 1.2)),
     ]
     for name, bound in (("take", at_most(1.5, 1.15)), ("submit", at_most(1.5, 1.15)), ("stats", at_most(2, 1.2))):

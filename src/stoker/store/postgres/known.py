@@ -66,7 +66,8 @@ class Known:
 
     def __init__(self) -> None:
         self.recent = Recent()
-        """Completed jobs. Whatever happens to one, it stays as it is until its retention ends."""
+        """Completed jobs. Whatever happens to one, it stays as it is until it is forgotten; that another server forgot it early, for room,
+        is not noticed here."""
         self._jobs: dict[JobId, tuple[Version, StoredJob]] = {}
         self._workers: dict[WorkerId, tuple[Version, StoredWorker]] = {}
         self._running: defaultdict[WorkerId, set[JobId]] = defaultdict(set)
