@@ -20,6 +20,7 @@ from stoker.capsules import Capsules
 from stoker.catalog import Catalog, Defaults, login, release_login
 from stoker.catalog.mounts import places
 from stoker.catalog.volumes import Volumes
+from stoker.chronicle import Chronicle
 from stoker.clock import Clock
 from stoker.config import SHOWN_TO_TEAMS, Settings, shown
 from stoker.dead_letters import DeadLetters
@@ -32,6 +33,7 @@ from stoker.images import Images, ImageTerms
 from stoker.last_hour import LastHours
 from stoker.leases import Leases
 from stoker.loops.autoscaler import Autoscaler
+from stoker.loops.chronicler import Chronicler
 from stoker.loops.lifeline import Lifeline
 from stoker.loops.meter import MeterReader
 from stoker.loops.prober import Prober
@@ -208,7 +210,11 @@ class Assembly:
             Warmer(signals, self._warming).run(),
             Webhooks(store, clock, self.notices, _bounds(self._settings)).run(),
             *([] if self._traces is None else [Tracer(self._traces, clock).run()]),
+            *([] if self._settings.log_jobs == "none" else [self._chronicler().run()]),
         )
+
+    def _chronicler(self) -> Chronicler:
+        return Chronicler(Chronicle(self._store, everything=self._settings.log_jobs == "all"), self._clock)
 
     def http(self, ready: Ready, *, on_duty: Callable[[], bool], tls: SSLContext | None) -> uvicorn.Config:
         """Every route, for clients and workers."""

@@ -1,8 +1,8 @@
 """Traces: what became of each job, told to a collector when the job has ended, from what the ledger says of it.
 
 Nothing is noted while a job lives: its story is read when it is over, so a server that tells no traces does nothing for them, and one that
-does is not slower on the way of a job. A collector that does not answer is told later, for as long as the job's story is kept; what the ledger
-had before this server was on duty is not told.
+does is not slower on the way of a job. A collector that does not answer is told later, for as long as the job's story is kept; so is what ended
+while no server was on duty, within a day (`bookmark`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
+from stoker.bookmark import Bookmark
 from stoker.endpoint import LIMITS
 from stoker.ids import JobId, WorkerId
 from stoker.job import JobState
 from stoker.span import Parent, Span, sampled, span_id, trace_id
 from stoker.store import Store, StoryLine
-from stoker.store.ledger import LedgerLine, Position
+from stoker.store.ledger import LedgerLine
 from stoker.webhook import Notice, Try
 from stoker.worker import Worker
 
@@ -53,27 +54,21 @@ class Traces:
     def __init__(self, store: Store, collector: Collector) -> None:
         self._store = store
         self._collector = collector
-        self._upto: Position | None = None
+        self._place = Bookmark(store, "traces")
         self._forget_ms = 0
         """When to do so next."""
         self._tries: deque[tuple[JobId, Notice, Try]] = deque(maxlen=TRIES_MOST)
         self._workers: OrderedDict[WorkerId, Worker | None] = OrderedDict()
-
-    async def begin(self) -> None:
-        """From here on."""
-        self._upto = await self._store.ledger.end()
 
     def tried(self, notice: Notice, tried: Try) -> None:
         """A receiver was told of the end of a job, or should have been."""
         if sampled(notice.job, self._collector.ratio):
             self._tries.append((notice.job, notice, tried))
 
-    async def look(self) -> bool:
+    async def look(self, now_ms: int) -> bool:
         """Tell of what ended since the last look; whether there is more. Raises `Unavailable`: then the next look begins where this did."""
-        if self._upto is None:
-            await self.begin()
-        assert self._upto is not None
-        found = await self._store.ledger.read(self._upto, teams=None, limit=PAGE)
+        after = await self._place.find(now_ms)
+        found = await self._store.ledger.read(after, teams=None, limit=PAGE)
         ended = [(line.job, line) for line in found.lines if line.job is not None and ends(line)]
         ended = [(job, line) for job, line in ended if sampled(job, self._collector.ratio)]
         tries = tuple(self._tries)
@@ -85,7 +80,7 @@ class Traces:
             await self._collector.tell(spans)
         for _ in range(min(len(tries), len(self._tries))):
             self._tries.popleft()
-        self._upto = found.upto
+        await self._place.move(found.upto, now_ms, more=found.more)
         return found.more
 
     async def forget(self, now_ms: int) -> None:

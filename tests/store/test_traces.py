@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from stoker.bookmark import CATCH_UP_MS
 from stoker.errors import Unavailable
 from stoker.ids import new_job_id
 from stoker.job import Finished, Job, Retried
@@ -49,13 +50,13 @@ def listener() -> Listener:
 async def traces(store: Store, listener: Listener) -> Traces:
     """From now on."""
     traces = Traces(store, listener)
-    await traces.begin()
+    await traces.look(NOW)
     return traces
 
 
 async def drained(traces: Traces) -> None:
     """Everything was told that the ledger has."""
-    while await traces.look():
+    while await traces.look(NOW):
         pass
 
 
@@ -119,6 +120,21 @@ async def test_who_ends_in_the_queue(store: Store, traces: Traces, listener: Lis
     assert listener.tree() == [("job", None, 0, 50), ("queued", "job", 0, 50)]
 
 
+@pytest.mark.parametrize(("away_ms", "told"), [(CATCH_UP_MS, 1), (CATCH_UP_MS + 1, 0)])
+async def test_what_ended_while_nobody_was_on_duty(
+    store: Store, traces: Traces, listener: Listener, away_ms: int, told: int
+) -> None:
+    """Who takes over tells what ended since the last one, if that is not longer ago than a day, and nothing twice."""
+    await cancel(store, await submit(store))
+    await drained(traces)
+    await cancel(store, await submit(store))
+    listener.told.clear()
+    successor = Traces(store, listener)
+    while await successor.look(NOW + away_ms):
+        pass
+    assert sum(span.name == "job" for span in listener.told) == told
+
+
 async def test_a_collector_that_is_away(store: Store, traces: Traces, listener: Listener) -> None:
     """What nobody took is told when somebody does, once."""
     await hire(store)
@@ -148,7 +164,7 @@ async def test_nobody_wants_to_hear(store: Store, listener: Listener) -> None:
     """Of jobs outside the share that is traced nothing is told."""
     listener.ratio = 0.0
     traces = Traces(store, listener)
-    await traces.begin()
+    await traces.look(NOW)
     await cancel(store, await submit(store))
     await drained(traces)
     assert listener.told == []

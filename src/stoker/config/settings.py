@@ -409,6 +409,11 @@ class Settings(BaseModel):
         "info", description="Level of the server's own log."
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the server's own log.")
+    log_jobs: Literal["none", "failures", "all"] = Field(
+        "failures",
+        description="What the server's own log tells of jobs: those that fail, time out or lose an attempt, or every step of every job, which are "
+        "several lines a job.",
+    )
     access_log: Literal["none", "management", "all"] = Field(
         "management",
         description="Which requests leave a line in the server's own log: those of the management API, or also those of the job API, of workers, "

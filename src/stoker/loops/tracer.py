@@ -20,13 +20,13 @@ class Tracer:
         self._clock = clock
 
     async def run(self) -> None:
-        """Until cancelled. Only what ends from now on: what was before was for the server that was on duty then."""
-        await self._traces.begin()
+        """Until cancelled."""
         await keep_going("tracer", self._round)
 
     async def _round(self) -> None:
-        if not await self._traces.look():
-            await self._traces.forget(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        if not await self._traces.look(now_ms):
+            await self._traces.forget(now_ms)
             await asyncio.sleep(EVERY_S)
 
 

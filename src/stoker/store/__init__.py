@@ -26,6 +26,7 @@ from stoker.store.audit import AuditRows
 from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
 from stoker.store.ledger import LedgerRows
+from stoker.store.marks import MarkRows
 from stoker.store.notices import NoticeRows
 from stoker.store.sealed import SealedRows
 from stoker.store.selection import JobSelections
@@ -375,6 +376,11 @@ class Store(Protocol):
     @property
     def teams(self) -> TeamRows:
         """Teams, members and keys."""
+        ...
+
+    @property
+    def marks(self) -> MarkRows:
+        """How far who has read the ledger."""
         ...
 
     @property

@@ -82,6 +82,10 @@ class LedgerRows(Protocol):
         """Lines of these teams after a position, oldest first, of the next `limit` lines of all teams. None: of all teams, for loops."""
         ...
 
+    async def troubles(self, after: Position, *, limit: int) -> Lines:
+        """Of the next `limit` lines of all teams those with which a job failed, timed out or lost an attempt. For loops."""
+        ...
+
     async def prune(self, before_ms: int, limit: int) -> int:
         """Forget up to `limit` lines about endpoints from before that moment; how many."""
         ...

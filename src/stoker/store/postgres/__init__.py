@@ -17,6 +17,7 @@ from typing import Final, Self
 from stoker.store.audit import AuditRows
 from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
+from stoker.store.marks import MarkRows
 from stoker.store.migrations import migrations
 from stoker.store.notices import NoticeRows
 from stoker.store.postgres.batch import SHARDS, Writing
@@ -87,6 +88,7 @@ class PostgresStore:
         self.selections = SelectedJobs(tables, LISTS)
         self.budgets = BudgetRows(tables)
         self.trace_parents = TraceParentRows(tables)
+        self.marks = MarkRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = PostgresLedger(self._pool)
         self.leases = PostgresLeases(self._pool)

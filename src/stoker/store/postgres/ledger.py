@@ -30,6 +30,10 @@ AFTER: Final = f"""
     LEFT JOIN looked ON looked.tx < settled.tx AND ($4::text[] IS NULL OR looked.team = ANY ($4::text[]))
       AND (looked.job IS NULL OR looked.job_id IS NOT NULL)
     ORDER BY looked.tx, looked.seq"""
+TROUBLES: Final = AFTER.replace(
+    "AND (looked.job IS NULL OR looked.job_id IS NOT NULL)",
+    "AND looked.job_id IS NOT NULL AND (looked.kind = 'requeued' OR looked.state IN ('failed', 'timed_out'))",
+)
 """Always a row: the first columns are alike in all. Lines of an older Stoker name no job, and are left out."""
 _HEAD: Final = 4
 FORGET: Final = """
@@ -57,7 +61,14 @@ class PostgresLedger:
 
     async def read(self, after: Position, *, teams: Collection[TeamId] | None, limit: int) -> Lines:
         """By transaction and number, in one statement: all of it is about one state of the database."""
-        rows = await self._pool.read(lambda tx: tx.fetch(AFTER, *after, limit, None if teams is None else list(teams)))
+        return await self._lines(AFTER, after, limit, None if teams is None else list(teams))
+
+    async def troubles(self, after: Position, *, limit: int) -> Lines:
+        """Likewise."""
+        return await self._lines(TROUBLES, after, limit, None)
+
+    async def _lines(self, sql: str, after: Position, limit: int, teams: list[TeamId] | None) -> Lines:
+        rows = await self._pool.read(lambda tx: tx.fetch(sql, *after, limit, teams))
         settled, count, *last = rows[0][:_HEAD]
         held_back = count > 0 and last[0] >= settled
         more = count == limit and not held_back

@@ -18,6 +18,7 @@ from typing import Final, Self
 from stoker.store.audit import AuditRows
 from stoker.store.budgets import BudgetRows
 from stoker.store.credentials import CredentialRows
+from stoker.store.marks import MarkRows
 from stoker.store.notices import NoticeRows
 from stoker.store.sealed import Place, SealedRows
 from stoker.store.selecting import SelectedJobs
@@ -77,6 +78,7 @@ class SqliteStore:
         self.selections = SelectedJobs(tables, LISTS)
         self.budgets = BudgetRows(tables)
         self.trace_parents = TraceParentRows(tables)
+        self.marks = MarkRows(tables)
         self.sealed = SealedRows(tables, JOBS)
         self.ledger = SqliteLedger(writer, reader)
         self.leases = SqliteLeases(writer, reader)

@@ -15,6 +15,11 @@ NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM story"
 AFTER: Final = f"""
     SELECT 0, story.seq, (SELECT jobs.id FROM jobs WHERE jobs.seq = story.job), {LEDGER} FROM story
     WHERE story.seq > ? ORDER BY story.seq LIMIT ?"""
+LAST_OF: Final = "SELECT max(seq), count(*) FROM (SELECT seq FROM story WHERE seq > ? ORDER BY seq LIMIT ?)"
+TROUBLES: Final = f"""
+    SELECT 0, story.seq, jobs.id, {LEDGER} FROM story JOIN jobs ON jobs.seq = story.job
+    WHERE story.seq > ? AND story.seq <= ? AND (story.kind = 'requeued' OR story.state IN ('failed', 'timed_out'))
+    ORDER BY story.seq"""
 KEEP_PLACE: Final = """
     INSERT OR IGNORE INTO story (seq, at_ms, team, endpoint, kind, state, reason, text) VALUES (?, ?, '', '', 'forgotten', '', '', '')"""
 FORGET: Final = """
@@ -42,9 +47,23 @@ class SqliteLedger:
             more=len(rows) == limit,
         )
 
+    async def troubles(self, after: Position, *, limit: int) -> Lines:
+        """By number."""
+        last, count, rows = await self._reader.run(lambda tx: _troubles(tx, after.seq, limit))
+        return Lines(
+            lines=[_line(row) for row in rows],
+            upto=after if last is None else Position(0, last),
+            more=count == limit,
+        )
+
     async def prune(self, before_ms: int, limit: int) -> int:
         """By the index of lines about endpoints."""
         return await self._writer.run(lambda tx: _prune(tx, before_ms, limit))
+
+
+def _troubles(tx: Tx, after: int, limit: int) -> tuple[int | None, int, list[Row]]:
+    last, count = tx.all(LAST_OF, (after, limit))[0]
+    return last, count, [] if last is None else tx.all(TROUBLES, (after, last))
 
 
 def _line(row: Row) -> LedgerLine:
