@@ -247,7 +247,8 @@ def test_webhooks(window: Window, live: LiveServer) -> None:
     expect(row).to_be_visible()
     looked_at(window, "webhooks")
     row.get_by_role("button", name="Redeliver").click()
-    do(page.get_by_role("dialog"), f"Redeliver {job}")
+    (notice,) = live.api.get("/api/notices", params={"endpoint": "tells"}).json()["notices"]
+    do(page.get_by_role("dialog"), f"Redeliver {notice['id']}")
     expect(page.locator(".notices")).to_contain_text("It is told again")
 
 

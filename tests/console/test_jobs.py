@@ -75,7 +75,7 @@ def test_saved_views(window: Window, live: LiveServer) -> None:
     assert [(one["name"], one["filters"]) for one in live.api.get("/api/views").json()["views"]] == [
         ("short of memory", saved)
     ]
-    page.get_by_role("button", name="Forget the view short of memory").click()
+    page.get_by_role("button", name="Forget this view").click()
     expect(page.get_by_role("dialog")).to_contain_text("stoker view rm 'short of memory'")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Saved views")).to_have_count(0)

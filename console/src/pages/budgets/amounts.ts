@@ -2,9 +2,10 @@
 
 import type { Budget } from '../../lib/api';
 
-/** Where a budget is set. */
-export function path(endpoint?: string): string {
-    return endpoint ? `/api/endpoints/${encodeURIComponent(endpoint)}/budget` : '/api/budget';
+/** Where a budget is set: of an endpoint, or of a whole team, which is ours unless another is named. */
+export function path(endpoint?: string, team = ''): string {
+    if (endpoint) return `/api/endpoints/${encodeURIComponent(endpoint)}/budget`;
+    return team ? `/api/budget?team=${encodeURIComponent(team)}` : '/api/budget';
 }
 
 /** The greatest amount that it has. */
