@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.audit import Action, Actor, AuditLine, Kind
 from stoker.fleet.costs import cost_of
-from stoker.fleet.turns import Turn, turns_of
+from stoker.fleet.turns import Turn, slots_during, turns_of
 from stoker.ids import EndpointId, ReleaseId, TeamId, WorkerId
 from stoker.metering import HOUR_MS, Meter, Use, let_go, read, rested
 from stoker.specification import MICROS
@@ -38,6 +39,23 @@ def test_a_turn_is_while_a_worker_runs_the_job() -> None:
     assert turns_of(story) == turns
     assert turns_of(story[:-1]) == [*turns[:-1], Turn(worker=TWO, begun_ms=70)]
     assert turns_of(story[:2]) == []
+
+
+def a_change(at_ms: int, before: int, after: int) -> AuditLine:
+    facts = {"before": {"slots": before}, "after": {"slots": after}}
+    return AuditLine(
+        at_ms=at_ms, by=Actor(team=TeamId("t")), action=Action.CHANGED, kind=Kind.ENDPOINT, thing="e", name="e", **facts
+    )
+
+
+def test_slots_are_the_most_while_it_ran() -> None:
+    """Changes of an endpoint's slots count from the first turn of a job to the end of its last, and not after it."""
+    turns = [Turn(worker=ONE, begun_ms=30, ended_ms=40), Turn(worker=TWO, begun_ms=60, ended_ms=80)]
+    changes = [a_change(90, 3, 9), a_change(70, 5, 3), a_change(50, 2, 5), a_change(20, 8, 2)]
+    assert slots_during(turns, changes, 9) == 5
+    assert slots_during(turns[:1], changes, 9) == 2
+    assert slots_during([Turn(worker=TWO, begun_ms=60)], changes, 9) == 9
+    assert slots_during(turns, [], 4) == 4
 
 
 def a_worker(price_micros: int, stopped_ms: int | None = None) -> Worker:

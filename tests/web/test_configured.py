@@ -178,6 +178,8 @@ def test_audit_is_read_page_by_page(api: httpx.Client, endpoint: str) -> None:
     first = api.get("/api/audit", params={"limit": 2}).json()["lines"]
     rest = api.get("/api/audit", params={"limit": 2, "before": first[-1]["number"]}).json()["lines"]
     assert first + rest == whole
+    refused = api.get("/api/audit", params={"before": 2**63})
+    assert (refused.status_code, refused.json()["field"]) == (400, "before")
 
 
 # ── secrets ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stoker.clock import Clock
-from stoker.fleet.turns import Turn, slots_since, turns_of
+from stoker.fleet.turns import Turn, slots_of, turns_of
 from stoker.ids import WorkerId
 from stoker.job import Job
 from stoker.metering import HOUR_MS
@@ -46,7 +46,7 @@ class JobCosts:
             return 0.0 if job.attempt == 0 else None
         found = [await self._store.workers.get(worker) for worker in {turn.worker for turn in turns}]
         workers = {one.id: one for one in found if one is not None}
-        slots = await slots_since(self._store, job, turns[0].begun_ms)
+        slots = await slots_of(self._store, job, turns)
         if slots is None or len(workers) < len(found):
             return None
         return cost_of(turns, workers, self._clock.now_ms(), slots=slots)

@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from stoker.fleet.turns import Turn, slots_since, turns_of
+from stoker.fleet.turns import Turn, slots_of, turns_of
 from stoker.ids import JobId, WorkerId
 from stoker.job import Job
 from stoker.runtimes import LogLine, Runtime
@@ -114,7 +114,7 @@ class JobLogs:
         story = await self._store.jobs.story(job.id)
         workers = list(dict.fromkeys(line.worker for line in story if line.worker is not None))
         turns = turns_of(story)
-        if not turns or await slots_since(self._store, job, turns[0].begun_ms) != 1:
+        if not turns or await slots_of(self._store, job, turns) != 1:
             return workers, {}
         return workers, {worker: [turn for turn in turns if turn.worker == worker] for worker in workers}
 

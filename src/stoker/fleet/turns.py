@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from stoker.audit import AuditLine
 from stoker.ids import WorkerId
 from stoker.job import Job, JobState
 from stoker.store import Store, StoryLine
 
 CHANGES_MOST: Final = 50
-"""Changes of an endpoint that are looked through; after more of them during one job nobody can tell."""
+"""Changes of an endpoint that are looked through; after more of them since a job began nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,17 +39,32 @@ def turns_of(story: Sequence[StoryLine]) -> Sequence[Turn]:
     return turns
 
 
-async def slots_since(store: Store, job: Job, at_ms: int) -> int | None:
-    """The most jobs that a worker of its endpoint may have run at once since then; None when nobody can tell."""
+def slots_during(turns: Sequence[Turn], changes: Iterable[AuditLine], slots_now: int) -> int:
+    """The most jobs that a worker may have run at once during the turns, which are not none; `changes` of its endpoint, newest first.
+
+    What was changed after the last turn counts no more: a job that has ended costs what it cost.
+    """
+    begun_ms, ended_ms = turns[0].begun_ms, turns[-1].ended_ms
+    slots, seen = slots_now, []
+    for line in changes:
+        if line.at_ms < begun_ms:
+            break
+        if ended_ms is None or line.at_ms <= ended_ms:
+            seen.append(slots)
+        if line.before is not None:
+            slots = int(line.before.get("slots", slots))
+    return max(slots, *seen, 1)
+
+
+async def slots_of(store: Store, job: Job, turns: Sequence[Turn]) -> int | None:
+    """The most jobs that a worker of the job's endpoint may have run at once during its turns; None when nobody can tell."""
     endpoint = await store.endpoints.get(job.endpoint)
     if endpoint is None:
         return None
     changes = await store.audit.lines(job.team, thing=job.endpoint, limit=CHANGES_MOST)
-    since = [one.line for one in changes if one.line.at_ms >= at_ms]
-    if len(since) >= CHANGES_MOST:
+    if len(changes) >= CHANGES_MOST and changes[-1].line.at_ms >= turns[0].begun_ms:
         return None
-    before = [int(line.before["slots"]) for line in since if line.before is not None and "slots" in line.before]
-    return max([endpoint.slots, *before])
+    return slots_during(turns, (one.line for one in changes), endpoint.slots)
 
 
-__all__ = ["Turn", "slots_since", "turns_of"]
+__all__ = ["Turn", "slots_during", "slots_of", "turns_of"]

@@ -178,7 +178,7 @@ class TeamRoutes:
         @router.get("/audit")
         async def list_audit(
             limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-            before: Annotated[int | None, Query(ge=1)] = None,
+            before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
             thing: Annotated[str, Query(max_length=100)] = "",
             key: ApiKey = admin,
         ) -> JsonObject:
