@@ -50,6 +50,8 @@ def test_paused(window: Window, live: LiveServer) -> None:
     expect(window.page.get_by_text("No jobs yet")).to_be_visible()
     window.page.get_by_role("button", name="Paused").click()
     expect(window.page.get_by_role("link", name=job[:8])).to_be_visible()
+    window.go("/")
+    expect(window.page.get_by_role("region", name="Queues")).to_contain_text("1 wait up to")
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ export function attemptsOf(story: StoryLine[]): Attempt[] {
     return attempts;
 }
 
-/** Decided, launched, ready, …: each state of a worker until the next. */
+/** Decided, launched, ready, …: each state of a worker until the next. What the one before said is not said again. */
 export function stagesOfWorker(worker: Worker, story: StoryLine[], now: number): Stage[] {
     const hues: Record<string, Stage['hue']> = {
         decided: 'grey',
@@ -144,12 +144,14 @@ export function stagesOfWorker(worker: Worker, story: StoryLine[], now: number):
     return lines.map((line, index) => {
         const next = lines[index + 1];
         const open = !next && worker.state !== 'gone';
+        const told = line.text || words(line.reason);
+        const before = lines[index - 1];
         return {
             name: line.state.replace(/^./, (letter) => letter.toUpperCase()),
             from: line.at_ms,
             to: next?.at_ms ?? (open ? now : line.at_ms),
             hue: hues[line.state] ?? 'grey',
-            detail: line.text || words(line.reason),
+            detail: before && (before.text || words(before.reason)) === told ? '' : told,
             open,
         };
     });

@@ -1,5 +1,7 @@
 /** Numbers and times as people read them. */
 
+import type { Gpu } from './api';
+
 const UNITS: [number, string][] = [
     [86_400_000, 'd'],
     [3_600_000, 'h'],
@@ -92,4 +94,14 @@ export function words(code: string): string {
 /** The beginning of a long id; what tells ids apart stands at their end as well. */
 export function short(id: string): string {
     return id.length <= 14 ? id : `${id.slice(0, 8)}…${id.slice(-4)}`;
+}
+
+/** What the driver tells of a GPU: memory in use, and the power that it draws. */
+export function measured(one: Gpu): string {
+    const memory =
+        one.memory_bytes === null || one.memory_used_bytes === null
+            ? ''
+            : `${bytes(one.memory_used_bytes)} of ${bytes(one.memory_bytes)}`;
+    const power = one.power_w === null ? '' : `${Math.round(one.power_w)} W`;
+    return [memory, power].filter(Boolean).join(' · ') || 'the driver tells nothing';
 }

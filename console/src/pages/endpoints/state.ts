@@ -1,6 +1,6 @@
 /** What an endpoint is doing, in one word. */
 
-import type { Endpoint } from '../../lib/api';
+import type { Endpoint, LastHour } from '../../lib/api';
 
 export function waiting(endpoint: Endpoint): number {
     return endpoint.jobs.queued + endpoint.jobs.queued_low + endpoint.jobs.ahead;
@@ -15,4 +15,10 @@ export function stateOf(endpoint: Endpoint): string {
     if (endpoint.workers.starting > 0) return 'starting';
     if (waiting(endpoint) > 0) return 'waiting';
     return endpoint.workers.idle > 0 ? 'idle' : 'asleep';
+}
+
+/** For how long the job has waited that waits longest, in milliseconds; null when none does, or nobody knows yet. */
+export function oldest(one: Endpoint, hour: LastHour | undefined, now_ms: number): number | null {
+    const since = hour?.oldest_queued_ms;
+    return since && waiting(one) ? Math.max(0, now_ms - since) : null;
 }
