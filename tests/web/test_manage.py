@@ -121,7 +121,11 @@ def with_field(field: str, value: int) -> dict[str, Any]:
     return {top: {inner: value} if inner else value}
 
 
-@pytest.mark.parametrize("field", LIMITS)
+SET_WITH_THE_REST = LIMITS.keys() - {"rate"}
+"""A rate is set by a call of its own: it is the operator's."""
+
+
+@pytest.mark.parametrize("field", sorted(SET_WITH_THE_REST))
 def test_ranges(api: httpx.Client, idle: str, field: str) -> None:
     """One below and one above each range is refused, at creation and at change, with field, value and range."""
     limit = LIMITS[field]
@@ -137,7 +141,15 @@ def test_ranges(api: httpx.Client, idle: str, field: str) -> None:
     assert api.get(f"/api/endpoints/{idle}").json()["version"] == 1
 
 
-@pytest.mark.parametrize("field", sorted(LIMITS.keys() - {"gpus_per_worker", "min_workers"}))
+def test_range_of_a_rate(api: httpx.Client, idle: str) -> None:
+    """An endpoint's rate has its range in the call that sets it."""
+    for value in (0, 1_000_001):
+        text = refused(api.put(f"/api/endpoints/{idle}/rate", json={"rate": value}), 400, "out_of_range", "rate")
+        assert f"rate is {value}" in text
+        assert "1 to 1000000 requests in 10 s" in text
+
+
+@pytest.mark.parametrize("field", sorted(SET_WITH_THE_REST - {"gpus_per_worker", "min_workers"}))
 def test_ends_of_ranges_are_inside(api: httpx.Client, idle: str, field: str) -> None:
     """The least and the greatest value are accepted and shown as they were given; no job ahead is shown by its word."""
     top, _, inner = field.partition(".")
