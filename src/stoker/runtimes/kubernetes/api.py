@@ -184,8 +184,8 @@ class Api:
         wanted = {"timestamps": True, "tailLines": tail, "follow": follow}
         request = calls.prepare_request("get", PodLog, name=name, namespace=namespace, params=wanted)
         request.timeout = httpx2.Timeout(CALL_S, read=None if follow else CALL_S)
+        answer = await self._ask(lambda: calls.send(calls.build_adapter_request(request), stream=True))  # type: ignore[no-untyped-call]
         with _translated(self.host):
-            answer = await calls.send(calls.build_adapter_request(request), stream=True)  # type: ignore[no-untyped-call]
             try:
                 if answer.is_error:
                     await answer.aread()
