@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from stoker.endpoint import PolicyType
 from stoker.scaling.views import Snapshot, WorkerView
-from stoker.worker import WorkerState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +36,7 @@ class Fleet:
 def count_fleet(snapshot: Snapshot) -> Fleet:
     """Those of the snapshot."""
     new = tuple(worker for worker in snapshot.workers if worker.current and worker.serves)
-    finishing = (WorkerState.READY, WorkerState.DRAINING)
-    outdated = [one for one in snapshot.workers if not one.current and one.state in finishing and snapshot.max_surge]
+    outdated = [worker for worker in snapshot.workers if not worker.current and worker.finishes and snapshot.max_surge]
     return Fleet(
         new=new,
         old=tuple(worker for worker in outdated if worker.started),

@@ -77,6 +77,12 @@ class WorkerView:
         return self.state is WorkerState.READY
 
     @property
+    def finishes(self) -> bool:
+        """Whether it is ready, or drains and was: one that drains before its first take has nothing to finish."""
+        drains = self.state is WorkerState.DRAINING
+        return self.started or (drains and (self.held > 0 or self.idle_ms is not None))
+
+    @property
     def takes_jobs(self) -> bool:
         """Whether it takes jobs now."""
         return self.started and not self.ailing
