@@ -124,9 +124,8 @@ class _Bell:
         """Return when it was rung since the last call, or after `timeout_s`."""
         if timeout_s > 0:
             try:
-                async with asyncio.timeout(
-                    timeout_s
-                ):  # `wait_for` of Python 3.11 may lose a cancellation that comes with the ring
+                # not `wait_for`: that of Python 3.11 may lose a cancellation that comes with the ring
+                async with asyncio.timeout(timeout_s):
                     await self._event.wait()
             except TimeoutError:
                 return

@@ -378,6 +378,17 @@ class Image:
         self.new_parts.pop(seq, None)
         self.dropped_parts.add(seq)
 
+    def unsettled_queues(self) -> Iterator[EndpointId]:
+        """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
+        for new in self.new_jobs.values():
+            if new.job.endpoint not in self.whole_heads:
+                yield new.job.endpoint
+        for change in self.job_changes():
+            before, after = change.before.state, change.after.state
+            came, left = after is JobState.QUEUED, before is JobState.QUEUED
+            if before is not after and (came or (left and change.after.endpoint not in self.whole_heads)):
+                yield change.after.endpoint
+
 
 _MAY_TAKE: Final = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
 """States in which a take may be answered with a job: the first take makes a worker ready."""

@@ -11,7 +11,7 @@ Jobs are known while a worker runs them or while they wait in a short queue, wor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -224,7 +224,7 @@ class Known:
                     for known, head in zip(versions, heads, strict=True)
                     if known is not None
                 ]
-        for endpoint in _unsettled(image):
+        for endpoint in image.unsettled_queues():
             self._queues.pop(endpoint, None)
             self._empty.discard(endpoint)
 
@@ -233,15 +233,3 @@ class Known:
             body = image.bodies.get(change.seq)
             if change.after.state is JobState.COMPLETED and body is not None and body.fresh:
                 self.recent.keep(Result(job=change.after, output=body.output, error=body.error))
-
-
-def _unsettled(image: Image) -> Iterator[EndpointId]:
-    """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
-    for new in image.new_jobs.values():
-        if new.job.endpoint not in image.whole_heads:
-            yield new.job.endpoint
-    for change in image.job_changes():
-        before, after = change.before.state, change.after.state
-        came, left = after is JobState.QUEUED, before is JobState.QUEUED
-        if before is not after and (came or (left and change.after.endpoint not in image.whole_heads)):
-            yield change.after.endpoint

@@ -7,7 +7,7 @@ they are alive. What must stay true: whatever fails, and whatever is written pas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
@@ -113,7 +113,7 @@ class Known:
         self._keep_results(image)
         for endpoint in image.whole_heads:
             self._keep_queue(image, endpoint)
-        for endpoint in _unsettled(image):
+        for endpoint in image.unsettled_queues():
             self._news[endpoint] = False
             for head in self._queues.pop(endpoint, ()):
                 self._jobs.pop(head.job, None)
@@ -132,15 +132,3 @@ class Known:
         if len(heads) <= HEAD_MOST and sum(len(head.input) for head in heads) <= HEAD_BYTES:
             self._queues[endpoint] = heads
             self._jobs.update((head.job, image.jobs[head.job]) for head in heads)
-
-
-def _unsettled(image: Image) -> Iterator[EndpointId]:
-    """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
-    for new in image.new_jobs.values():
-        if new.job.endpoint not in image.whole_heads:
-            yield new.job.endpoint
-    for change in image.job_changes():
-        before, after = change.before.state, change.after.state
-        came, left = after is JobState.QUEUED, before is JobState.QUEUED
-        if before is not after and (came or (left and change.after.endpoint not in image.whole_heads)):
-            yield change.after.endpoint
