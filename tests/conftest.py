@@ -74,6 +74,7 @@ def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on a cluster stop parts of it: one process runs them all."""
     for item in items:

@@ -48,6 +48,21 @@ async def test_blocking_call_allowed_by_mark():
     tarry()
 """
 
+CLUSTER = """
+import os
+
+import pytest
+
+@pytest.mark.kubernetes
+@pytest.mark.parametrize("number", range(4))
+def test_stops_a_part(number, pytestconfig):
+    (pytestconfig.rootpath / f"on-{os.environ['PYTEST_XDIST_WORKER']}").touch()
+
+@pytest.mark.parametrize("number", range(4))
+def test_of_something_else(number):
+    pass
+"""
+
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
@@ -61,9 +76,9 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     return pytester
 
 
-def run(suite: pytest.Pytester, source: str) -> pytest.RunResult:
+def run(suite: pytest.Pytester, source: str, *options: str) -> pytest.RunResult:
     (suite.path / "tests/test_small.py").write_text(source)
-    return suite.runpytest_subprocess("-p", "no:cacheprovider")
+    return suite.runpytest_subprocess("-p", "no:cacheprovider", *options)
 
 
 @pytest.mark.slow
@@ -96,3 +111,10 @@ def test_module_skip_fails_in_ci(suite: pytest.Pytester, monkeypatch: pytest.Mon
 def test_blocking_calls(suite: pytest.Pytester) -> None:
     """A blocking call that stoker makes inside the event loop fails the test; elsewhere, or marked, it does not."""
     run(suite, BLOCKING).assert_outcomes(passed=4)
+
+
+@pytest.mark.slow
+def test_one_process_has_the_cluster(suite: pytest.Pytester) -> None:
+    """Tests that stop parts of the cluster are all run by one process, one after the other, however many processes there are."""
+    run(suite, CLUSTER, "-n", "2", "--dist", "loadgroup").assert_outcomes(passed=8)
+    assert len(list(suite.path.glob("on-*"))) == 1

@@ -13,9 +13,12 @@ from lightkube.resources.core_v1 import Pod, Secret
 
 from stoker.errors import Unavailable
 from stoker.runtimes.kubernetes import Access, Api, Refusal
+from tests.cluster import kubeconfig
 
 BREAK = "break"
 """Read the request and hang up."""
+HALF = "half"
+"""Begin to answer and hang up."""
 THERE = {
     "kind": "Status",
     "apiVersion": "v1",
@@ -29,7 +32,7 @@ LIST = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "
 
 
 class Server:
-    """Gives the answers of its script, one for each request: a status and an object, or `BREAK`."""
+    """Gives the answers of its script, one for each request: a status and an object, or `BREAK`, or `HALF`."""
 
     def __init__(self) -> None:
         self.script: list[tuple[int, object]] = []
@@ -47,6 +50,9 @@ class Server:
                 self.asked.append(head.split(" HTTP/")[0])
                 status, content = self.script.pop(0)
                 if content == BREAK:
+                    break
+                if content == HALF:
+                    writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
                     break
                 body = json.dumps(content).encode()
                 writer.write(
@@ -71,31 +77,50 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 async def api(server: Server, tmp_path: Path) -> AsyncIterator[Api]:
     """Its client."""
-    named = {"name": "it"}
-    file = tmp_path / "kubeconfig"
-    file.write_text(
-        json.dumps(
-            {
-                "clusters": [named | {"cluster": {"server": f"http://127.0.0.1:{server.port}"}}],
-                "users": [named | {"user": {}}],
-                "contexts": [named | {"context": {"cluster": "it", "user": "it"}}],
-                "current-context": "it",
-            }
-        )
-    )
-    one = await asyncio.to_thread(Api.open, Access(file=str(file)))
+    one = await asyncio.to_thread(client, f"http://127.0.0.1:{server.port}", tmp_path / "kubeconfig")
     yield one
     await one.close()
 
 
-async def test_a_connection_that_breaks_is_replaced(server: Server, api: Api) -> None:
-    """A call whose connection breaks is made once more, and nobody hears of it: one that is made by a name, and a list."""
-    server.script = [(200, POD), (0, BREAK), (200, POD), (0, BREAK), (200, LIST)]
+def client(url: str, file: Path) -> Api:
+    """Who calls the API at a URL. Blocks."""
+    file.write_text(kubeconfig(url, "token"))
+    return Api.open(Access(file=str(file)))
+
+
+@pytest.mark.parametrize("how", [BREAK, HALF])
+async def test_a_connection_that_breaks_is_replaced(server: Server, api: Api, how: str) -> None:
+    """A call whose connection breaks, before the answer or in the middle of it, is made once more, and nobody hears of it: one that is
+    made by a name, and a list."""
+    server.script = [(200, POD), (0, how), (200, POD), (0, how), (200, LIST)]
     await api.pod("stoker-w", "space")
     assert (await api.pod("stoker-w", "space")).metadata is not None
     found, version = await api.pods("space", {})
     assert ([type(one) for one in found], version) == ([Pod], "7")
     assert server.script == []
+
+
+async def test_a_handshake_that_is_given_up_leaves_no_connection(tmp_path: Path) -> None:
+    """A call that is cancelled while its connection is being made leaves none behind."""
+    greeted, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        greeted.set()
+        await reader.read()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        api = await asyncio.to_thread(client, f"https://127.0.0.1:{port}", tmp_path / "kubeconfig")
+        call = asyncio.create_task(api.pod("stoker-w", "space"))
+        await greeted.wait()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        async with asyncio.timeout(10):
+            await left.wait()
+        await api.close()
 
 
 async def test_a_cluster_that_only_hangs_up_is_away(server: Server, api: Api) -> None:

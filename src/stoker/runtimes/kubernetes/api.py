@@ -106,6 +106,8 @@ class Api:
         config = access.read()
         try:
             calls, streams = (AsyncClient(config=config, timeout=httpx2.Timeout(CALL_S)) for _ in range(2))
+            for one in (calls, streams):
+                one._client._client.event_hooks["request"].append(_leave_no_handshake)
         except (ConfigError, OSError, ssl.SSLError) as error:
             raise InvalidInput(
                 f"the kubeconfig cannot be used: {error}", code="no_cluster", field="kubernetes_config"
@@ -356,6 +358,19 @@ async def missing_is_fine(call: Awaitable[None]) -> None:
     except Refusal as refusal:
         if refusal.status != NOT_FOUND:
             raise
+
+
+async def _leave_no_handshake(request: httpx2.Request) -> None:
+    """A connection that is given up in the middle of its handshake is closed, which the library forgets."""
+    opened: list[Any] = []
+
+    async def hear(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(info["return_value"])
+        elif event == "connection.start_tls.failed":
+            await opened.pop().aclose()
+
+    request.extensions = {**request.extensions, "trace": hear}
 
 
 async def _lines_in(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
