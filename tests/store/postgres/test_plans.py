@@ -14,7 +14,7 @@ from stoker.store import audit, credentials, notices, sealed, teams, templates, 
 from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
-from tests.store.records import ENDPOINT, WORKER, hire, submit
+from tests.store.records import ENDPOINT, WORKER, finish, hire, run, submit
 
 pytestmark = pytest.mark.postgres
 
@@ -116,6 +116,16 @@ async def test_plans_of_an_empty_queue_serve_a_full_one(direct: PostgresStore, c
     text = await plan(connection, load.HEADS)
     assert "Index Scan using jobs_queued on jobs" in text
     assert re.search(r"Limit.*\n.*LockRows.*\n.*Index Scan using jobs_queued", text)
+
+
+async def test_statements_are_planned_once(direct: PostgresStore) -> None:
+    """However often they run: to plan a write of few rows takes longer than to carry it out."""
+    await hire(direct)
+    for _ in range(10):
+        await finish(direct, await run(direct))
+    connection = await direct._lane._link.connection()
+    [(anew, kept)] = await connection.fetch("SELECT sum(custom_plans), sum(generic_plans) FROM pg_prepared_statements")
+    assert (anew, kept > 30) == (0, True)
 
 
 async def pages(connection: Connection, sql: str, *values: str) -> int:
