@@ -63,10 +63,10 @@ class Shop:
         assert found is not None
         await self.store.endpoints.update(replace(found, version=found.version + 1, **more), None)  # type: ignore[arg-type]
 
-    async def take(self, worker: WorkerId = WORKER, *, sdk: str = "1.12.0") -> Sequence[Claim]:
+    async def take(self, worker: WorkerId = WORKER, *, limit: int = 1, sdk: str = "1.12.0") -> Sequence[Claim]:
         """What the worker is given now."""
         caller = Caller(id=worker, endpoint=ENDPOINT, team=TEAM)
-        return await self.leases.take(caller, Asker(), limit=1, holds_none=False, sdk=sdk)
+        return await self.leases.take(caller, Asker(), limit=limit, holds_none=False, sdk=sdk)
 
     async def run(self, claim: Claim, worker: WorkerId = WORKER, *, seconds: float) -> None:
         """Time passes, and the job ends."""
@@ -131,6 +131,33 @@ async def test_no_job_begins_beyond_the_cap(shop: Shop, seed: int) -> None:
         if chance.random() < 0.5:
             await shop.meter.look()
         shop.clock.advance_s(0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_worker_with_slots_exceeds_its_cap_by_one_job(shop: Shop, seed: int) -> None:
+    """Jobs that run at once share their worker's time: it exceeds its cap by no more than the longest of them costs it, however many they are."""
+    chance = random.Random(seed)
+    await shop.terms(slots=4)
+    await hire(shop.store, price_per_hour_micros=PRICE_MICROS)
+    for _ in range(60):
+        await submit(shop.store)
+    await shop.cap(30)
+    passed_s = 0.0
+    running: list[tuple[float, Claim]] = []
+    while True:
+        given = await shop.take(limit=4 - len(running))
+        assert len(given) == (4 - len(running) if passed_s < 30 else 0)
+        running = sorted(
+            [*running, *((passed_s + chance.uniform(1, 7), claim) for claim in given)], key=lambda one: one[0]
+        )
+        if not running:
+            break
+        ends_s, claim = running.pop(0)
+        await shop.run(claim, seconds=ends_s - passed_s)
+        passed_s = ends_s
+    await shop.meter.look()
+    (budget,) = await shop.store.budgets.all()
+    assert 30 * MICROS <= budget.spent_micros < 37 * MICROS
 
 
 async def test_jobs_ahead_begin_within_the_cap(shop: Shop) -> None:

@@ -241,11 +241,11 @@ class Assembly:
     def _config_of(
         self, routers: list[APIRouter], ready: Ready, uploads: Uploads, tls: SSLContext | None
     ) -> uvicorn.Config:
-        logged = self._settings.access_log
-        access = None if logged == "none" else AccessLog(self.catalog.last, everything=logged == "all")
+        logged, moves = self._settings.access_log, self._settings.log_jobs == "all"
+        access = AccessLog(self.catalog.last, management=logged != "none", everything=logged == "all", moves=moves)
         return uvicorn.Config(
             Requests(build_app(routers, ready=ready, uploads=uploads), access),
-            http=connections_to(build_hot(routers), access if logged == "all" else None),
+            http=connections_to(build_hot(routers), access if access.wants_raw else None),
             ws="none",
             lifespan="off",
             log_config=None,

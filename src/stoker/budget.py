@@ -2,7 +2,9 @@
 
 Each of three amounts is optional: from the first on people are warned, from the second on nothing new starts and jobs wait, from the
 third on new jobs are refused too. What runs finishes, and a job begins only within the cap, to the moment (`jobs_in_turn`); what was
-delivered ahead and not begun by then is taken back (`worker.TakeBack`): so each worker exceeds it by the job that it runs. With the next day or month, of UTC, everything goes on by itself.
+delivered ahead and not begun by then is taken back (`worker.TakeBack`): so each worker exceeds it by the job that it runs; of several that
+it runs at once by the longest, as they share the worker's time, which is what costs. With the next day or month, of UTC, everything goes
+on by itself.
 """
 
 from __future__ import annotations

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from stoker.chaos.cluster import Cluster
+from tests.docs.pages import blocks
 from tests.live import LiveServer, until
+from tests.postgres import found
 from tests.server.conftest import WORKERS
 from tests.server.test_kill import Client, jobs
 from tests.server.test_secrets import COMMAND, stoker
@@ -121,3 +127,38 @@ def test_backup_of_nothing(tmp_path: Path, live: LiveServer) -> None:
     elsewhere = stoker("backup", str(tmp_path / "b"), settings=url)
     assert "pg_dump" in elsewhere.stderr
     assert "hush" not in elsewhere.stderr
+
+
+@pytest.mark.postgres
+def test_the_tools_of_postgresql(postgres: Cluster, postgres_url: str, tmp_path: Path) -> None:
+    """The commands of the how-to, typed while a server is under load and then on an empty database: what was accepted and what had ended before is
+    there, keys and secrets open, and what waited runs."""
+    dump, restores = (one.text for one in blocks("docs/how-to/back-up.md") if one.kind == "sh")
+
+    def typed(command: str, database: str) -> None:
+        path = f"{found()}:{os.environ['PATH']}"
+        subprocess.run(
+            ["sh", "-c", command], env={"PATH": path, "STOKER_DATABASE": database}, cwd=tmp_path, check=True, timeout=60
+        )
+
+    with LiveServer(tmp_path / "first", database=postgres_url) as first:
+        first.create("load", image=WORKERS, command=COMMAND, env={"TOKEN": {"secret": "hush"}})
+        key = first.api.post("/api/keys", json={"name": "ci", "scopes": ["run"]}).json()["secret"]
+        ended = first.finished(first.run("load", {"echo": "ended"}))["id"]
+        with Client(first, 1) as client:
+            until(lambda: len(client.accepted) > 20, what="some jobs")
+            before = dict(client.accepted)
+            typed(dump, postgres_url)
+        assert client.error is None
+        assert len(client.accepted) > len(before)
+    with postgres.database() as elsewhere:
+        again = postgres.url(elsewhere)
+        for _ in range(2):  # into an empty database, and over one that is there
+            typed(restores, again)
+        (tmp_path / "second").mkdir(mode=0o700)
+        shutil.copy(tmp_path / "first" / "secrets.key", tmp_path / "second")
+        with LiveServer(tmp_path / "second", database=again) as second:
+            assert second.api.get(f"/v2/load/status/{ended}").json()["output"] == "ended"
+            assert {job: second.finished(job)["output"] for job in before} == before
+            second.api.headers["Authorization"] = f"Bearer {key}"
+            assert second.api.post("/v2/load/run", json={"input": {"echo": 1}}).status_code == 200

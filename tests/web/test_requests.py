@@ -88,3 +88,30 @@ def test_what_is_logged(tmp_path: Path, wanted: str, routes: set[str]) -> None:
         for path in ("/api/me", "/healthz", "/v2/none/status/none", "/console/"):
             assert server.api.get(path).headers["x-request-id"]
     assert {line["route"] for line in lines(server, event="request")} == routes
+
+
+@pytest.mark.slow
+def test_steps_of_a_job_name_its_requests(tmp_path: Path) -> None:
+    """Where the log tells each step of a job, the requests that submitted, cancelled and retried it are there by their names, with the job's id, and
+    those that only look are not."""
+    with LiveServer(tmp_path, log_format="json", log_jobs="all", access_log="none") as server:
+        endpoint = server.create("a", image=tmp_path, command="true")["id"]
+        server.api.post("/api/endpoints/a/pause")
+
+        def ask(request: str, path: str, **body: object) -> dict[str, Any]:
+            return dict(server.api.post(path, json=body, headers={"X-Request-Id": request}).json())
+
+        job = ask("one", f"/v2/{endpoint}/run", input=1)["id"]
+        ask("two", f"/v2/{endpoint}/status/{job}")
+        ask("three", f"/v2/{endpoint}/cancel/{job}")
+        [second] = [ask("four", "/api/endpoints/a/jobs", input=1)["id"]]
+        ask("five", f"/api/jobs/{second}/cancel")
+        moved = [
+            (line["what"], line["job"]) for line in written(server, event="job_moved", what="cancelled", job=second)
+        ]
+        assert moved == [("cancelled", second)]
+        [submitted] = written(server, request="one")
+        assert (submitted["event"], submitted["jobs"]) == ("request", [job])
+        assert [line["job"] for name in ("three", "five") for line in written(server, request=name)] == [job, second]
+        assert written(server, request="four")[0]["jobs"] == [second]
+        assert not lines(server, request="two")

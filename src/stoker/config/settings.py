@@ -412,7 +412,7 @@ class Settings(BaseModel):
     log_jobs: Literal["none", "failures", "all"] = Field(
         "failures",
         description="What the server's own log tells of jobs: those that fail, time out or lose an attempt, or every step of every job, which are "
-        "several lines a job.",
+        "several lines a job, and the requests that submit, cancel or retry jobs.",
     )
     access_log: Literal["none", "management", "all"] = Field(
         "management",

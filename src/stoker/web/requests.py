@@ -31,19 +31,37 @@ KeyOf = Callable[[str, str], ApiKey | None]
 """Who a secret, or else a session's token, was last seen to be."""
 IDS: Final = frozenset(("endpoint", "job", "worker"))
 """Parameters of paths that are logged."""
-LOGGED: Final = "/api"
-"""Routes below it are logged unless everything is."""
+MANAGED: Final = "/api"
+"""Routes below it are those of management."""
+MOVES: Final = (
+    "/run",
+    "/runsync",
+    "/{endpoint}/jobs",
+    "/cancel",
+    "/cancel/{job}",
+    "/retry",
+    "/retry/{job}",
+    "/purge-queue",
+)
+"""How routes end that submit, cancel or retry jobs."""
 
 
 class AccessLog:
-    """A line for each request that was answered. `everything` is the job API, workers, health, metrics and the console too."""
+    """A line for each request that was answered and is wanted: those of `management`, or `everything`, which is the job API, workers, health,
+    metrics and the console too; where each step of a job has a line (`moves`), each request that brings one about has its own beside it."""
 
-    def __init__(self, key_of: KeyOf, *, everything: bool) -> None:
+    def __init__(self, key_of: KeyOf, *, management: bool, everything: bool, moves: bool) -> None:
         self._key_of = key_of
-        self.everything = everything
+        self._management = management
+        self._everything = everything
+        self._moves = moves
+        self.wants_raw = everything or moves
+        """Whether any raw route is wanted."""
 
     def exchanged(self, exchange: Exchange, answer: Answer, *, route: str, took_s: float) -> None:
         """A raw route was answered."""
+        if not self._wants(route):
+            return
         key = self._key(exchange.header("authorization"), exchange.header("cookie"))
         about = exchange.about
         jobs = [about.id] if isinstance(about, Job) else [claim.job.id for claim in about]
@@ -60,13 +78,17 @@ class AccessLog:
     def answered(self, scope: Scope, *, status: int, size: int, took_s: float) -> None:
         """The application answered; status 0 if it could not, because the client had left."""
         route: str = getattr(scope.get("route"), "path", "")
-        if not (self.everything or route.startswith(LOGGED)):
+        if not self._wants(route):
             return
         headers = Headers(scope=scope)
         state = scope["state"]
         key = state.get("key") or self._key(headers.get("authorization"), headers.get("cookie"))
         named = {"request": state["request_id"], **_named(scope.get("path_params", {}))}
         self._say(scope["method"], route, status, size, took_s, key, named)
+
+    def _wants(self, route: str) -> bool:
+        managed, moves = self._management and route.startswith(MANAGED), self._moves and route.endswith(MOVES)
+        return self._everything or managed or moves
 
     def _key(self, authorization: str | None, cookie: str | None) -> ApiKey | None:
         return self._key_of(credential(authorization), session_token_in(cookie))
