@@ -87,8 +87,8 @@ def printed(live: LiveServer, job: str) -> list[str]:
 
 
 def test_what_a_handler_prints_is_its_jobs(live: LiveServer) -> None:
-    """What a worker with one slot prints during a job's turn is in the log of that job and of no other, though it bears no mark; with more
-    slots, or since their number changed, nobody can tell, and it is in none."""
+    """What a worker with one slot prints during a job's turn is in the log of that job and of no other, though it bears no mark, and stays
+    there when the endpoint gets more slots; of a job that ran with more, nobody can tell, and it is in none."""
     live.create("a", image=WORKERS, command=f"{sys.executable} -u handler.py", max_workers=1)
     jobs = [live.run("a", {"echo": n}) for n in range(3)]
     for job in jobs:
@@ -98,11 +98,12 @@ def test_what_a_handler_prints_is_its_jobs(live: LiveServer) -> None:
     with live.api.stream("GET", f"/api/jobs/{jobs[0]}/logs", params={"follow": True}, timeout=None) as answer:
         texts = [json.loads(line)["text"] for line in answer.iter_lines()]
     assert f"job {jobs[0]} begins" in texts
-    live.api.patch("/api/endpoints/a", json={"slots": 2})
-    assert printed(live, jobs[0]) == []
-    live.api.patch("/api/endpoints/a", json={"slots": 1})
-    assert printed(live, jobs[0]) == []
     assert f"job {jobs[0]} begins" in live.api.get(f"/api/workers/{worker['id']}/logs").text
+    live.api.patch("/api/endpoints/a", json={"slots": 2})
+    among_others = live.run("a", {"echo": 3})
+    live.finished(among_others)
+    assert printed(live, among_others) == []
+    assert [printed(live, job) for job in jobs] == [[f"job {job} begins"] for job in jobs]
 
 
 def test_sigterm_lets_jobs_finish(live: LiveServer, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 printed during the job's turn, if it runs one job at a time.
 
 A line without a mark says nothing about its job but when it was written. So it is the job's only where nothing else can have written it: the
-endpoint has one slot, and had no other number since the turn began; and the moment is later than the turn's begin and not later than its end.
+endpoint had one slot while the job's turns lasted; and the moment is later than a turn's begin and not later than its end.
 Lines that bear the mark of another job are never this one's.
 
 A job may move from worker to worker while its log is followed. Each worker's log is read where it was left, so that no line
