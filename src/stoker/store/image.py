@@ -203,7 +203,8 @@ class JobChange(msgspec.Struct, frozen=True, gc=False):
             return Move.OTHER
         if now is was:
             return Move.RENEWED if after.queued_ms == before.queued_ms else Move.OTHER
-        return Move.ENDED if now.final and not was.final else Move.OTHER
+        only_ended = now.final and not was.final and after.confirmed_ms == before.confirmed_ms
+        return Move.ENDED if only_ended else Move.OTHER
 
 
 class Image:

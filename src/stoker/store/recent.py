@@ -1,4 +1,4 @@
-"""Results of jobs that have just ended, in memory: what clients ask for most, one job each.
+"""What statuses showed last, in memory: jobs that have just ended, and on SQLite those under way.
 
 Called by both databases. Whoever fills it knows what may be believed: see `sqlite/known.py` and `postgres/known.py`.
 """
@@ -29,7 +29,7 @@ class Recent:
         return self._results.get(job)
 
     def keep(self, result: Result) -> None:
-        """The job ended."""
+        """What its status shows now."""
         self.drop(result.job.id)
         size = _size(result)
         if size <= RESULT_BYTES:

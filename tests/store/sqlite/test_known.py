@@ -21,6 +21,7 @@ from stoker.store.sqlite.load import JOBS, WORKERS
 from stoker.store.sqlite.results import FindResult
 from stoker.store.sqlite.transaction import Session, Unsettling, Work
 from stoker.store.sqlite.tx import Tx
+from stoker.store.streams import Progress
 from stoker.store.submissions import Submit
 from stoker.store.transitions import AddWorker, AdvanceJob, AdvanceWorker, PurgeQueue
 from stoker.worker import Drained, Exit, Exited, WorkerReason
@@ -117,6 +118,10 @@ class Chance:
     def _event(self, at_ms: int) -> Operation[object]:
         job = self._random.choice(self._jobs[-12:]).id
         one = self._random.choice(self._workers)
+        if self._random.random() < 0.3:
+            return Progress(
+                job=job, worker=one, at_ms=at_ms, lease_ms=LEASE_MS, output=b"%d" % self._random.randint(0, 9)
+            )
         return AdvanceJob(
             job,
             self._random.choice(

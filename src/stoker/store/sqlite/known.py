@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
-from stoker.job import JobState
+from stoker.job import Job, JobState
 from stoker.store import Result
-from stoker.store.image import Head, Image, Needs, StoredJob, StoredWorker
+from stoker.store.image import Body, Head, Image, Needs, StoredJob, StoredWorker
 from stoker.store.recent import Recent
 from stoker.worker import WorkerState, took_lately
 
@@ -24,6 +24,7 @@ HEAD_MOST: Final = 64
 HEAD_BYTES: Final = 256 * 1024
 """Their inputs."""
 _WITH_WORKER: Final = (JobState.RUNNING, JobState.AHEAD)
+_NOTHING: Final = Body(None, None, fresh=True)
 
 
 class Known:
@@ -119,12 +120,30 @@ class Known:
                 self._jobs.pop(head.job, None)
 
     def _keep_results(self, image: Image) -> None:
+        """Of jobs under way too: who waits for one asks again and again."""
+        bodies = dict(image.bodies)
+        for new in image.new_jobs:
+            stored = image.jobs[new]
+            self._show(stored.job, bodies.pop(stored.seq, _NOTHING))
         for change in image.job_changes():
-            body = image.bodies.get(change.seq)
-            if change.after.state.final and body is not None and body.fresh:
-                self.recent.keep(Result(job=change.after, output=body.output, error=body.error))
-            else:
-                self.recent.drop(change.after.id)
+            self._show(change.after, bodies.pop(change.seq, None))
+        if bodies:  # what a job said that is otherwise as it was
+            for stored in image.jobs.values():
+                if stored.seq in bodies:
+                    self._show(stored.job, bodies[stored.seq])
+
+    def _show(self, job: Job, body: Body | None) -> None:
+        """The job's status shows this body now; None: the same as before."""
+        shown = self.recent.get(job.id)
+        if body is not None and body.fresh:
+            self.recent.keep(Result(job=job, output=body.output, error=body.error))
+        elif shown is None:
+            pass
+        elif body is None:
+            self.recent.keep(Result(job=job, output=shown.output, error=shown.error))
+        else:
+            output = shown.output if body.output is None else body.output
+            self.recent.keep(Result(job=job, output=output, error=shown.error if body.error is None else body.error))
 
     def _keep_queue(self, image: Image, endpoint: EndpointId) -> None:
         heads = [head for head in image.heads[endpoint] if image.jobs[head.job].job.state is JobState.QUEUED]

@@ -1,6 +1,6 @@
-"""What a status shows: remembered for jobs that have just ended (`store.recent`), else one row, read by the event loop itself.
+"""What a status shows: remembered for jobs that were lately in hand (`store.recent`), else one row, read by the event loop itself.
 
-Called by `jobs.py`; `known.py` says what has ended. Every commit empties what a reading
+Called by `jobs.py`; `known.py` says what became of them. Every commit empties what a reading
 connection remembers of the file, and handing a read to a thread costs more than the read.
 """
 
