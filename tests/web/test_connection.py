@@ -15,6 +15,8 @@ from tests.web.hot_server import LIMIT, Client, HotServer, serving, until
 
 pytestmark = pytest.mark.slow
 
+MANY = 1_000
+
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[Sequence[MutableMapping[str, Any]]]:
@@ -171,6 +173,15 @@ async def test_pipelined_answers_keep_their_order(client: Client, server: HotSer
     assert [status for status, *_ in answers] == [204, 200, 200, 200, 500, 200]
     assert [b'"1"' in answers[1][2], answers[3][2], b'"3"' in answers[5][2]] == [True, b"two", True]
     assert await client.rest() == b""
+
+
+async def test_many_pipelined_requests(client: Client, server: HotServer) -> None:
+    """However many wait in a pipeline, each is answered."""
+    echo = b"GET /raw/echo/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    client.send(b"GET /raw/wait HTTP/1.1\r\nHost: x\r\n\r\n" + MANY * echo)
+    await server.doors.entered.wait()
+    server.doors.open.set()
+    assert [(await client.answer())[0] for _ in range(MANY + 1)] == [204] + MANY * [200]
 
 
 async def test_bytes_may_come_one_by_one(client: Client) -> None:

@@ -223,11 +223,15 @@ class Connection(HttpToolsProtocol):
     # ── answering ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """uvicorn starts what was pipelined by this name."""
+        """uvicorn starts what was pipelined by this name, within the answer before it: a thousand of them must not be within each other."""
         if isinstance(cycle, Exchange):
-            self._start(cycle)
+            self.loop.call_soon(self._start_next, cycle)
         else:
             super()._start_asgi_task(cycle, app)
+
+    def _start_next(self, exchange: Exchange) -> None:
+        if not exchange.disconnected:
+            self._start(exchange)
 
     def _start(self, exchange: Exchange) -> None:
         """Ask the handler. What it cannot answer at once is an errand that a graceful stop waits for."""
