@@ -40,7 +40,7 @@ class Order(msgspec.Struct, kw_only=True):
     seconds: float = 1.0
     """For `ready` and `missing`: the patience."""
     warm_s: float = 0.5
-    poll_s: float = 0.005
+    poll_s: float = 0.02
     """Between two questions for the same job; the first follows the submit at once."""
     pause_s: float = 0.0
     """Between the jobs of one client: anything up to this, so that they do not march in step with a worker that polls."""

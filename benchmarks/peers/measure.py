@@ -134,7 +134,7 @@ class Show:
                 time.sleep(0.2)
 
     def load(self, *, clients: int, seconds: float) -> Seen:
-        """Clients without pauses, who poll every 5 ms."""
+        """Clients without pauses, who poll every 20 ms."""
         return self._ask(self._order("load", clients=clients, seconds=seconds), Seen)
 
     def idle(self, *, seconds: float) -> Seen:

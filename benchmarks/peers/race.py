@@ -27,8 +27,8 @@ from benchmarks.peers.processes import adopt_orphans
 from benchmarks.peers.table import Record, render
 from benchmarks.peers.versions import versions
 
-FULL: Final = Plan(rounds=3, load_s=3.0, idle_s=2.0, clients=32, patience_s=40.0)
-QUICK: Final = Plan(rounds=1, load_s=2.0, idle_s=1.5, clients=32, patience_s=10.0)
+FULL: Final = Plan(rounds=3, load_s=3.0, idle_s=2.0, clients=256, patience_s=40.0)
+QUICK: Final = Plan(rounds=1, load_s=2.0, idle_s=1.5, clients=256, patience_s=10.0)
 
 Result = TypeVar("Result")
 

@@ -1,6 +1,7 @@
 """Echo on FastAPI + arq + Redis: `uvicorn on_arq:web` and `arq on_arq.Worker`.
 
-REDIS_URL is where the jobs are. POLL_DELAY_S, if given, is how often the worker looks for jobs; arq's default is 0.5.
+REDIS_URL is where the jobs are. POLL_DELAY_S, if given, is how often the worker looks for jobs; arq's default is 0.5. MAX_JOBS, if
+given, is how many it runs at once; arq's default is 10.
 """
 
 import os
@@ -24,6 +25,8 @@ class Worker:
     redis_settings = REDIS
     if "POLL_DELAY_S" in os.environ:
         poll_delay = float(os.environ["POLL_DELAY_S"])
+    if "MAX_JOBS" in os.environ:
+        max_jobs = int(os.environ["MAX_JOBS"])
 
 
 @asynccontextmanager

@@ -3,11 +3,15 @@
 The same file is the handler of the row "Stoker, worker of the Runpod SDK", where the SDK asks how many jobs it may hold.
 """
 
+import os
+
 import runpod
+
+SLOTS = int(os.environ.get("SLOTS", "1"))
 
 
 async def handler(job):
     return job["input"]
 
 
-runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: 10})
+runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: SLOTS})

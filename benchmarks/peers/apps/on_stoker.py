@@ -1,58 +1,87 @@
-"""Echo as a worker of Stoker without an SDK: ten threads that take, echo and report, and one that pings.
+"""Echo as a worker of Stoker without an SDK: a connection for each job that it may hold, which takes, echoes and reports; one more pings.
 
-It stands for a worker that costs little, so that the row shows the queue and the API. The standard library is enough.
+It stands for a worker that costs little, so that the row shows the queue and the API.
 """
 
+import asyncio
 import json
 import os
-import threading
-from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-SLOTS = 10
+import uvloop
+
+SLOTS = int(os.environ["SLOTS"])
+AGAIN_S = 0.1
+TAKE, REPORT, PING = (urlsplit(os.environ[f"RUNPOD_WEBHOOK_{what}"]) for what in ("GET_JOB", "POST_OUTPUT", "PING"))
 holding = set()
 
 
-class Line:
-    """A keep-alive connection to the address in one of the worker's variables."""
+class Connection(asyncio.Protocol):
+    """One request at a time, and again from its beginning when the connection is lost."""
 
-    def __init__(self, variable):
-        url = urlsplit(os.environ[variable])
-        self.path = f"{url.path}?{url.query}"
-        self.connection = HTTPConnection(url.netloc, timeout=60)
+    def connection_made(self, transport):
+        self.transport, self.came = transport, b""
+        self.begin()
 
-    def call(self, method, path, body=None):
-        try:
-            self.connection.request(method, path, body)
-            answer = self.connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, HTTPException):
-            self.connection.close()
-            threading.Event().wait(0.1)
-            return 0, b""
+    def ask(self, method, url, more="", body=b""):
+        head = f"{method} {url.path}?{url.query}{more} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.transport.write(head.encode() + body)
 
+    def data_received(self, data):
+        self.came += data
+        head, end, body = self.came.partition(b"\r\n\r\n")
+        _, named, size = head.lower().partition(b"content-length: ")
+        if end and len(body) >= (int(size.split(b"\r\n")[0]) if named else 0):
+            self.came = b""
+            self.answered(int(head[9:12]), body)
 
-def work():
-    take, done = Line("RUNPOD_WEBHOOK_GET_JOB"), Line("RUNPOD_WEBHOOK_POST_OUTPUT")
-    while True:
-        status, body = take.call("GET", f"{take.path}&job_in_progress={int(bool(holding))}")
-        if status != 200:
-            continue
-        job = json.loads(body)
-        holding.add(job["id"])
-        result = json.dumps({"output": job["input"]})
-        while done.call("POST", done.path.replace("$ID", job["id"]), result)[0] == 0:
-            pass
-        holding.discard(job["id"])
+    def connection_lost(self, error):
+        asyncio.get_running_loop().call_later(AGAIN_S, lambda: asyncio.ensure_future(connect(self)))
 
 
-def ping():
-    line = Line("RUNPOD_WEBHOOK_PING")
-    pause = threading.Event()
-    while not pause.wait(int(os.environ["RUNPOD_PING_INTERVAL"]) / 1000):
-        line.call("GET", f"{line.path}&job_id={','.join(list(holding))}")
+class Slot(Connection):
+    """Holds one job at most."""
+
+    job = None
+
+    def begin(self):
+        if self.job:
+            url = REPORT._replace(path=REPORT.path.replace("$ID", self.job["id"]))
+            self.ask("POST", url, body=json.dumps({"output": self.job["input"]}).encode())
+        else:
+            self.ask("GET", TAKE, f"&job_in_progress={int(bool(holding))}")
+
+    def answered(self, status, body):
+        if self.job:
+            holding.discard(self.job["id"])
+            self.job = None
+        elif status == 200:
+            self.job = json.loads(body)
+            holding.add(self.job["id"])
+        self.begin()
 
 
-for _ in range(SLOTS):
-    threading.Thread(target=work).start()
-ping()
+class Pinger(Connection):
+    """Says which jobs are held."""
+
+    def begin(self):
+        self.ask("GET", PING, f"&job_id={','.join(holding)}")
+
+    def answered(self, status, body):
+        asyncio.get_running_loop().call_later(int(os.environ["RUNPOD_PING_INTERVAL"]) / 1000, self.begin)
+
+
+async def connect(connection):
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: connection, TAKE.hostname, TAKE.port)
+    except OSError as error:
+        connection.connection_lost(error)
+
+
+async def work():
+    for connection in (Pinger(), *(Slot() for _ in range(SLOTS))):
+        await connect(connection)
+    await asyncio.Event().wait()
+
+
+uvloop.run(work())
