@@ -47,8 +47,8 @@ _MOVING: Final = [
     "purge_ms",
 ]
 _TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "meter", "unmetered", "running", "stopping", "ahead"]
-_KEPT: Final = "s3_config = CASE WHEN new.column2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
-"""A failed or timed-out job keeps its S3 configuration: a client's retry needs it. `column2` is the state."""
+_KEPT: Final = "s3_config = CASE WHEN ?2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
+"""A failed or timed-out job keeps its S3 configuration: a client's retry needs it. The second value is the state."""
 
 SAVE_WORKER: Final = """
     UPDATE workers SET state = ?, reason = ?, detail = ?, launched_ms = ?, ready_ms = ?, idle_ms = ?, drained_ms = ?,
@@ -83,15 +83,10 @@ def inserts(table: str, columns: str, conflict: str = "") -> Statement:
     return cache(lambda rows: f"INSERT INTO {table} ({names}) VALUES {places(width, rows)} {conflict}")
 
 
-def updates(table: str, key: str, columns: Sequence[str], *more: str) -> Statement:
-    """Update rows of `key` and `columns`, found by the key."""
-    changes = ", ".join([*(f"{name} = new.column{number}" for number, name in enumerate(columns, 2)), *more])
-    width = len(columns) + 1
-    return cache(
-        lambda rows: (
-            f"UPDATE {table} SET {changes} FROM (VALUES {places(width, rows)}) AS new WHERE {table}.{key} = new.column1"
-        )
-    )
+def update(table: str, key: str, columns: Sequence[str], *more: str) -> str:
+    """Update a row of `key` and `columns`, found by the key."""
+    changes = ", ".join([*(f"{name} = ?{number}" for number, name in enumerate(columns, 2)), *more])
+    return f"UPDATE {table} SET {changes} WHERE {key} = ?1"
 
 
 _OUTPUT: Final = "job, output, error"
@@ -109,18 +104,18 @@ MERGE_OUTPUTS: Final = inserts(
 BOOK: Final = inserts("usage", f"{ACCOUNT}, ms", f"ON CONFLICT ({ACCOUNT}) DO UPDATE SET ms = ms + excluded.ms")
 TELL: Final = inserts("story", ", ".join(LINE[:-1]))
 """Without the job's id: it is found by the number when it is read."""
-TOUCH_WORKERS: Final = updates("workers", "id", _TOUCHED)
-MOVES: Final[dict[Move, Statement]] = {
-    Move.CLAIMED: updates(
+TOUCH_WORKER: Final = update("workers", "id", _TOUCHED)
+MOVES: Final[dict[Move, str]] = {
+    Move.CLAIMED: update(
         "jobs",
         "seq",
         ["state", "reason", "attempt", "worker", "claimed_ms", "confirmed_ms", "lease_until_ms", "deadline_ms"],
     ),
-    Move.ENDED: updates(
+    Move.ENDED: update(
         "jobs", "seq", ["state", "reason", "finished_ms", "lease_until_ms", "deadline_ms", "purge_ms"], _KEPT
     ),
-    Move.RENEWED: updates("jobs", "seq", ["reason", "confirmed_ms", "lease_until_ms", "deadline_ms"]),
-    Move.OTHER: updates("jobs", "seq", _MOVING, _KEPT),
+    Move.RENEWED: update("jobs", "seq", ["reason", "confirmed_ms", "lease_until_ms", "deadline_ms"]),
+    Move.OTHER: update("jobs", "seq", _MOVING, _KEPT),
 }
 
 
@@ -190,7 +185,7 @@ def _save_jobs(tx: Tx, changes: Iterable[JobChange]) -> None:
         rows[move].append(_moved(change, move))
     for move, statement in MOVES.items():
         if move in rows:
-            tx.write(statement, rows[move])
+            tx.each(statement, rows[move])
 
 
 def _save_bodies(tx: Tx, bodies: dict[int, Body]) -> None:
@@ -229,4 +224,4 @@ def _save_workers(tx: Tx, image: Image) -> None:
             )
         else:
             tx.execute(SAVE_WORKER, (*moving_worker_values(after), *held, after.id))
-    tx.write(TOUCH_WORKERS, touched)
+    tx.each(TOUCH_WORKER, touched)

@@ -1,7 +1,8 @@
 """A transaction as what runs in it sees it: statements, few of them, each for many rows.
 
-Called by everything that speaks SQL. Each step of a statement hands the interpreter's lock over, and waits for it again while
-the event loop is busy; so rows are written many at a time, and read in one step where many are.
+Called by everything that speaks SQL. Each step of a statement hands the interpreter's lock over; so rows are added many at a time,
+and read in one step where many are. They are changed one by one: a statement that changes many of them puts their new values
+into a table of its own first, which costs more than the steps that it saves.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ LARGE_BYTES: Final = 65_536
 class Tx:
     """A transaction."""
 
-    __slots__ = ("execute",)
+    __slots__ = ("each", "execute")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
+        self.each = connection.executemany
 
     def one(self, sql: str, values: Sequence[object] = ()) -> Row | None:
         """The only row, or None."""

@@ -24,6 +24,7 @@ from stoker.store.room import Room, size_of
 from stoker.store.sqlite.checkpoints import Checkpoints
 from stoker.store.sqlite.connection import BUSY_TIMEOUT_MS
 from stoker.store.sqlite.hand import Hand
+from stoker.store.sqlite.pace import Pace
 from stoker.store.sqlite.transaction import Function, Outcome, Session, Work, read
 
 T = TypeVar("T")
@@ -34,6 +35,9 @@ BATCH_MOST: Final = 128
 """Operations in one transaction: enough to share a flush, few enough that the event loop is back within milliseconds."""
 TURNS_MOST: Final = 8
 """Turns of the event loop in which more may come, before what waits is carried out."""
+LONE_MOST: Final = 4
+"""Operations in a transaction that the event loop may flush itself, when nothing else waits: a submit, the take that it wakes, and little
+besides. With more under way the loop has something to do meanwhile."""
 HEAVY_BYTES: Final = 256 * 1024
 """Bodies in one transaction from which on the event loop leaves it to the thread."""
 
@@ -181,14 +185,17 @@ class Writer(_Shared):
 
     Statements are short and follow each other closely. In a thread, each of them would wait for the interpreter's lock until
     the event loop lets go of it; so only what takes long is left to the thread: flushes, large bodies, functions, and
-    whatever did not go well.
+    whatever did not go well. A lone transaction is flushed at once while the disk is quick: there is nothing else to do.
     """
 
-    def __init__(self, session: Session, *, name: str, beside: sqlite3.Connection | None = None) -> None:
+    def __init__(
+        self, session: Session, *, name: str, beside: sqlite3.Connection | None = None, pace: Pace | None = None
+    ) -> None:
         """`beside` is a connection to the same file, for checkpoints."""
         super().__init__(session.connection, name=name)
         session.connection.execute("PRAGMA busy_timeout = 0")  # the event loop does not wait for other processes
         self._session = session
+        self._pace = pace or Pace()
         self._checkpoints = None if beside is None else Checkpoints(session.connection, beside)
 
     async def close(self) -> None:
@@ -206,8 +213,16 @@ class Writer(_Shared):
         outcomes = None if _is_heavy(batch) else self._session.begin(works)
         if outcomes is None:
             self._hand.do(partial(self._write_patiently, works), answer)
+        elif len(batch) <= LONE_MOST and not self._waiting and self._pace.quick:
+            answer(self._flush(works, outcomes))
         else:
-            self._hand.do(partial(self._session.flush, works, outcomes), answer)
+            self._hand.do(partial(self._flush, works, outcomes), answer)
+
+    def _flush(self, works: Sequence[Work], outcomes: list[Outcome]) -> list[Outcome]:
+        self._pace.begin()
+        flushed = self._session.flush(works, outcomes)
+        self._pace.end()
+        return flushed
 
     def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
         self._session.known.settle()
