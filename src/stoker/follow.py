@@ -78,6 +78,10 @@ class Ledger:
         """Where the ledger ends now."""
         return await self._store.ledger.end()
 
+    async def around(self, since_ms: int, until_ms: int) -> tuple[Position, Position | None]:
+        """Two places between which every line from the one moment to the other lies; None for an end that has yet to come."""
+        return await self._store.ledger.around(since_ms, until_ms)
+
     @contextmanager
     def follow(self, team: TeamId, after: Position, wanted: Wanted) -> Iterator[Follower]:
         """Follow the lines of a team from a position on. Raises `Unavailable` when too many do."""

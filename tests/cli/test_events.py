@@ -32,6 +32,18 @@ def test_what_happened(cli: Cli, idle: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_range_of_time(cli: Cli, idle: str) -> None:
+    """Only what is newer than a moment, and older than another; who follows has no end."""
+    job = submitted(cli, idle)
+    assert cli.ok("events", idle, "--job", job, "--since", "1h", "--until", "2999-01-01").out.count(job) == 1
+    assert cli.ok("events", idle, "--job", job, "--since", "2999-01-01").out == ""
+    assert cli.ok("events", idle, "--job", job, "--until", "1h").out == ""
+    ran = cli("events", idle, "-f", "--until", "1h")
+    assert ran.status == 2
+    assert "--until" in ran.err
+
+
+@pytest.mark.slow
 def test_following(cli: Cli, idle: str) -> None:
     """`-f` goes on with what comes, at once, from an event on."""
     (created,) = cli.ok("events", idle, "--kind", "created", "--json").out.splitlines()

@@ -40,7 +40,7 @@ def test_every_number_leads_to_its_jobs(window: Window, live: LiveServer) -> Non
     looked_at(window, "home-failures")
     failures.get_by_role("link", name="handler error").first.click()
     expect(page.get_by_role("table", name="Jobs of measured").locator("tbody tr")).to_have_count(4)
-    assert page.url.endswith("/endpoints/measured/jobs?state=failed&reason=handler_error")
+    assert re.search(r"/endpoints/measured/jobs\?state=failed&reason=handler_error&since=\d+$", page.url)
 
     window.go("/endpoints/measured/metrics?range=15m")
     expect(page.get_by_role("table", name="Jobs by how long they ran")).to_be_visible()
@@ -49,7 +49,8 @@ def test_every_number_leads_to_its_jobs(window: Window, live: LiveServer) -> Non
     expect(page.get_by_role("table", name="Stages of cold starts")).to_contain_text("Together")
     looked_at(window, "metrics")
     page.get_by_role("region", name="Errors").get_by_role("link", name="failed: handler error").click()
-    assert page.url.endswith("state=failed&reason=handler_error")
+    expect(page.get_by_role("table", name="Jobs of measured").locator("tbody tr")).to_have_count(4)
+    assert re.search(r"since=\d+&until=\d+&state=failed&reason=handler_error$", page.url)
 
 
 def test_usage(window: Window, live: LiveServer) -> None:

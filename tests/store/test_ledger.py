@@ -8,7 +8,7 @@ import pytest
 
 from stoker.ids import JobId, TeamId
 from stoker.store import Decision, Store
-from stoker.store.ledger import START, LedgerLine, Position, tell_endpoint
+from stoker.store.ledger import SLACK_MS, START, LedgerLine, Position, tell_endpoint
 from tests.store.records import (
     ENDPOINT,
     NOW,
@@ -119,6 +119,20 @@ async def test_written_side_by_side(store: Store) -> None:
         seen += [line.job for line in found.lines]
         after = found.upto
     assert sorted(str(job) for job in seen) == sorted(job.id for job in await asyncio.gather(*writing))
+
+
+async def test_around_a_time(store: Store) -> None:
+    """Between two places lie all lines of some time, though lines lie a little out of order; what is far from it does not."""
+    for minutes in (0, 10, 20, 30, 40):
+        await tell(store, f"told-{minutes}", at_ms=NOW + minutes * 60_000)
+    begin, end = await store.ledger.around(NOW + 15 * 60_000, NOW + 25 * 60_000)
+    assert end is not None
+    between = [line.kind for line in await lines(store, begin) if line.position <= end]
+    assert between == ["told-20", "told-30"]
+    begin, end = await store.ledger.around(NOW + 20 * 60_000 + SLACK_MS, NOW + 40 * 60_000)
+    assert [line.kind for line in await lines(store, begin)] == ["told-20", "told-30", "told-40"]
+    assert end is None
+    assert (await store.ledger.around(NOW, NOW))[0] == START
 
 
 async def test_numbers_are_not_given_twice(store: Store) -> None:

@@ -193,6 +193,29 @@ def test_pages(live: LiveServer, name_of_endpoint: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_range_of_time(live: LiveServer, name_of_endpoint: str) -> None:
+    """What happened from one moment on, and before another, page by page; a stream begins at such a moment too."""
+    first, second, third = [live.run(name_of_endpoint, number) for number in range(3)]
+    at = {one: live.job(one)["created_ms"] for one in (first, second, third)}
+    query: dict[str, str | int] = {"endpoint": name_of_endpoint, "about": "job"}
+
+    def jobs(**when: str | int) -> set[str]:
+        page: dict[str, Any] = live.api.get("/api/events", params=query | when).json()
+        found = {event["job"] for event in page["events"]}
+        while page["more"]:
+            page = live.api.get("/api/events", params=query | when | {"after": page["next"]}).json()
+            found |= {event["job"] for event in page["events"]}
+        return found
+
+    assert jobs(since_ms=0) == {first, second, third}
+    assert jobs(since_ms=at[second]) == {one for one in at if at[one] >= at[second]}
+    assert jobs(since_ms=0, until_ms=at[second]) == {one for one in at if at[one] < at[second]}
+    assert jobs(since_ms=at[third] + 1) == set()
+    with stream(live.api, **query, since_ms=at[first]) as events:
+        assert [events.next()["job"] for _ in range(3)] == [first, second, third]
+
+
+@pytest.mark.slow
 def test_kinds(live: LiveServer, name_of_endpoint: str) -> None:
     """Only the kinds that are asked for; only the job that is."""
     first, second = live.run(name_of_endpoint, 1), live.run(name_of_endpoint, 2)

@@ -11,6 +11,8 @@ export interface Row {
     label: string;
     /** Counts, oldest column first. */
     cells: number[];
+    /** Of a band: its ends in milliseconds, the upper one not in it; null when it has none. */
+    band?: [least: number, below: number | null];
 }
 
 /** Lower ends of the rows, in milliseconds. */
@@ -28,6 +30,7 @@ export function bands(points: Point[], from: number, to: number, columns: number
     const rows: Row[] = BANDS.map((_, index) => ({
         label: index ? `from ${NAMES[index]}` : `under ${NAMES[1]}`,
         cells: Array.from({ length: columns }, () => 0),
+        band: [BANDS[index] ?? 0, BANDS[index + 1] ?? null],
     }));
     for (const point of points) {
         const column = columnOf(point.at, from, to, columns);

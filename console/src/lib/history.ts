@@ -1,4 +1,8 @@
-/** The queue and the workers of an endpoint over time, from the events of its ledger. Pure. */
+/**
+ * The queue and the workers of an endpoint over a range of time, from the events of its ledger. Pure.
+ *
+ * Events say what came and went; how many there were before them follows from how many there are now.
+ */
 
 import type { Happened } from './live.svelte';
 
@@ -9,23 +13,36 @@ export interface Decision {
     wanted: number;
 }
 
+/** Jobs that wait, jobs that run, and workers. */
+export type Level = readonly [waiting: number, running: number, workers: number];
+
 const WAITS = ['queued', 'ahead'];
+/** What a job did before an event of this kind, where that is certain. */
+const BEFORE: Record<string, string> = {
+    submitted: '',
+    retried: '',
+    claimed: 'queued',
+    delivered_ahead: 'queued',
+    taken_back: 'queued',
+    confirmed: 'running',
+    requeued: 'running',
+    finished: 'running',
+};
 
 export class History {
-    /** Moments at which something changed, in seconds, and what held from then on. */
-    readonly at: number[] = [];
-    readonly waiting: number[] = [];
-    readonly running: number[] = [];
-    readonly workers: number[] = [];
     readonly decisions: Decision[] = [];
-    #jobs = new Map<string, string>();
-    #alive = new Set<string>();
-    #waits = 0;
-    #runs = 0;
+    /** Moments at which something changed, in seconds, and by how much since the first. */
+    readonly #at: number[] = [];
+    readonly #changed: Level[] = [];
+    readonly #jobs = new Map<string, string>();
+    readonly #gone = new Set<string>();
+    readonly #alive = new Set<string>();
+    #sum: Level = [0, 0, 0];
+    #base: Level = [0, 0, 0];
 
     feed(event: Happened): void {
-        if (event.about === 'job' && event.job) this.#job(event.job, event.state);
-        else if (event.about === 'worker' && event.worker) this.#worker(event.worker, event.state);
+        if (event.about === 'job' && event.job) this.#job(event, event.job);
+        else if (event.about === 'worker' && event.worker) this.#worker(event, event.worker);
         else if (event.kind === 'decision') {
             this.decisions.push({
                 at_ms: event.at_ms,
@@ -33,41 +50,46 @@ export class History {
                 text: event.text,
                 wanted: event.wanted ?? 0,
             });
-        } else return;
-        this.#note(event.at_ms / 1000);
+        }
     }
 
-    #job(id: string, state: string): void {
-        const before = this.#jobs.get(id);
-        this.#waits += Number(WAITS.includes(state)) - Number(before !== undefined && WAITS.includes(before));
-        this.#runs += Number(state === 'running') - Number(before === 'running');
-        if (WAITS.includes(state) || state === 'running') this.#jobs.set(id, state);
-        else this.#jobs.delete(id);
+    /** So many there are now. */
+    anchor(now: Level): void {
+        this.#base = [now[0] - this.#sum[0], now[1] - this.#sum[1], now[2] - this.#sum[2]];
     }
 
-    #worker(id: string, state: string): void {
-        if (state === 'gone') this.#alive.delete(id);
-        else this.#alive.add(id);
+    #job(event: Happened, id: string): void {
+        const otherwise = event.worker ? 'running' : 'queued';
+        const before = this.#jobs.get(id) ?? BEFORE[event.kind] ?? otherwise;
+        const waits = Number(WAITS.includes(event.state)) - Number(WAITS.includes(before));
+        const runs = Number(event.state === 'running') - Number(before === 'running');
+        this.#jobs.set(id, event.state);
+        this.#note(event.at_ms, waits, runs, 0);
     }
 
-    #note(at: number): void {
-        const last = this.at.length - 1;
-        const index = this.at[last] === at ? last : last + 1;
-        this.at[index] = Math.max(at, this.at[last] ?? 0);
-        this.waiting[index] = this.#waits;
-        this.running[index] = this.#runs;
-        this.workers[index] = this.#alive.size;
+    #worker(event: Happened, id: string): void {
+        const was = this.#alive.has(id) || (event.kind !== 'decided' && !this.#gone.has(id));
+        const is = event.state !== 'gone';
+        (is ? this.#alive : this.#gone).add(id);
+        if (!is) this.#alive.delete(id);
+        this.#note(event.at_ms, 0, 0, Number(is) - Number(was));
+    }
+
+    #note(at_ms: number, waits: number, runs: number, workers: number): void {
+        const at = at_ms / 1000;
+        const last = this.#at.length - 1;
+        const index = this.#at[last] === at ? last : last + 1;
+        this.#sum = [this.#sum[0] + waits, this.#sum[1] + runs, this.#sum[2] + workers];
+        this.#at[index] = Math.max(at, this.#at[last] ?? 0);
+        this.#changed[index] = this.#sum;
     }
 
     /** The lines of a chart from one moment to another, in seconds: what held before is carried to its beginning. */
     lines(from: number, to: number): [number[], number[], number[], number[]] {
-        const first = this.at.findIndex((at) => at >= from);
-        const begin = first < 0 ? this.at.length : first;
-        const cut = (values: number[]): number[] => [
-            values[begin - 1] ?? 0,
-            ...values.slice(begin),
-            values.at(-1) ?? 0,
-        ];
-        return [[from, ...this.at.slice(begin), to], cut(this.waiting), cut(this.running), cut(this.workers)];
+        const first = this.#at.findIndex((at) => at >= from);
+        const begin = first < 0 ? this.#at.length : first;
+        const levels = [this.#changed[begin - 1] ?? [0, 0, 0], ...this.#changed.slice(begin), this.#sum];
+        const line = (which: 0 | 1 | 2): number[] => levels.map((one) => Math.max(0, one[which] + this.#base[which]));
+        return [[from, ...this.#at.slice(begin), to], line(0), line(1), line(2)];
     }
 }

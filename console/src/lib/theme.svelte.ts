@@ -3,11 +3,16 @@
 export type Theme = 'system' | 'light' | 'dark';
 
 const NAME = 'stoker-theme';
+const DARK = matchMedia('(prefers-color-scheme: dark)');
 
 class Themes {
     chosen = $state<Theme>((localStorage.getItem(NAME) as Theme | null) ?? 'system');
 
+    /** Whether the system is dark, which may change while a page is open. */
+    systemIsDark = $state(DARK.matches);
+
     constructor() {
+        DARK.addEventListener('change', () => (this.systemIsDark = DARK.matches));
         this.#show();
     }
 

@@ -8,7 +8,7 @@ import click
 
 from stoker.cli import output
 from stoker.cli.connection import with_client
-from stoker.client import Client
+from stoker.client import Client, Params
 from stoker.client.shapes import EventJson
 
 WAIT_S: Final = 30
@@ -32,6 +32,8 @@ WAIT_S: Final = 30
     metavar="ID",
     help="Begin after this event: everything that is kept, or with --follow what comes from now on.",
 )
+@output.since_option
+@click.option("--until", "until_ms", metavar="TIME", callback=output.read_moment, help="Only what is older; likewise.")
 @output.json_option
 @with_client
 def events(
@@ -43,10 +45,22 @@ def events(
     about: tuple[str, ...],
     kind: tuple[str, ...],
     after: str | None,
+    since_ms: int,
+    until_ms: int | None,
 ) -> None:
     """Print what happened to endpoints, workers and jobs: of all, or of ENDPOINT alone."""
-    query = {"endpoint": endpoint, "job": job, "worker": worker, "about": list(about), "kind": list(kind)}
-    after = after or (None if follow else "0")
+    if follow and until_ms is not None:
+        raise click.UsageError("--until has no place beside --follow, which goes on until you interrupt it")
+    query: Params = {
+        "endpoint": endpoint,
+        "job": job,
+        "worker": worker,
+        "about": list(about),
+        "kind": list(kind),
+        "since_ms": since_ms or None,
+        "until_ms": until_ms,
+    }
+    after = after or (None if follow or since_ms else "0")
     while True:
         page = client.events(query, after=after, wait_s=WAIT_S if follow else 0)
         for event in page["events"]:

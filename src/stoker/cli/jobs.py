@@ -32,10 +32,41 @@ _SELECTION: Final = (
     click.option("--key", metavar="ID", help="Only those that this API key submitted."),
     click.option("--ran", "ran_s", metavar="SECONDS", type=_SECONDS, help="Only those that ran so long or longer."),
     click.option(
+        "--ran-below", "ran_below_s", metavar="SECONDS", type=_SECONDS, help="Only those that ran less than that."
+    ),
+    click.option(
         "--waited", "waited_s", metavar="SECONDS", type=_SECONDS, help="Only those that waited so long or longer."
+    ),
+    click.option(
+        "--waited-below",
+        "waited_below_s",
+        metavar="SECONDS",
+        type=_SECONDS,
+        help="Only those that waited less than that.",
+    ),
+    click.option(
+        "--ended-since",
+        "ended_since_ms",
+        metavar="TIME",
+        callback=output.read_moment,
+        help="Only those that ended then or later, such as 1h.",
+    ),
+    click.option(
+        "--ended-before",
+        "ended_before_ms",
+        metavar="TIME",
+        callback=output.read_moment,
+        help="Only those that ended before that.",
     ),
     click.option("--text", help="Only those with this in their id, or in the error of those that failed."),
 )
+
+_FIELDS: Final = {
+    "ran_s": "ran_least_ms",
+    "ran_below_s": "ran_below_ms",
+    "waited_s": "waited_least_ms",
+    "waited_below_s": "waited_below_ms",
+}
 
 
 def selection(command: FC) -> FC:
@@ -48,9 +79,9 @@ def selection(command: FC) -> FC:
 def wanted_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The API's fields of the options that were given."""
     wanted = {name: value for name, value in given.items() if value is not None}
-    for name in ("ran", "waited"):
-        if f"{name}_s" in wanted:
-            wanted[f"{name}_least_ms"] = round(wanted.pop(f"{name}_s") * 1000)
+    for name, field in _FIELDS.items():
+        if name in wanted:
+            wanted[field] = round(wanted.pop(name) * 1000)
     return wanted
 
 

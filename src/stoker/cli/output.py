@@ -246,16 +246,21 @@ def ago(at_ms: int | None) -> str:
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def _read_since(_context: click.Context, _option: click.Parameter, given: str | None) -> int:
-    """A moment in milliseconds, from how long ago it was or as it is written; 0 for none."""
+def read_moment(_context: click.Context, _option: click.Parameter, given: str | None) -> int | None:
+    """A moment in milliseconds, from how long ago it was or as it is written; None for none."""
     if given is None:
-        return 0
+        return None
     if given[:-1].isdecimal() and given[-1] in _UNITS_MS:
         return SystemClock().now_ms() - int(given[:-1]) * _UNITS_MS[given[-1]]
     try:
         return int(datetime.fromisoformat(given).replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         raise click.BadParameter(f"'{given}' is neither like 10m nor like 2026-05-01T12:00:00") from None
+
+
+def _read_since(context: click.Context, option: click.Parameter, given: str | None) -> int:
+    """The same; 0 for none."""
+    return read_moment(context, option, given) or 0
 
 
 def since_option(command: Command) -> Command:

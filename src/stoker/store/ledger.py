@@ -82,6 +82,11 @@ class LedgerRows(Protocol):
         """Lines of these teams after a position, oldest first, of the next `limit` lines of all teams. None: of all teams, for loops."""
         ...
 
+    async def around(self, since_ms: int, until_ms: int) -> tuple[Position, Position | None]:
+        """Two places between which every line from the one moment to the other lies, as near to it as lines about endpoints tell;
+        None for an end that has yet to come."""
+        ...
+
     async def troubles(self, after: Position, *, limit: int) -> Lines:
         """Of the next `limit` lines of all teams those with which a job failed, timed out or lost an attempt. For loops."""
         ...
@@ -90,6 +95,9 @@ class LedgerRows(Protocol):
         """Forget up to `limit` lines about endpoints from before that moment; how many."""
         ...
 
+
+SLACK_MS: Final = 60_000
+"""By how much lines may lie in another order than their times: no transaction takes as long, and no clocks differ by more."""
 
 _COLUMNS: Final = "at_ms, team, endpoint, kind, state, reason, wanted, text"
 TELL: Final = f"INSERT INTO story ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -110,4 +118,4 @@ def tell_endpoint(
     return Step(TELL, (at_ms, team, endpoint, kind, state, reason, wanted, plain(text)))
 
 
-__all__ = ["START", "LedgerLine", "LedgerRows", "Lines", "Position", "tell_endpoint"]
+__all__ = ["SLACK_MS", "START", "LedgerLine", "LedgerRows", "Lines", "Position", "tell_endpoint"]

@@ -21,6 +21,17 @@ from stoker.store.tables import Tables, plain
 NO_END: Final = 2**62
 """Larger than any row number."""
 
+_RAN: Final = "jobs.finished_ms - jobs.claimed_ms"
+_WAITED: Final = "jobs.state <> 'ahead' AND jobs.claimed_ms - jobs.queued_ms"
+_TIMES: Final = {
+    "ran_least_ms": f"{_RAN} >= {{}}",
+    "ran_below_ms": f"{_RAN} < {{}}",
+    "waited_least_ms": f"{_WAITED} >= {{}}",
+    "waited_below_ms": f"{_WAITED} < {{}}",
+    "ended_since_ms": "jobs.finished_ms >= {}",
+    "ended_before_ms": "jobs.finished_ms < {}",
+}
+
 
 class Lists(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter brings. Places are `$1` the endpoint, `$2` the team, `$3` before which row, `$4` how many."""
@@ -80,10 +91,10 @@ def _conditions(wanted: Selection, holds: str, *, first: int) -> tuple[str, list
     if wanted.release is not None:
         of_release = "SELECT workers.id FROM workers WHERE workers.endpoint = $1 AND workers.release = {}"
         parts.append((f"jobs.worker IN ({of_release})", (wanted.release,)))
-    if wanted.ran_least_ms is not None:
-        parts.append(("jobs.finished_ms - jobs.claimed_ms >= {}", (wanted.ran_least_ms,)))
-    if wanted.waited_least_ms is not None:
-        parts.append(("jobs.state <> 'ahead' AND jobs.claimed_ms - jobs.queued_ms >= {}", (wanted.waited_least_ms,)))
+    for name, condition in _TIMES.items():
+        value = getattr(wanted, name)
+        if value is not None:
+            parts.append((condition, (value,)))
     if wanted.text:
         in_id, in_error = (holds.format(whole=whole, part="{}") for whole in ("jobs.id", "outputs.error"))
         errors = f"SELECT 1 FROM outputs WHERE outputs.job = jobs.seq AND outputs.error IS NOT NULL AND {in_error}"

@@ -26,8 +26,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which submitted them."""
     ran_least_ms: int | None = None
     """Those that are over and whose latest attempt took so long or longer."""
+    ran_below_ms: int | None = None
+    """Likewise, less than so long."""
     waited_least_ms: int | None = None
     """Those that began, and waited so long or longer for it."""
+    waited_below_ms: int | None = None
+    """Likewise, less than so long."""
+    ended_since_ms: int | None = None
+    """Those that ended then or later."""
+    ended_before_ms: int | None = None
+    """Those that ended before that."""
     text: str = ""
     """Part of their id, or of the error of those that failed."""
 

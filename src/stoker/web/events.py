@@ -43,6 +43,8 @@ _HEADERS: Final = {
     "x-accel-buffering": "no",  # nginx would gather what should go out at once
 }
 
+_LATEST_MS: Final = 2**53
+_Moment = Annotated[int | None, Query(ge=0, le=_LATEST_MS, description="In milliseconds since the epoch.")]
 About = Literal["endpoint", "job", "worker"]
 JsonObject = dict[str, Any]
 
@@ -73,6 +75,8 @@ class Wish:
     worker: WorkerId | None = None
     about: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
+    since_ms: int = 0
+    until_ms: int = _LATEST_MS
 
     def __call__(self, line: LedgerLine) -> bool:
         """Whether the line is one of them."""
@@ -82,6 +86,7 @@ class Wish:
             and (self.worker is None or line.worker == self.worker)
             and (not self.about or about(line) in self.about)
             and (not self.kinds or line.kind in self.kinds)
+            and self.since_ms <= line.at_ms < self.until_ms
         )
 
 
@@ -115,12 +120,15 @@ class EventRoutes:
             about: Annotated[list[About] | None, Query()] = None,
             kind: Annotated[list[str] | None, Query(max_length=100)] = None,
             after: Annotated[str | None, Query(max_length=60)] = None,
+            since_ms: _Moment = None,
+            until_ms: _Moment = None,
             wait_s: Annotated[float, Query(ge=0, le=60)] = 0,
             last_event_id: Annotated[str | None, Header(max_length=60)] = None,
             key: ApiKey = read,
         ) -> Response:
             """What happens to endpoints, workers and jobs, after the event `after` (`0`: all that is kept; left out: from now on).
 
+            With `since_ms` what happened from then on, with `until_ms` as well what happened before that; of a long ledger no more is read.
             Asked for `text/event-stream`, a live stream; else a page of JSON, which waits up to `wait_s` for the first event.
             """
             wish = Wish(
@@ -129,11 +137,17 @@ class EventRoutes:
                 worker=None if worker is None else WorkerId(worker),
                 about=frozenset(about or ()),
                 kinds=frozenset(kind or ()),
+                since_ms=since_ms or 0,
+                until_ms=_LATEST_MS if until_ms is None else until_ms,
             )
             begin, resumed = await self._begin(last_event_id or after)
+            end: Position | None = None
+            if since_ms is not None or until_ms is not None:
+                first, end = await self._ledger.around(wish.since_ms, wish.until_ms)
+                begin = max(begin, first) if resumed or since_ms is None else first
             if STREAM in request.headers.get("accept", ""):
                 return EventStream(self._frames(request, key, wish, begin, resumed))
-            return await self._page(key, wish, begin, wait_s)
+            return await self._page(key, wish, begin, end, wait_s)
 
         return router
 
@@ -153,11 +167,12 @@ class EventRoutes:
             ) from None
         return (position, True) if position <= end else (end, False)
 
-    async def _page(self, key: ApiKey, wish: Wish, begin: Position, wait_s: float) -> Response:
+    async def _page(self, key: ApiKey, wish: Wish, begin: Position, end: Position | None, wait_s: float) -> Response:
         with self._ledger.follow(key.team, begin, lambda line: key.reaches(line.endpoint) and wish(line)) as follower:
             lines = await follower.next(wait_s)
             events = [await self._event(line) for line in lines]
-            return to_response(answer({"events": events, "next": str(follower.position), "more": follower.more}))
+            more = follower.more and (end is None or follower.position < end)
+            return to_response(answer({"events": events, "next": str(follower.position), "more": more}))
 
     async def _frames(
         self, request: Request, key: ApiKey, wish: Wish, begin: Position, resumed: bool

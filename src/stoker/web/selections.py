@@ -38,9 +38,13 @@ class Filters(BaseModel):
     ran_least_ms: int | None = Field(
         None, ge=0, le=_TIME_MOST, description="Those that are over and whose latest attempt took so long or longer."
     )
+    ran_below_ms: int | None = Field(None, ge=0, le=_TIME_MOST, description="Likewise, less than so long.")
     waited_least_ms: int | None = Field(
         None, ge=0, le=_TIME_MOST, description="Those that began, and waited so long or longer for it."
     )
+    waited_below_ms: int | None = Field(None, ge=0, le=_TIME_MOST, description="Likewise, less than so long.")
+    ended_since_ms: int | None = Field(None, ge=0, le=_TIME_MOST, description="Those that ended then or later.")
+    ended_before_ms: int | None = Field(None, ge=0, le=_TIME_MOST, description="Those that ended before that.")
     text: str = Field("", max_length=200, description="Part of their id, or of the error of those that failed.")
 
 
@@ -110,7 +114,11 @@ class SelectionRoutes:
             release=release,
             key=None if fields.key is None else KeyId(fields.key),
             ran_least_ms=fields.ran_least_ms,
+            ran_below_ms=fields.ran_below_ms,
             waited_least_ms=fields.waited_least_ms,
+            waited_below_ms=fields.waited_below_ms,
+            ended_since_ms=fields.ended_since_ms,
+            ended_before_ms=fields.ended_before_ms,
             text=fields.text,
         )
         return found, wanted, None if fields.before is None else JobId(fields.before)

@@ -11,7 +11,19 @@ import asyncpg
 import pytest
 
 from stoker.store import audit, credentials, notices, sealed, teams, templates, usage, views
-from stoker.store.postgres import PostgresStore, Terms, endpoints, jobs, leases, load, parts, results, save, workers
+from stoker.store.postgres import (
+    PostgresStore,
+    Terms,
+    endpoints,
+    jobs,
+    leases,
+    ledger,
+    load,
+    parts,
+    results,
+    save,
+    workers,
+)
 from stoker.store.postgres.connection import Connection, Database
 from stoker.store.postgres.save import PARTS
 from tests.store.records import ENDPOINT, WORKER, finish, hire, run, submit
@@ -24,6 +36,7 @@ MODULES = (
     endpoints,
     jobs,
     leases,
+    ledger,
     load,
     notices,
     parts,

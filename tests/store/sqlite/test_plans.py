@@ -12,7 +12,7 @@ import pytest
 from stoker.ids import WorkerId
 from stoker.store import NewJob, Page, audit, credentials, notices, sealed, teams, templates, usage, views
 from stoker.store.claims import Take
-from stoker.store.sqlite import endpoints, jobs, load, parts, save, workers
+from stoker.store.sqlite import endpoints, jobs, ledger, load, parts, save, workers
 from stoker.store.sqlite.connection import MEMORY, connect
 from stoker.store.sqlite.transaction import Session, Work
 from stoker.store.sqlite.tx import Tx
@@ -35,6 +35,7 @@ MODULES = (
     credentials,
     endpoints,
     jobs,
+    ledger,
     load,
     notices,
     parts,

@@ -1,6 +1,6 @@
 /** What an endpoint is doing, in one word. */
 
-import type { Endpoint, LastHour } from '../../lib/api';
+import type { Endpoint, LastHour, Worker } from '../../lib/api';
 
 export function waiting(endpoint: Endpoint): number {
     return endpoint.jobs.queued + endpoint.jobs.queued_low + endpoint.jobs.ahead;
@@ -15,6 +15,13 @@ export function stateOf(endpoint: Endpoint): string {
     if (endpoint.workers.starting > 0) return 'starting';
     if (waiting(endpoint) > 0) return 'waiting';
     return endpoint.workers.idle > 0 ? 'idle' : 'asleep';
+}
+
+/** What a worker does, as endpoints count it. */
+export function does(worker: Worker): string {
+    if (worker.state === 'ready') return worker.held ? 'busy' : 'idle';
+    if (worker.state === 'decided') return 'starting';
+    return worker.state === 'stopping' ? 'draining' : worker.state;
 }
 
 /** For how long the job has waited that waits longest, in milliseconds; null when none does, or nobody knows yet. */

@@ -1,5 +1,7 @@
 /** Which jobs are looked for: from the address to the parameters of the API and the options of the command line. Pure. */
 
+import { duration, moment } from '../../lib/words';
+
 /** What is written as a word, and how it is called. */
 export const WORDS = [
     ['worker', 'Worker'],
@@ -13,36 +15,53 @@ export const TIMES = [
     ['longer_s', 'ran', 'Ran any time'],
 ] as const;
 
+/** Bounds that only links set, and how each is told. */
+export const BOUNDS: readonly (readonly [string, (value: number) => string])[] = [
+    ['waited_below_s', (s) => `waited less than ${duration(s * 1000)}`],
+    ['ran_below_s', (s) => `ran less than ${duration(s * 1000)}`],
+    ['since', (ms) => `ended since ${moment(ms)}`],
+    ['until', (ms) => `ended before ${moment(ms)}`],
+];
+
+/** In the address, in the API, by what a number is multiplied from the one to the other (0: it is a word), and as an option. */
+const FILTERS = [
+    ['state', 'state', 0, 'state'],
+    ['reason', 'reason', 0, 'reason'],
+    ['worker', 'worker', 0, 'worker'],
+    ['release', 'release', 0, 'release'],
+    ['key', 'key', 0, 'key'],
+    ['q', 'text', 0, 'text'],
+    ['waited_s', 'waited_least_ms', 1000, 'waited'],
+    ['waited_below_s', 'waited_below_ms', 1000, 'waited-below'],
+    ['longer_s', 'ran_least_ms', 1000, 'ran'],
+    ['ran_below_s', 'ran_below_ms', 1000, 'ran-below'],
+    ['since', 'ended_since_ms', 1, 'ended-since'],
+    ['until', 'ended_before_ms', 1, 'ended-before'],
+] as const;
+
 /** What the address may say. */
-export const NAMES = ['q', 'state', 'reason', 'waited_s', 'longer_s', 'worker', 'release', 'key'] as const;
+export const NAMES = FILTERS.map(([name]) => name);
 
 /** Parameters of the API, as texts. */
 export type Wanted = Record<string, string>;
 
 export function wantedOf(get: (name: string) => string): Wanted {
-    const wanted: Wanted = {};
-    for (const name of ['state', 'reason', 'worker', 'release', 'key']) if (get(name)) wanted[name] = get(name);
-    if (get('q')) wanted.text = get('q');
-    for (const [name, field] of [
-        ['waited_s', 'waited_least_ms'],
-        ['longer_s', 'ran_least_ms'],
-    ] as const) {
-        if (get(name)) wanted[field] = String(Math.round(Number(get(name)) * 1000));
-    }
-    return wanted;
+    return Object.fromEntries(
+        FILTERS.filter(([name]) => get(name)).map(([name, field, times]) => [
+            field,
+            times ? String(Math.round(Number(get(name)) * times)) : get(name),
+        ]),
+    );
 }
 
 /** As the address says it, what a view chooses; what it does not say is empty. */
 export function inAddress(filters: Record<string, string | number>): Record<string, string> {
-    const seconds = (field: string): string => (field in filters ? String(Number(filters[field]) / 1000) : '');
-    const word = (field: string): string => String(filters[field] ?? '');
-    const words = ['state', 'reason', 'worker', 'release', 'key'].map((name) => [name, word(name)]);
-    return {
-        ...(Object.fromEntries(words) as Record<string, string>),
-        q: word('text'),
-        waited_s: seconds('waited_least_ms'),
-        longer_s: seconds('ran_least_ms'),
-    };
+    return Object.fromEntries(
+        FILTERS.map(([name, field, times]) => {
+            const value = filters[field] ?? '';
+            return [name, value !== '' && times ? String(Number(value) / times) : String(value)];
+        }),
+    );
 }
 
 /** The same as a body, where numbers are numbers. */
@@ -57,9 +76,16 @@ export function body(wanted: Wanted): Record<string, string | number> {
 
 /** The same as options of `stoker job ls`, `cancel-all` and `retry-all`. */
 export function options(wanted: Wanted): string[] {
-    return Object.entries(wanted).flatMap(([name, value]) =>
-        name.endsWith('_least_ms')
-            ? [`--${name.replace('_least_ms', '')}`, String(Number(value) / 1000)]
-            : [`--${name}`, value],
-    );
+    return FILTERS.flatMap(([, field, times, option]) => {
+        const value = wanted[field];
+        if (value === undefined) return [];
+        const told = times === 1 ? new Date(Number(value)).toISOString().slice(0, -1) : Number(value) / times;
+        return [`--${option}`, times ? String(told) : value];
+    });
+}
+
+/** The address of the jobs of an endpoint that are like this; names as the address has them. */
+export function jobsAt(endpoint: string, filters: Record<string, string | number>): string {
+    const query = new URLSearchParams(Object.entries(filters).map(([name, value]) => [name, String(value)]));
+    return `/endpoints/${encodeURIComponent(endpoint)}/jobs?${query}`;
 }

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from stoker.ids import TeamId
-from stoker.store.ledger import Lines, Position
+from stoker.store.ledger import SLACK_MS, START, Lines, Position
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Pool
 from stoker.store.rows import LEDGER, ledger_line
@@ -35,6 +35,10 @@ TROUBLES: Final = AFTER.replace(
     "AND looked.job_id IS NOT NULL AND (looked.kind = 'requeued' OR looked.state IN ('failed', 'timed_out'))",
 )
 """Always a row: the first columns are alike in all. Lines of an older Stoker name no job, and are left out."""
+BEFORE: Final = """
+    SELECT tx::text::bigint, seq FROM story WHERE job IS NULL AND worker IS NULL AND at_ms < $1 ORDER BY at_ms DESC LIMIT 1"""
+BEYOND: Final = """
+    SELECT tx::text::bigint, seq FROM story WHERE job IS NULL AND worker IS NULL AND at_ms > $1 ORDER BY at_ms LIMIT 1"""
 _HEAD: Final = 4
 FORGET: Final = """
     DELETE FROM story WHERE (tx, seq) IN (
@@ -62,6 +66,12 @@ class PostgresLedger:
     async def read(self, after: Position, *, teams: Collection[TeamId] | None, limit: int) -> Lines:
         """By transaction and number, in one statement: all of it is about one state of the database."""
         return await self._lines(AFTER, after, limit, None if teams is None else list(teams))
+
+    async def around(self, since_ms: int, until_ms: int) -> tuple[Position, Position | None]:
+        """By the index of lines about endpoints."""
+        begin = await self._pool.read(lambda tx: tx.fetchrow(BEFORE, since_ms - SLACK_MS))
+        end = await self._pool.read(lambda tx: tx.fetchrow(BEYOND, until_ms + SLACK_MS))
+        return (START if begin is None else Position(*begin)), (None if end is None else Position(*end))
 
     async def troubles(self, after: Position, *, limit: int) -> Lines:
         """Likewise."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from stoker.ids import TeamId
-from stoker.store.ledger import LedgerLine, Lines, Position
+from stoker.store.ledger import SLACK_MS, START, LedgerLine, Lines, Position
 from stoker.store.rows import LEDGER, ledger_line
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
@@ -20,6 +20,10 @@ TROUBLES: Final = f"""
     SELECT 0, story.seq, jobs.id, {LEDGER} FROM story JOIN jobs ON jobs.seq = story.job
     WHERE story.seq > ? AND story.seq <= ? AND (story.kind = 'requeued' OR story.state IN ('failed', 'timed_out'))
     ORDER BY story.seq"""
+BEFORE: Final = """
+    SELECT seq FROM story WHERE job IS NULL AND worker IS NULL AND at_ms < ? ORDER BY at_ms DESC LIMIT 1"""
+BEYOND: Final = """
+    SELECT seq FROM story WHERE job IS NULL AND worker IS NULL AND at_ms > ? ORDER BY at_ms LIMIT 1"""
 KEEP_PLACE: Final = """
     INSERT OR IGNORE INTO story (seq, at_ms, team, endpoint, kind, state, reason, text) VALUES (?, ?, '', '', 'forgotten', '', '', '')"""
 FORGET: Final = """
@@ -46,6 +50,13 @@ class SqliteLedger:
             upto=Position(0, rows[-1][1]) if rows else after,
             more=len(rows) == limit,
         )
+
+    async def around(self, since_ms: int, until_ms: int) -> tuple[Position, Position | None]:
+        """By the index of lines about endpoints."""
+        begin, end = await self._reader.run(
+            lambda tx: (tx.all(BEFORE, (since_ms - SLACK_MS,)), tx.all(BEYOND, (until_ms + SLACK_MS,)))
+        )
+        return (Position(0, begin[0][0]) if begin else START), (Position(0, end[0][0]) if end else None)
 
     async def troubles(self, after: Position, *, limit: int) -> Lines:
         """By number."""
