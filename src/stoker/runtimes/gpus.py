@@ -5,14 +5,19 @@ Who holds which of them is the inventory's matter (`stoker.inventory`).
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 from stoker.runtimes import Capacity, Device
+
+DRIVER: Final = "libnvidia-ml.so.1"
+"""The driver's library, as `pynvml` asks the system for it."""
+NO_DRIVER: Final = Capacity(text="no NVIDIA driver on this machine")
 
 
 def read_capacity() -> Capacity:
@@ -27,7 +32,11 @@ def _read_gpus() -> Capacity:
     devices, and `text` says which.
     """
     try:
-        import pynvml
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return NO_DRIVER
+    try:
+        import pynvml  # 18 MiB of memory, when it has to be compiled, that a server without GPUs can do without
     except ImportError:
         return Capacity(text="the package nvidia-ml-py is not installed, so GPUs cannot be seen")
     try:
@@ -36,7 +45,7 @@ def _read_gpus() -> Capacity:
         devices = tuple(_device(handle) for handle in handles)
         number = int(pynvml.nvmlSystemGetCudaDriverVersion())
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
-        return Capacity(text="no NVIDIA driver on this machine")
+        return NO_DRIVER
     except pynvml.NVMLError as error:
         return Capacity(text=f"the NVIDIA driver does not answer: {error}")
     cuda = f"{number // 1000}.{number % 1000 // 10}"
