@@ -11,10 +11,10 @@ from typing import Final
 from stoker.ids import JobId
 from stoker.store import Result
 
-RESULT_BYTES: Final = 65_536
-"""None of them is larger."""
 KEPT_MOST: Final = 4_096
-KEPT_BYTES: Final = 8 * 1024 * 1024
+KEPT_BYTES: Final = 16 * 1024 * 1024
+RESULT_BYTES: Final = 1024 * 1024
+"""None of them is larger."""
 
 
 class Recent:
