@@ -1,8 +1,8 @@
 """The embedded store: one SQLite file, for a laptop and for a GPU box (design §1).
 
 Opened by `databases.py`. All writing goes through one connection: everything that waits is one transaction, which the event loop
-makes and a thread flushes. Reading goes through a second thread, beside it, on the last committed state; results, which are
-asked for most, are read at once.
+makes and a thread flushes. Reading goes through a second thread, beside it, on the last committed state; results and
+other single rows, which are asked for most, are read at once.
 
     jobs, workers, endpoints, teams, parts ─ writer ─ transaction ─ load, save ─ rows, tx
     (what is called)                         (who does it)          (an image of the rows)
@@ -57,12 +57,12 @@ ENDED: Final = "SELECT 1 FROM jobs WHERE purge_ms IS NOT NULL"
 class SqliteStore:
     """`Store` on SQLite. It belongs to the event loop in which it was opened."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane, known: Known) -> None:
-        self._lanes = (results, reader, writer)
+    def __init__(self, writer: Lane, reader: Lane, quick: Lane, known: Known) -> None:
+        self._lanes = (quick, reader, writer)
         self._reader = reader
-        self.jobs = SqliteJobs(writer, reader, results, known)
-        self.workers = SqliteWorkers(writer, reader)
-        self.endpoints = SqliteEndpoints(writer, reader)
+        self.jobs = SqliteJobs(writer, reader, quick, known)
+        self.workers = SqliteWorkers(writer, reader, quick)
+        self.endpoints = SqliteEndpoints(writer, reader, quick)
         tables = SqliteTables(writer, reader)
         self.teams = TeamRows(tables)
         self.sessions = SessionRows(tables)

@@ -42,9 +42,10 @@ RELEASES: Final = f"SELECT {RELEASE} FROM releases WHERE releases.endpoint = ? O
 class SqliteEndpoints:
     """`EndpointRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane) -> None:
+    def __init__(self, writer: Lane, reader: Lane, quick: Lane) -> None:
         self._writer = writer
         self._reader = reader
+        self._quick = quick
 
     async def add(self, endpoint: Endpoint, release: Release, *also: Step) -> None:
         """Both rows, or none."""
@@ -60,7 +61,7 @@ class SqliteEndpoints:
 
     async def get(self, endpoint: EndpointId) -> Endpoint | None:
         """By id."""
-        row = await self._reader.run(lambda tx: tx.one(FIND, (endpoint,)))
+        row = await self._quick.run(lambda tx: tx.one(FIND, (endpoint,)))
         return None if row is None else endpoint_of(row)
 
     async def active(self) -> Sequence[Endpoint]:
@@ -69,7 +70,7 @@ class SqliteEndpoints:
 
     async def release(self, release: ReleaseId) -> Release | None:
         """By id."""
-        row = await self._reader.run(lambda tx: tx.one(FIND_RELEASE, (release,)))
+        row = await self._quick.run(lambda tx: tx.one(FIND_RELEASE, (release,)))
         return None if row is None else release_of(row)
 
     async def forgive(self, release: ReleaseId, at_ms: int, *also: Step) -> None:

@@ -87,13 +87,13 @@ FORGET_KEYS: Final = """
 class SqliteJobs(JobWrites):
     """`JobRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane, results: Lane, known: Known) -> None:
+    def __init__(self, writer: Lane, reader: Lane, quick: Lane, known: Known) -> None:
         super().__init__(writer)
         self._known = known
         self._recent = known.recent
         self._writer = writer
         self._reader = reader
-        self._results = results
+        self._quick = quick
 
     # ── for customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,7 +101,7 @@ class SqliteJobs(JobWrites):
         """See `results`."""
         wanted = FindResult(team, endpoint, job)
         known = self._recent.get(job)
-        return wanted.mine(known) if known is not None else await self._results.run(wanted)
+        return wanted.mine(known) if known is not None else await self._quick.run(wanted)
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""
@@ -135,12 +135,12 @@ class SqliteJobs(JobWrites):
 
     async def counts(self, endpoint: EndpointId) -> Counts:
         """One row, kept by every transition."""
-        row = await self._reader.run(lambda tx: tx.one(COUNTS, (endpoint,)))
+        row = await self._quick.run(lambda tx: tx.one(COUNTS, (endpoint,)))
         return Counts() if row is None else Counts(**dict(zip(Counts.__struct_fields__, row, strict=True)))
 
     async def oldest_queued_ms(self, endpoint: EndpointId) -> int | None:
         """The first entry of the queue's index."""
-        row = await self._reader.run(lambda tx: tx.one(OLDEST_QUEUED, (endpoint,)))
+        row = await self._quick.run(lambda tx: tx.one(OLDEST_QUEUED, (endpoint,)))
         return None if row is None else row[0]
 
     async def waiting(self, limit: int) -> Sequence[EndpointId]:

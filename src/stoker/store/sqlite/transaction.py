@@ -34,8 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     error: Exception | None = None
 
 
-class Unsettling(Generic[T]):
-    """A function that changes rows which an image may know, such as the slots of an endpoint."""
+class _Marked(Generic[T]):
+    """A function of which something is known."""
 
     def __init__(self, function: Function[T]) -> None:
         self._function = function
@@ -43,6 +43,14 @@ class Unsettling(Generic[T]):
     def __call__(self, tx: Tx) -> T:
         """Carry it out."""
         return self._function(tx)
+
+
+class Brief(_Marked[T]):
+    """It is as short as an operation: a few rows by their keys."""
+
+
+class Unsettling(_Marked[T]):
+    """It changes rows which an image may know, such as the slots of an endpoint."""
 
 
 class Session:

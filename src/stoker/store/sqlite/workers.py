@@ -12,6 +12,7 @@ from stoker.store.rows import failures as failures_of
 from stoker.store.rows import worker as worker_of
 from stoker.store.sqlite.ledger import keep_place, newest
 from stoker.store.sqlite.tables import carry_out
+from stoker.store.sqlite.transaction import Brief
 from stoker.store.sqlite.tx import Row, Tx
 from stoker.store.sqlite.writer import Lane
 from stoker.store.tables import Step, plain
@@ -56,18 +57,19 @@ FORGET: Final = "DELETE FROM workers WHERE id = ?"
 class SqliteWorkers(WorkerWrites):
     """`WorkerRows`."""
 
-    def __init__(self, writer: Lane, reader: Lane) -> None:
+    def __init__(self, writer: Lane, reader: Lane, quick: Lane) -> None:
         super().__init__(writer)
         self._writer = writer
         self._reader = reader
+        self._quick = quick
 
     async def get(self, worker: WorkerId) -> Worker | None:
         """By id."""
-        return _worker(await self._reader.run(lambda tx: tx.one(FIND, (worker,))))
+        return _worker(await self._quick.run(lambda tx: tx.one(FIND, (worker,))))
 
     async def by_token(self, token_hash: str) -> Worker | None:
         """By the SHA-256 of its token."""
-        return _worker(await self._reader.run(lambda tx: tx.one(BY_TOKEN, (token_hash,))))
+        return _worker(await self._quick.run(lambda tx: tx.one(BY_TOKEN, (token_hash,))))
 
     async def of_endpoint(self, endpoint: EndpointId, *, gone: int = 0) -> Sequence[Held]:
         """Alive ones oldest first, then gone ones, the last one first."""
@@ -106,11 +108,11 @@ class SqliteWorkers(WorkerWrites):
     async def record(self, decision: Decision, *also: Step) -> None:
         """One row for each endpoint."""
         values = (decision.endpoint, decision.at_ms, decision.reason, plain(decision.text), decision.wanted)
-        await self._writer.run(lambda tx: _record(tx, values, also))
+        await self._writer.run(Brief(lambda tx: _record(tx, values, also)))
 
     async def decision(self, endpoint: EndpointId) -> Decision | None:
         """The row that `record` wrote."""
-        row = await self._reader.run(lambda tx: tx.one(DECISION, (endpoint,)))
+        row = await self._quick.run(lambda tx: tx.one(DECISION, (endpoint,)))
         if row is None:
             return None
         return Decision(endpoint=endpoint, at_ms=row[0], reason=row[1], text=row[2], wanted=row[3])

@@ -25,7 +25,7 @@ from stoker.store.sqlite.checkpoints import Checkpoints
 from stoker.store.sqlite.connection import BUSY_TIMEOUT_MS
 from stoker.store.sqlite.hand import Hand
 from stoker.store.sqlite.pace import Pace
-from stoker.store.sqlite.transaction import Function, Outcome, Session, Work, read
+from stoker.store.sqlite.transaction import Brief, Function, Outcome, Session, Work, read
 
 T = TypeVar("T")
 Transact = Callable[[Sequence[Work]], list[Outcome]]
@@ -100,7 +100,7 @@ class _Waiting(msgspec.Struct, frozen=True):
     future: asyncio.Future[Any]
     size: int
     light: bool
-    """Whether it is an operation, and therefore short."""
+    """Whether it is short, as operations are."""
 
 
 class _Shared(ABC):
@@ -124,7 +124,7 @@ class _Shared(ABC):
         size = size_of(work)
         self._room.enter(size)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Waiting(work, future, size, not callable(work)))
+        self._waiting.append(_Waiting(work, future, size, not callable(work) or isinstance(work, Brief)))
         if not self._busy:
             self._busy = True
             self._idle.clear()
