@@ -23,7 +23,7 @@ from msgspec.structs import astuple
 
 from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
-from stoker.store.postgres.arrays import arrays, names, unnest
+from stoker.store.postgres.arrays import array, arrays, names, unnest
 from stoker.store.postgres.connection import Connection, raced
 from stoker.store.postgres.known import Lent
 from stoker.store.rows import (
@@ -49,6 +49,13 @@ class Part:
     clauses: tuple[tuple[str, str], ...]
     table: str = ""
     """Of the rows that are written only in their known version, if the statement is guarded: in the first clause, which tells them."""
+
+    def written(self, *, guarded: bool) -> Columns:
+        """What a row has."""
+        return self.columns | _VERSION if guarded and self.table else self.columns
+
+
+_VERSION: Final = {"version": "xid"}
 
 
 def _types(texts: str = "", numbers: str = "", flags: str = "", bodies: str = "") -> Columns:
@@ -237,7 +244,6 @@ BOOK: Final = _insert(
 
 # ── guards ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_VERSION: Final = {"version": "xid"}
 _STILL: Final = " AND {table}.xmin = new.version"
 
 
@@ -303,12 +309,12 @@ class Changes:
             if rows_of_check:
                 self._rows[check] = list(rows_of_check.items())
         parts = tuple(part for part in (*PARTS, *CHECKS) if part in self._rows)
-        row = await tx.fetchrow(_guarded(parts), *self._columns(parts), seqs)
+        row = await tx.fetchrow(_guarded(parts), *self._columns(parts, guarded=True), seqs)
         assert row is not None
         return row[0], row[1]
 
-    def _columns(self, parts: Sequence[Part]) -> Iterator[list[Any]]:
-        return (column for part in parts for column in arrays(self._rows[part]))
+    def _columns(self, parts: Sequence[Part], *, guarded: bool = False) -> Iterator[Any]:
+        return (column for part in parts for column in arrays(part.written(guarded=guarded), self._rows[part]))
 
 
 PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part) and value not in CHECKS)
@@ -335,7 +341,7 @@ def _guarded(parts: tuple[Part, ...]) -> str:
     checks: list[str] = []
     first = 1
     for part in parts:
-        columns = part.columns | (_VERSION if part.table else {})
+        columns = part.written(guarded=True)
         new, still = unnest(columns, first), _STILL.format(table=part.table) if part.table else ""
         filled = [(name, sql.format(new=new, still=still)) for name, sql in part.clauses]
         if part in CHECKS:
@@ -343,7 +349,7 @@ def _guarded(parts: tuple[Part, ...]) -> str:
         else:
             clauses += [f"{name} AS ({sql})" for name, sql in filled]
         if part.table:
-            all_written = f"(SELECT count(*) FROM {filled[0][0]}) = cardinality(${first}::text[])"
+            all_written = f"(SELECT count(*) FROM {filled[0][0]}) = cardinality({array('text', first)})"
             (workers if part.table == "workers" else jobs).append(all_written)
         first += len(columns)
     still_so = " AND ".join([*workers, *jobs, *checks]) or "true"
