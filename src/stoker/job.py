@@ -140,6 +140,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The API key that submitted it; None for jobs of an earlier version."""
 
     @property
+    def attempts_most(self) -> int:
+        """How many attempts it comes to at most, as far as is known: each loss that does not count leaves room for one more."""
+        begun = self.attempt + (self.state in (JobState.QUEUED, JobState.AHEAD))
+        return min(ATTEMPTS_MAX, begun + self.retry_limit - self.losses)
+
+    @property
     def purge_ms(self) -> int | None:
         """When a finished job is forgotten."""
         return None if self.finished_ms is None else self.finished_ms + self.retention_ms

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
@@ -15,6 +17,7 @@ from tests.live import LiveServer, until
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]  # a browser, a server, real workers
 
 COMMAND = f"{sys.executable} -u handler.py"
+STOKER = Path(sys.executable).with_name("stoker")
 
 
 def test_every_number_leads_to_its_jobs(window: Window, live: LiveServer) -> None:
@@ -129,8 +132,42 @@ def test_attempts_and_webhook_tries_of_a_job(window: Window, live: LiveServer) -
     expect(stages).to_contain_text(
         "Webhook, try 1", timeout=60_000
     )  # nobody answers there: a try takes as long as it may
-    expect(page.get_by_role("region", name="Webhook")).to_contain_text("192.0.2.1:9/told")
+    told = page.get_by_role("region", name="Webhook")
+    expect(told).to_contain_text("192.0.2.1:9/told")
+    expect(page.get_by_role("region", name="Why")).to_contain_text(
+        "attempt 2 of at most 4"
+    )  # being stopped is no retry
     looked_at(window, "job-twice")
+    told.get_by_role("button", name="Redeliver").click()
+    page.get_by_role("dialog", name="Redeliver").get_by_role("button", name="Redeliver").click()
+    expect(page.locator(".notices")).to_contain_text("It is told again")
+
+
+def test_the_operator_sets_the_budget_of_another_team(window: Window, live: LiveServer) -> None:
+    """The operator looks at another team's budget by its name, sets it and takes it away; its own stays as it is, and the address holds
+    whose is shown."""
+    page = window.page
+    made = ["team", "create", "tenants", "--owner", "ann", "--data-dir", str(live.data_dir)]
+    secret = subprocess.run([STOKER, *made], check=True, capture_output=True, text=True).stdout.strip()
+    window.go("/budgets")
+    page.get_by_label("Team", exact=True).fill("tenants")
+    page.get_by_role("button", name="Look").click()
+    expect(page).to_have_url(re.compile(r"/budgets\?team=tenants$"))
+    page.get_by_role("button", name="Set a budget").click()
+    dialog = page.get_by_role("dialog", name="Set a budget")
+    dialog.get_by_label("New jobs are refused at").fill("25")
+    expect(dialog).to_contain_text("stoker budget set --team tenants --period month --refuse 25")
+    dialog.get_by_role("button", name="Set a budget").click()
+    expect(page.get_by_role("row", name=re.compile("tenants"))).to_contain_text("25")
+    looked_at(window, "budget-of-another-team")
+    theirs = httpx.get(f"{live.url}/api/budgets", headers={"Authorization": f"Bearer {secret}"}).json()["budgets"]
+    assert [(one["endpoint"], one["refuse"]) for one in theirs] == [(None, 25)]
+    assert live.api.get("/api/budgets").json()["budgets"] == []
+    page.get_by_role("button", name="Remove the budget of tenants").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove the budget of tenants").click()
+    expect(page.get_by_text("No budgets yet")).to_be_visible()
+    window.go("/budgets?team=nobody")
+    expect(page.get_by_text("This does not exist")).to_be_visible()
 
 
 @pytest.mark.usefixtures("gpu_driver")

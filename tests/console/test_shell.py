@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from stoker.web.console import BUILT
-from tests.console.conftest import Window, workers_of
+from tests.console.conftest import Window, looked_at, workers_of
 from tests.live import KEY, LiveServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -27,8 +27,7 @@ def test_signing_in_and_out(context: BrowserContext, live: LiveServer) -> None:
     page.get_by_label("API key").fill("sk_wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_have_text("the API key is not valid")
-    assert window.barriers() == []
-    window.shot("sign-in")
+    looked_at(window, "sign-in")
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Endpoints")

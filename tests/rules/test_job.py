@@ -272,9 +272,11 @@ def test_a_counted_loss_uses_up_a_retry(reason: JobReason, retry_limit: int) -> 
     for attempt in range(1, retry_limit + 1):
         job = after(job, claimed(), lost(reason))
         assert (job.state, job.reason, job.attempt, job.losses) == (JobState.QUEUED, reason, attempt, attempt)
+        assert job.attempts_most == retry_limit + 1
     step = advance(after(job, claimed()), lost(reason))
     assert (step.job.state, step.job.reason) == (JobState.FAILED, JobReason.RETRIES_EXHAUSTED)
     assert (step.job.attempt, step.job.losses, step.effects) == (retry_limit + 1, retry_limit, (FREED,))
+    assert step.job.attempts_most == retry_limit + 1
 
 
 @pytest.mark.parametrize("reason", sorted(UNCOUNTED_LOSSES))
@@ -284,6 +286,7 @@ def test_an_uncounted_loss_uses_up_no_retry(reason: JobReason) -> None:
     for attempt in range(1, ATTEMPTS_MAX):
         job = after(job, claimed(), lost(reason))
         assert (job.state, job.attempt, job.losses) == (JobState.QUEUED, attempt, 0)
+        assert job.attempts_most == attempt + 1
     job = after(job, claimed(), lost(reason))
     assert (job.state, job.reason, job.attempt) == (JobState.FAILED, JobReason.RETRIES_EXHAUSTED, ATTEMPTS_MAX)
 
@@ -536,6 +539,7 @@ def test_taken_back_costs_nothing() -> None:
 
 def test_the_attempt_begins_with_the_turn() -> None:
     """Delay, attempt and execution limit count from the turn; lease and confirmation are those of the delivery."""
+    assert (ahead_job().attempt, ahead_job().attempts_most) == (0, 2)
     job = after(
         ahead_job(),
         Confirmed(at_ms=T0 + 600, worker=OURS, lease_until_ms=T0 + 9_000),
@@ -543,6 +547,7 @@ def test_the_attempt_begins_with_the_turn() -> None:
     )
     assert (job.state, job.attempt, job.delay_ms, job.claimed_ms) == (JobState.RUNNING, 1, 3_000, T0 + 3_000)
     assert (job.confirmed_ms, job.lease_until_ms, job.deadline_ms) == (T0 + 600, T0 + 9_000, T0 + 8_000)
+    assert job.attempts_most == 2
 
 
 def test_no_turn_for_a_job_that_its_worker_may_not_have() -> None:

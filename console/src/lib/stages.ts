@@ -1,6 +1,6 @@
 /** A life as stages on an axis of time, from its story. Pure. */
 
-import type { JobInFull, Notice, StoryLine, Worker } from './api';
+import type { JobInFull, Notice, StoryLine, WorkerInFull } from './api';
 import { words } from './words';
 
 export interface Stage {
@@ -21,48 +21,65 @@ const ENDS: Record<string, Stage['hue']> = {
 };
 
 /**
- * Received, waited, ran, waited again, …, ended. A wait during which the worker that then ran the job was still on its way is
- * told apart: `worker` is that of the last attempt, when it is known.
+ * Received, waited, ran, waited again, …, ended. A wait during which the worker that then ran the job was still on its way has
+ * the stages of its start: `workers` are those that are known, with their stories.
  */
-export function stagesOfJob(job: JobInFull, now: number, worker: Worker | null = null): Stage[] {
+export function stagesOfJob(job: JobInFull, now: number, workers: WorkerInFull[] = []): Stage[] {
     const stages: Stage[] = [];
     for (const [index, line] of job.story.entries()) {
         const next = job.story[index + 1];
         const to = next?.at_ms ?? now;
-        if (line.state === 'queued' || line.state === 'ahead') stages.push(...wait(line, to, !next, next, worker));
-        else if (line.state === 'running') stages.push(run(line, to, !next));
+        if (line.kind === 'submitted') stages.push(moment('Received', line.at_ms));
+        if (line.state === 'queued' || line.state === 'ahead') {
+            const worker = workers.find((one) => one.id === next?.worker);
+            stages.push(wait(line, to, !next), ...(worker ? start(worker, line.at_ms, to) : []));
+        } else if (line.state === 'running') stages.push(run(line, to, !next));
         else stages.push(end(line));
     }
     return stages;
 }
 
-function wait(line: StoryLine, to: number, open: boolean, next: StoryLine | undefined, worker: Worker | null): Stage[] {
-    const name =
-        line.state === 'ahead' ? 'Waited at the worker' : line.kind === 'submitted' ? 'Queued' : `Queued again`;
-    const stage: Stage = {
-        name,
-        from: line.at_ms,
-        to,
-        hue: 'grey',
-        detail: line.kind === 'submitted' ? '' : words(line.text || line.reason),
-        open,
-    };
-    if (!worker || !next?.worker || next.worker !== worker.id) return [stage];
-    return [stage, ...start(worker, line.at_ms, to)];
+function moment(name: string, at: number): Stage {
+    return { name, from: at, to: at, hue: 'grey', detail: '', open: false };
 }
 
-/** What of a worker's start lay within a wait. */
-function start(worker: Worker, from: number, to: number): Stage[] {
-    const parts: [string, number | null, number | null][] = [
-        ['Worker chosen', worker.decided_ms, worker.launched_ms],
-        ['Worker started', worker.launched_ms, worker.ready_ms],
-    ];
-    return parts.flatMap(([name, began, ended]) => {
-        if (began === null || ended === null || ended <= from || began >= to) return [];
-        const detail = `worker ${worker.id}`;
-        return [
-            { name, from: Math.max(from, began), to: Math.min(to, ended), hue: 'sky' as const, detail, open: false },
-        ];
+function wait(line: StoryLine, to: number, open: boolean): Stage {
+    const name =
+        line.state === 'ahead' ? 'Waited at the worker' : line.kind === 'submitted' ? 'Queued' : 'Queued again';
+    const detail = line.kind === 'submitted' ? '' : words(line.text || line.reason);
+    return { name, from: line.at_ms, to, hue: 'grey', detail, open };
+}
+
+/** What goes on until a line of a worker's story, by the line's kind. */
+const UNTIL: Record<string, string> = {
+    scheduled: 'Node chosen',
+    pulled: 'Image pulled',
+    created: 'Worker created',
+    started: 'Worker started',
+    launched: 'Worker launched',
+    ready: 'First take',
+};
+
+/** The stages of a worker's start, each from the end of the one before. A runtime that tells none has one launch. */
+export function startOf(worker: WorkerInFull): { name: string; from: number; to: number }[] {
+    const ends = worker.story
+        .filter((line) => line.kind in UNTIL && line.at_ms <= (worker.ready_ms ?? Infinity))
+        .map((line) => ({ name: UNTIL[line.kind] ?? '', at: line.at_ms }))
+        .filter(
+            (one, index, all) =>
+                one.name !== UNTIL.launched || !all.slice(0, index).some((other) => other.name === UNTIL.started),
+        );
+    return ends.map((one, index) => ({ name: one.name, from: ends[index - 1]?.at ?? worker.decided_ms, to: one.at }));
+}
+
+/** What of a worker's start lay within a wait: until it was chosen, and each stage from then on. */
+function start(worker: WorkerInFull, from: number, to: number): Stage[] {
+    const chosen = { name: 'Worker chosen', from, to: Math.max(from, worker.decided_ms) };
+    return [chosen, ...startOf(worker)].flatMap((one) => {
+        if (one.to <= from || one.from >= to) return [];
+        const detail = one === chosen ? `worker ${worker.id}` : '';
+        const hue = one === chosen ? ('grey' as const) : ('sky' as const);
+        return [{ name: one.name, from: Math.max(from, one.from), to: Math.min(to, one.to), hue, detail, open: false }];
     });
 }
 
@@ -80,7 +97,10 @@ function run(line: StoryLine, to: number, open: boolean): Stage {
 }
 
 function end(line: StoryLine): Stage {
-    const name = words(line.state).replace(/^./, (letter) => letter.toUpperCase());
+    const word = words(line.state);
+    const name = ['completed', 'failed'].includes(word)
+        ? `Result: ${word}`
+        : word.replace(/^./, (letter) => letter.toUpperCase());
     return {
         name,
         from: line.at_ms,
@@ -130,29 +150,33 @@ export function attemptsOf(story: StoryLine[]): Attempt[] {
     return attempts;
 }
 
-/** Decided, launched, ready, …: each state of a worker until the next. What the one before said is not said again. */
-export function stagesOfWorker(worker: Worker, story: StoryLine[], now: number): Stage[] {
-    const hues: Record<string, Stage['hue']> = {
-        decided: 'grey',
-        starting: 'sky',
-        ready: 'green',
-        draining: 'orange',
-        stopping: 'orange',
-        gone: 'grey',
-    };
-    const lines = story.filter((line, index) => index === 0 || line.state !== story[index - 1]?.state);
-    return lines.map((line, index) => {
+const LATER: Record<string, Stage['hue']> = { ready: 'green', draining: 'orange', stopping: 'orange', gone: 'grey' };
+
+/** The stages of a worker's start, then each of its states until the next. What the one before said is not said again. */
+export function stagesOfWorker(worker: WorkerInFull, now: number): Stage[] {
+    const begun = startOf(worker).map((one): Stage => ({ ...one, hue: 'sky', detail: '', open: false }));
+    const lines = worker.story.filter(
+        (line, index, all) => line.state in LATER && line.state !== all[index - 1]?.state,
+    );
+    const reached = begun.at(-1)?.to ?? worker.decided_ms;
+    const until = lines[0]?.at_ms;
+    if (until === undefined || until > reached) {
+        const name = worker.launched_ms === null ? 'Being launched' : 'Starting';
+        const open = until === undefined;
+        begun.push({ name, from: reached, to: until ?? now, hue: 'sky', detail: open ? worker.detail : '', open });
+    }
+    const why = worker.story[0];
+    if (begun[0] && why && !begun[0].detail) begun[0].detail = why.text || words(why.reason);
+    let told = begun[0]?.detail ?? '';
+    const later = lines.map((line, index): Stage => {
         const next = lines[index + 1];
         const open = !next && worker.state !== 'gone';
-        const told = line.text || words(line.reason);
-        const before = lines[index - 1];
-        return {
-            name: line.state.replace(/^./, (letter) => letter.toUpperCase()),
-            from: line.at_ms,
-            to: next?.at_ms ?? (open ? now : line.at_ms),
-            hue: hues[line.state] ?? 'grey',
-            detail: before && (before.text || words(before.reason)) === told ? '' : told,
-            open,
-        };
+        const says = line.text || words(line.reason);
+        const detail = says === told ? '' : says;
+        told = says;
+        const name = line.state.replace(/^./, (letter) => letter.toUpperCase());
+        const to = next?.at_ms ?? (open ? now : line.at_ms);
+        return { name, from: line.at_ms, to, hue: LATER[line.state] ?? 'grey', detail, open };
     });
+    return [...begun, ...later];
 }

@@ -249,7 +249,7 @@ def _show(found: JobJson) -> None:
             "why": watch.reason(found),
             "priority": "low" if found["low_priority"] else "normal",
             "jobs before it": found.get("position"),
-            "attempt": found["attempt"],
+            "attempt": f"{found['attempt']} of at most {found['attempts_most']}",
             "losses": found["losses"],
             "worker": found["worker"],
             "submitted": output.moment(found["created_ms"]),

@@ -245,6 +245,7 @@ class JobJson(TypedDict):
     reason: str
     low_priority: bool
     attempt: int
+    attempts_most: int
     losses: int
     worker: str | None
     key: str | None

@@ -39,8 +39,8 @@ POLICY: Final = "; ".join(
         "style-src 'self'",
         "connect-src 'self'",
         # Results of jobs: pictures, sound and films come inside the answer, or are links to buckets.
-        "img-src 'self' data: blob: https:",
-        "media-src 'self' data: blob: https:",
+        "img-src 'self' data: blob: http: https:",
+        "media-src 'self' data: blob: http: https:",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",

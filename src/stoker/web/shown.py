@@ -22,6 +22,7 @@ def job_json(job: Job, endpoint_name: str) -> dict[str, Any]:
         "reason": job.reason,
         "low_priority": job.low_priority,
         "attempt": job.attempt,
+        "attempts_most": job.attempts_most,
         "losses": job.losses,
         "worker": job.worker,
         "key": job.key,

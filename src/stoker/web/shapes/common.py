@@ -33,8 +33,18 @@ class StoryLine(TypedDict):
     text: str
 
 
+class ExpectedStart(TypedDict):
+    """When a waiting job will start, in seconds from now, and how many ended jobs say so."""
+
+    p50_s: float
+    p90_s: float
+    samples: int
+
+
 class Because(TypedDict):
-    """A reason code and its sentence."""
+    """A reason code, its sentence, what to do about it, and for jobs that wait when they will start, where that can be told."""
 
     reason: str
     text: str
+    next_step: str | None
+    expected_start: ExpectedStart | None

@@ -17,6 +17,7 @@ class JobShown(TypedDict):
     reason: str
     low_priority: bool
     attempt: int
+    attempts_most: int
     losses: int
     worker: str | None
     key: str | None
