@@ -171,10 +171,10 @@ class Cluster:
         for container in self._containers(name):
             subprocess.run([*self._ctr_words(), "tasks", "kill", "-a", "-s", "SIGKILL", container], capture_output=True)
 
-    def end_worker(self, name: str) -> None:
-        """Have the worker of a pod told to end, while nobody hears of it but its node; wait until it has."""
+    def end_worker(self, name: str, word: str = "SIGTERM") -> None:
+        """Have the worker of a pod told to end by a signal, while nobody hears of it but its node; wait until it has."""
         (container,) = self._containers(name, "worker")
-        self._ctr("tasks", "kill", "-s", "SIGTERM", container)
+        self._ctr("tasks", "kill", "-s", word, container)
         until(lambda: container not in self._running(), f"the end of {name}")
 
     def _containers(self, pod: str, name: str = "") -> list[str]:

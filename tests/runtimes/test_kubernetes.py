@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from stoker.errors import Conflict, InvalidInput, NotFound, Unavailable
 from stoker.ids import VolumeId, WorkerId, new_worker_id
@@ -23,7 +23,7 @@ from tests.cluster import Cluster
 from tests.docker import Registry, basic_auth
 from tests.runtimes.stages import KubernetesStage, ended, eventually, first_line, lines, seen
 
-pytestmark = [pytest.mark.slow, pytest.mark.kubernetes]
+pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 GIB = 1024**3
 MODELS = Volume(source="/v/1", name="models", id="vol-models", target="/models", size_bytes=GIB)
@@ -200,19 +200,74 @@ async def test_who_ends_while_the_api_is_away(kubernetes: KubernetesStage, clust
             await kubernetes.restart()
     finally:
         await asyncio.to_thread(cluster.run_part, "api")
+    assert (await shown_end(kubernetes, spec.worker)).code == 5
+    assert await lines(kubernetes.runtime, spec.worker) == ["up", "told"]
 
-    async def shown_end() -> Exit | None:
+
+async def shown_end(stage: KubernetesStage, worker: WorkerId) -> Exit:
+    """How a worker ended, once the API server is there again."""
+
+    async def look() -> Exit | None:
         try:
-            one = await shown(kubernetes, spec.worker)
+            one = await shown(stage, worker)
         except Unavailable:
             return None
         assert one is not None, "nobody forgets it"
         return one.exit
 
-    end = await eventually(shown_end, deadline_s=100)  # its node looks for the API again after half a minute at most
+    end = await eventually(look, deadline_s=100)  # its node looks for the API again after half a minute at most
     assert end is not None
-    assert end.code == 5
-    assert await lines(kubernetes.runtime, spec.worker) == ["up", "told"]
+    return end
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_who_is_stopped_and_ends_while_the_api_is_away(
+    kubernetes: KubernetesStage, cluster: Cluster, restarts: bool
+) -> None:
+    """A worker that was told to end before the API server went away, and ends meanwhile, is told with its exit code, by the server that
+    stopped it, which knows what it said until then, and by one that started meanwhile."""
+    worker = await told_to_end(kubernetes)
+    await asyncio.to_thread(cluster.stop_part, "api")
+    try:
+        await asyncio.to_thread(cluster.end_worker, f"stoker-{worker}", "SIGUSR1")
+        if restarts:
+            await kubernetes.restart()
+    finally:
+        await asyncio.to_thread(cluster.run_part, "api")
+    assert (await shown_end(kubernetes, worker)).code == 5
+    if not restarts:
+        assert (await lines(kubernetes.runtime, worker))[:2] == ["up", "told"]
+
+
+async def test_an_api_that_is_away_while_a_worker_stops(kubernetes: KubernetesStage, cluster: Cluster) -> None:
+    """What a worker says at its end is heard though the API server was away for a moment since it was told to end."""
+    worker = await told_to_end(kubernetes)
+    with capture_logs() as logged:
+        await asyncio.to_thread(cluster.restart_api)
+
+        async def heard() -> bool:
+            return any(line["event"] == "output_heard_again" for line in logged)
+
+        await eventually(heard, deadline_s=60)
+    await asyncio.to_thread(cluster.end_worker, f"stoker-{worker}", "SIGUSR1")
+    assert (await shown_end(kubernetes, worker)).code == 5
+    assert await lines(kubernetes.runtime, worker) == ["up", "told", "over"]
+
+
+async def told_to_end(stage: KubernetesStage) -> WorkerId:
+    """A worker that knows that it shall end, and has not yet."""
+    spec = stage.spec("tarry 5")
+    await stage.runtime.launch(spec)
+
+    async def runs() -> bool:
+        one = await shown(stage, spec.worker)
+        return one is not None and bool(one.steps)
+
+    await eventually(runs)  # a node that has not said so yet forgets that it did
+    await first_line(stage.runtime, spec.worker)
+    await stage.runtime.stop(spec.worker, grace_s=200)
+    await eventually(lambda: lines(stage.runtime, spec.worker), until=lambda said: "told" in said)
+    return spec.worker
 
 
 async def test_a_lost_node(kubernetes: KubernetesStage, cluster: Cluster) -> None:
@@ -594,10 +649,8 @@ async def test_namespaces_of_teams(cluster: Cluster, actor_pod_image: str) -> No
 
 async def test_many_launches_while_the_api_is_slow_to_say_yes(kubernetes: KubernetesStage) -> None:
     """Thirty workers at once: each pod exists once, and each ends as it was told."""
-    began = time.monotonic()
     specs = [kubernetes.spec(f"exit {number % 5}") for number in range(30)]
     await asyncio.gather(*(kubernetes.runtime.launch(spec) for spec in (*specs, *specs)))
-    print(f"30 launches: {time.monotonic() - began:.2f} s")
 
     async def all_ended() -> list[int | None] | None:
         shown = {one.worker: one.exit for one in await kubernetes.runtime.observe()}

@@ -60,6 +60,11 @@ match act:
         until(signal.SIGTERM, say="up")
         time.sleep(3)
         sys.exit(int(arguments[0]))
+    case "tarry":  # told to end, it ends when it is told so by another word
+        until(signal.SIGTERM, say="up")
+        until(signal.SIGUSR1, say="told")
+        print("over")
+        sys.exit(int(arguments[0]))
     case "hoard":
         with open("hoard", "wb") as hoard:
             hoard.write(bytes(int(arguments[0]) << 20))

@@ -155,6 +155,8 @@ class KubernetesRuntime:
         for worker, pod in [*pods.items(), *self._lost.items()]:
             if worker not in ends and worker not in self._removing and self._is_over(worker, conditions[worker]):
                 self._bury(worker, pod)
+            elif worker not in self._listeners and leaving_of(pod):  # whoever told it to end may be gone
+                self._run_errand(self._listen(worker, pod))
         if self._burying:
             await asyncio.wait(list(self._burying.values()), timeout=BURY_S)
         seen = {worker: Observation(worker=worker) for worker in (*launching, *self._launching, *self._burying)}
@@ -402,22 +404,35 @@ class KubernetesRuntime:
             return
         listener = _Listener()
         self._listeners[worker] = listener
-        listener.task = asyncio.create_task(self._hear(pod, listener), name=f"listen to {worker}")
+        listener.task = asyncio.create_task(self._hear(worker, pod, listener), name=f"listen to {worker}")
         try:
             async with asyncio.timeout(LISTEN_S):
                 await listener.heard.wait()
         except TimeoutError:
             pass  # it has said nothing yet
 
-    async def _hear(self, pod: Pod, listener: _Listener) -> None:
-        try:
-            async for line in self._output(pod, tail=None, follow=True):
-                listener.lines.append(line)
+    async def _hear(self, worker: WorkerId, pod: Pod, listener: _Listener) -> None:
+        """All its output; from its beginning again when the API server goes away meanwhile, for as long as its node may have it."""
+        while True:
+            lines: list[LogLine] = []
+            try:
+                async for line in self._output(pod, tail=None, follow=True):
+                    if listener.lines and not lines:
+                        log.info("output_heard_again", worker=worker)
+                    lines.append(line)
+                    if len(lines) >= len(listener.lines):
+                        listener.lines = lines
+                    listener.heard.set()
+                return
+            except Refusal:
+                return  # its node has none of it any more
+            except Unavailable as error:
+                log.info("output_cut_short", worker=worker, error=error.message)
+                if self._pods.get(worker) is None:
+                    return
+            finally:
                 listener.heard.set()
-        except (Refusal, Unavailable) as error:
-            log.info("output_cut_short", pod=pod.metadata.name if pod.metadata else "", error=str(error))
-        finally:
-            listener.heard.set()
+            await asyncio.sleep(LISTEN_S)
 
     # ── what the watch tells ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -499,6 +514,7 @@ class KubernetesRuntime:
         listener = self._listeners.get(worker)
         if listener is not None and listener.task is not None:
             await asyncio.wait([listener.task], timeout=RECORD_WAIT_S)
+            listener.task.cancel()
             return listener.lines
         try:
             return [line async for line in self._output(pod, tail=None, follow=False)]

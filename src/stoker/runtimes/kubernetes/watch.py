@@ -25,7 +25,8 @@ log = structlog.get_logger()
 LIST_EVERY_S: Final = 300.0
 """Bounds how long a connection that died without a word can hide what happens."""
 RETRY_FIRST_S: Final = 0.1
-RETRY_MOST_S: Final = 5.0
+RETRY_MOST_S: Final = 1.0
+"""Sooner than a node when an API server is back: what a node then tells of a worker that ended may be all there ever is to see."""
 SYNC_S: Final = 10.0
 """How long the first question waits for the first list."""
 _TOO_OLD: Final = 410
