@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stoker import __version__
+from stoker.amounts import counted
 from stoker.errors import InvalidInput, Unavailable
 from stoker.span import Span
 
@@ -85,7 +86,7 @@ class OtlpCollector:
 
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
             raise Unavailable(
-                f"the collector of traces did not take {len(spans)} spans",
+                f"the collector of traces did not take {counted(len(spans), 'span')}",
                 next_step="see whether OTEL_EXPORTER_OTLP_ENDPOINT is where it listens",
             )
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from stoker.amounts import counted
 from stoker.endpoint import Release, cuda_refusal
 from stoker.errors import InvalidInput
 from stoker.specification import Bounds, Capacity, Place, Specification, specification_of, specifications_of
@@ -207,10 +208,10 @@ def _shortage(inventory: Inventory, release: Release) -> str:
     fitting = [one for one in allowed if one.has_gpus is (gpus > 0)]
     names = ", ".join(one.name for one in fitting or allowed)
     if not fitting and release.specifications:
-        return f"a worker needs {gpus or 'no'} GPUs; {names} {'has none' if gpus else 'is for workers with GPUs'}"
+        return f"a worker needs {counted(gpus, 'GPU')}; {names} {'has none' if gpus else 'is for workers with GPUs'}"
     most = max((len(inventory.devices_of(one)) for one in fitting), default=0)
     if most < gpus:
         kinds = f" of one kind ({names})" if most else ""
         why = f" ({inventory.capacity.text})" if inventory.capacity.text else ""
-        return f"a worker needs {gpus} GPUs; this machine has {most}{kinds}{why}"
+        return f"a worker needs {counted(gpus, 'GPU')}; this machine has {most}{kinds}{why}"
     return f"a worker needs more memory, or more places, than there are of {names}"

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from stoker.amounts import counted
 from stoker.backlog import Backlog
 from stoker.budgets import Budgets
 from stoker.clock import Clock
@@ -236,7 +237,7 @@ class Leases:
                 self._backlog.ended(step.job)
                 self._metrics.job_finished(step.job)
                 if self._streaks.note(caller.endpoint, caller.id, failed=event.failed):
-                    detail = f"it failed {self._streaks.most} jobs in a row while others succeeded"
+                    detail = f"it failed {counted(self._streaks.most, 'job')} in a row while others succeeded"
                     await self._replace(caller, detail, WorkerReason.FAILS_EVERY_JOB)
         if report.refresh:
             await self._replace(caller, "the handler asked for a fresh worker")

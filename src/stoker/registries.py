@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ipaddress
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stoker.errors import InvalidInput, Unavailable
+from stoker.hosts import is_loopback
 from stoker.registry import DOCKER_HUB, HUB_API, Login, Place, place_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _read_token(body: bytes, registry: str) -> str:
 
 
 def _scheme(registry: str) -> str:
-    return "http" if _is_here(_name(registry)) else "https"
+    return "http" if is_loopback(_name(registry)) else "https"
 
 
 def _api(registry: str) -> str:
@@ -172,16 +172,7 @@ def _may_hear(realm: str, registry: str) -> bool:
     parts = urlsplit(realm)
     if parts.scheme == "https":
         return bool(parts.hostname)
-    return parts.scheme == "http" and _is_here(parts.hostname or "") and _is_here(_name(registry))
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "http" and is_loopback(parts.hostname or "") and is_loopback(_name(registry))
 
 
 def _refused(login: Login) -> InvalidInput:

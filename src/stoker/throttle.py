@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from stoker.amounts import counted
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.errors import TooMany
@@ -96,7 +97,7 @@ class Throttle:
     def _refuse_request(self, asked: Asked, cost_s: float, wait_s: float) -> None:
         self.refused["rate_limited"] += 1
         raise TooMany(
-            f"this key asks '{asked}' of this endpoint too often: {WINDOW_S / cost_s:g} requests in {WINDOW_S:g} s are allowed",
+            f"this key asks '{asked}' of this endpoint too often: at most {counted(round(WINDOW_S / cost_s), 'request')} in {WINDOW_S:g} s",
             code="rate_limited",
             retry_after_s=math.ceil(wait_s),
             next_step="wait as long as Retry-After says; wait for jobs with status-sync or a webhook instead of asking often",

@@ -146,7 +146,7 @@ def test_plan_on_a_terminal(live: LiveServer, cli: Cli, name: str, tmp_path: Pat
     create = ("endpoint", "create", name, "--image", f"dir:{tmp_path}", "--command", "sleep 600")
     status, shown = at_a_terminal(live, *create, types="n\n")
     assert (status, f"create {name}" in shown, "Create it?" in shown) == (0, True, True)
-    assert "a worker needs no GPU and may be placed in" in shown
+    assert "a worker needs no GPUs and may be placed in" in shown
     assert re.search(r"CPU: \d+ of \d+ places free, 0 per hour and worker", shown), shown
     assert cli("endpoint", "show", name).status == 4
     status, shown = at_a_terminal(live, *create, types="y\n")
@@ -253,7 +253,7 @@ def test_secrets_are_rotated_beside_a_running_server(cli: Cli, live: LiveServer,
     """After a rotation the running server goes on to open what is sealed, and to seal."""
     body = ("credential", "create", name, "--registry", "127.0.0.1:1", "--username", "me", "--password-stdin")
     cli.ok(*body, stdin=b"hush\n")
-    assert "rows were sealed anew" in cli.ok("secrets", "rotate", "--data-dir", str(live.data_dir)).out
+    assert "sealed anew" in cli.ok("secrets", "rotate", "--data-dir", str(live.data_dir)).out
     assert cli("credential", "test", name).status == 6  # it was opened, and the registry is not there
     cli.ok("credential", "update", name, "--password-stdin", stdin=b"hush again\n")
     assert "registry_unreachable" in cli("credential", "test", name, "--json").err

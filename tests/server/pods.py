@@ -6,16 +6,14 @@ import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cluster import GATEWAY, PATHS, Cluster, layer_of
 from tests.docker import base_tar
-from tests.live import LiveServer, until
+from tests.live import LiveServer
 
 WORKERS = Path(__file__).parent / "workers"
-COMMAND = "python3 -u handler.py"
 
 
 @pytest.fixture(scope="session")
@@ -57,28 +55,3 @@ def housed(pod_settings: dict[str, object], tmp_path: Path) -> Iterator[LiveServ
     """A server that runs pods."""
     with LiveServer(tmp_path / "data", **at_port(pod_settings)) as server:
         yield server
-
-
-def create(live: LiveServer, name: str, image: str, **fields: Any) -> dict[str, Any]:
-    """An endpoint of pods."""
-    body = {"name": name, "image": image, "command": COMMAND, "idle_timeout_s": 60, **fields}
-    answer = live.api.post("/api/endpoints", json=body)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def logs(live: LiveServer, job: str) -> str:
-    """All that the job's worker printed."""
-    worker = live.job(job)["worker"]
-    return live.api.get(f"/api/workers/{worker}/logs").text if worker else ""
-
-
-def gone(live: LiveServer, name: str, worker: str) -> dict[str, Any]:
-    """The worker once it is gone."""
-    found = until(
-        lambda: next(
-            (one for one in live.workers(name, gone=9) if one["id"] == worker and one["state"] == "gone"), None
-        ),
-        what="the worker to be gone",
-    )
-    return dict(found)

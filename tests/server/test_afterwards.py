@@ -74,7 +74,7 @@ def test_command_for_dead_letters(live: LiveServer) -> None:
     assert listed.returncode == 0, listed.stderr
     assert all(job in listed.stdout for job in lost)
     assert failed not in listed.stdout
-    assert stoker(live, "dead-letter", "retry", "a").stdout == "3 jobs wait again\n"
+    assert stoker(live, "dead-letter", "retry", "a").stdout == "retried: 3 jobs\n"
 
 
 def test_capsule(live: LiveServer, tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ from moto.server import ThreadedMotoServer
 from tests.docker import BASE, Engine, Registry, basic_auth
 from tests.live import ROOT, LiveServer, until
 from tests.server.conftest import WORKERS
+from tests.server.images import create, logs
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
-
-COMMAND = "python3 -u handler.py"
 
 
 @pytest.fixture(scope="session")
@@ -32,20 +31,6 @@ def housed(docker_engine: Engine, tmp_path: Path) -> Iterator[LiveServer]:
     """A server on loopback that runs containers."""
     with LiveServer(tmp_path / "data", runtime="docker", docker_host=docker_engine.host) as server:
         yield server
-
-
-def create(live: LiveServer, name: str, image: str, **fields: Any) -> dict[str, Any]:
-    """An endpoint of containers."""
-    body = {"name": name, "image": image, "command": COMMAND, "idle_timeout_s": 60, **fields}
-    answer = live.api.post("/api/endpoints", json=body)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def logs(live: LiveServer, job: str) -> str:
-    """All that the job's worker printed."""
-    worker = live.job(job)["worker"]
-    return live.api.get(f"/api/workers/{worker}/logs").text if worker else ""
 
 
 def test_a_job_runs_in_a_container(housed: LiveServer, handler_image: str) -> None:

@@ -172,7 +172,7 @@ def test_with_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     found = diagnosed(cluster.config, tmp_path, **told)
     assert [found[one]["verdict"] for one in ("cluster", "account", "workers", "worker_url")] == ["ok"] * 4
     assert "v1.20" in found["cluster"]["text"]
-    assert found["GPUs"]["text"].endswith("of 1 nodes")
+    assert found["GPUs"]["text"].endswith("of 1 node")
     gone = diagnosed(cluster.config, tmp_path, **told | {"kubernetes_namespace": "gone"})
     assert gone["workers"]["fix"] == "kubectl create namespace gone"
     classed = diagnosed(cluster.config, tmp_path, **told, kubernetes_priority_class="no-such-class")

@@ -15,7 +15,8 @@ import pytest
 from scripts.manifests import HELM, rendered
 from tests.cluster import NODE, Cluster, kubeconfig
 from tests.live import KEY, LiveServer, until
-from tests.server.pods import at_port, create, gone, logs
+from tests.server.images import create, gone, logs
+from tests.server.pods import at_port
 from tests.server.test_rolling import CLIENTS, Client, check, done, restart
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]

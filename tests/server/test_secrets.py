@@ -59,7 +59,7 @@ def test_bucket_of_a_job_reaches_its_worker(on_each_database: LiveServer) -> Non
     database = live.settings.get("database")
     rotated = stoker(*words, settings={"database": str(database)} if database else {})
     assert rotated.returncode == 0, rotated.stderr
-    assert "; 1 rows" in rotated.stdout
+    assert ", 1 row sealed anew" in rotated.stdout
     live.api.post("/api/endpoints/a/resume")
     assert live.finished(job)["state"] == "completed"
 

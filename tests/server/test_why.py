@@ -220,7 +220,7 @@ def test_rate_limited(tmp_path: Path) -> None:
         refused = next(one for one in answers if one.status_code != 200)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert int(refused.headers["retry-after"]) >= 1
-        assert "10 requests in 10 s are allowed" in refused.json()["error"]
+        assert "at most 10 requests in 10 s" in refused.json()["error"]
 
 
 def test_what_others_own(live: LiveServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.docker import Engine, Registry, basic_auth, free_port
 from tests.live import LiveServer, until
-from tests.server.test_docker import create
+from tests.server.images import create
 from tests.server.test_why import said, why
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]

@@ -11,7 +11,7 @@ import pytest
 from tests.admission import rule
 from tests.cluster import Cluster
 from tests.live import LiveServer, until
-from tests.server.pods import create
+from tests.server.images import create
 from tests.server.test_why import why
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubernetes, pytest.mark.timeout(300)]

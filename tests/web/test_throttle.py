@@ -295,7 +295,7 @@ def test_rates_that_were_set(strict: LiveServer, paused: str) -> None:
     assert rates["slow"] == 10
     assert api.get("/api/limits").json()["rate"]["most"] == 1_000_000
     refused = api.post(f"/v2/{paused}/cancel/nothing", headers=slow)
-    assert "1 requests in 10 s are allowed" in refused.json()["error"]
+    assert "at most 1 request in 10 s" in refused.json()["error"]
 
 
 @pytest.mark.slow

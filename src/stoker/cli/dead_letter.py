@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import click
 
+from stoker.amounts import counted
 from stoker.cli import output
 from stoker.cli.connection import with_client
 from stoker.cli.job import show_list
@@ -60,7 +61,7 @@ def retry(client: Client, endpoint: str, reasons: tuple[str, ...]) -> None:
 
 
 def _show_retried(done: dict[str, Any]) -> None:
-    output.say(f"{len(done['retried'])} jobs wait again")
+    output.say(f"retried: {counted(len(done['retried']), 'job')}")
     for each in done["failed"]:
         output.remark(output.one_line(f"{each['id']} does not: {each['error']}"))
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from stoker.amounts import counted
 from stoker.cli import output
 from stoker.cli.specification import free_of
 
@@ -78,9 +79,7 @@ def say_plan(plan: Mapping[str, Any]) -> None:
     if plan["action"] == "nothing":
         return
     needed, choices = plan["fit"]["gpus_needed"], plan["fit"]["choices"]
-    output.say(
-        f"  a worker needs {'no GPU' if not needed else '1 GPU' if needed == 1 else f'{needed} GPUs'} and may be placed in"
-    )
+    output.say(f"  a worker needs {counted(needed, 'GPU')} and may be placed in")
     for each in choices:
         free = free_of(each) if each["free"] is None else f"{free_of(each)} free"
         output.say(f"    {each['name']}: {free}, {each['worker_per_hour']:g} per hour and worker")

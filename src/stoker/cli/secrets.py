@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stoker.amounts import counted
 from stoker.cli import output
 from stoker.cli.offline import offline, settings_options
 
@@ -32,7 +33,7 @@ def rotate(**where: Any) -> int:
         from stoker.databases import rotate_secrets  # here, because no other command should wait for its import
 
         rotation = rotate_secrets(settings)
-        output.say(f"the key {rotation.key} seals from now on; {rotation.resealed} rows were sealed anew")
+        output.say(f"the key {rotation.key} seals from now on, {counted(rotation.resealed, 'row')} sealed anew")
 
     return offline(turn, **where)
 

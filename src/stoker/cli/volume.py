@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from stoker.amounts import counted
 from stoker.cli import output
 from stoker.cli.connection import with_client
 from stoker.client import Client
@@ -239,8 +240,7 @@ def _used(each: Mapping[str, Any]) -> str:
 
 
 def _show_sent(sent: Mapping[str, Any]) -> None:
-    count = len(sent["files"])
-    output.say("uploaded 1 file" if count == 1 else f"uploaded {count} files")
+    output.say(f"uploaded {counted(len(sent['files']), 'file')}")
 
 
 def _show_files(found: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ of the time of `stoker --help` would be its import.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +52,7 @@ from stoker.errors import (
     Unauthenticated,
     Unavailable,
 )
+from stoker.hosts import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -93,7 +93,7 @@ class Client:
             headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
             timeout=httpx.Timeout(patience_s, connect=min(CONNECT_S, patience_s)),
             # HTTP_PROXY is meant for the way out, and a proxy's localhost is not ours
-            trust_env=not _on_loopback(httpx.URL(url).host),
+            trust_env=not is_loopback(httpx.URL(url).host),
             verify=httpx.create_ssl_context() if url.startswith("https://") else True,  # SSL_CERT_FILE counts there too
         )
 
@@ -470,13 +470,6 @@ def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield from filter(None, lines)
     if rest:
         yield rest
-
-
-def _on_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 __all__ = ["PATIENCE_S", "Client", "Params"]

@@ -28,16 +28,6 @@ def _address(text: str) -> str:
     return text
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _networks(text: str) -> str:
     for one in filter(None, text.replace(",", " ").split()):
         ipaddress.ip_network(one)  # its message names what is wrong

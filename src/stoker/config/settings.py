@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from stoker.config.fields import AbsolutePath, Address, DatabaseUrl, Networks, OptionalPath, is_loopback
+from stoker.config.fields import AbsolutePath, Address, DatabaseUrl, Networks, OptionalPath
 from stoker.config.specifications import DeclaredSpecifications
+from stoker.hosts import is_loopback
 from stoker.specification import Specification
 from stoker.volume import MountTerms
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from stoker import clusters
+from stoker.amounts import counted
 from stoker.config import Settings
 from stoker.doctor.finding import Finding
 from stoker.errors import InvalidInput, Unavailable
@@ -180,7 +181,7 @@ def node_finding(nodes: list[Node], terms: Terms) -> Finding:
         labels = ", ".join(f"{key}={value}" for key, value in terms.node_labels.items())
         text = f"no node has the labels {labels}" if labels else "there is no node"
         return Finding(subject="GPUs", verdict="note", text=text, fix="label nodes, or let an autoscaler bring them")
-    text = f"{sum(offered)} {terms.gpu_resource} on {sum(map(bool, offered))} of {len(nodes)} nodes"
+    text = f"{sum(offered)} {terms.gpu_resource} on {sum(map(bool, offered))} of {counted(len(nodes), 'node')}"
     if sum(offered):
         return Finding(subject="GPUs", verdict="ok", text=text)
     return Finding(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stoker.amounts import counted
 from stoker.errors import InvalidInput, StokerError, Unavailable
 from stoker.registry import full_name
 
@@ -83,7 +84,7 @@ class Progress:
             return f"pulling {self._image}: asking the registry"
         done = sum(layer.status in _READY for layer in layers)
         read, total = sum(layer.read for layer in layers), sum(layer.total for layer in layers)
-        words = f"pulling {self._image}: {done} of {len(layers)} layers"
+        words = f"pulling {self._image}: {done} of {counted(len(layers), 'layer')}"
         if total:
             speed = read / 1e6 / max(0.001, (now_ms - self._began_ms) / 1000)
             words += f", {read / 1e6:.0f} of {total / 1e6:.0f} MB, {speed:.1f} MB/s"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stoker.scaling.fleet import Fleet, counted, first_to_go
+from stoker.amounts import counted
+from stoker.scaling.fleet import Fleet, first_to_go
 from stoker.scaling.launching import why_starting
 from stoker.scaling.views import Drain, Plan, Reason, Snapshot, Why, WorkerView
 from stoker.worker import WorkerReason, WorkerState

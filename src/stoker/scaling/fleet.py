@@ -75,8 +75,3 @@ def _wanted_by_delay(snapshot: Snapshot, fleet: Fleet) -> int:
 def first_to_go(workers: Iterable[WorkerView]) -> list[WorkerView]:
     """Those that are not ready yet, then the youngest: the oldest are warm and have proven themselves."""
     return sorted(workers, key=lambda worker: (worker.takes_jobs, -worker.decided_ms, worker.id))
-
-
-def counted(count: int, what: str) -> str:
-    """In words: no workers, 1 worker, 2 workers."""
-    return f"1 {what}" if count == 1 else f"{count or 'no'} {what}s"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from stoker.scaling.fleet import Fleet, counted, first_to_go
+from stoker.amounts import counted
+from stoker.scaling.fleet import Fleet, first_to_go
 from stoker.scaling.views import Drain, Launch, Plan, Reason, RoomView, Snapshot, Why
 from stoker.worker import WorkerReason
 
@@ -175,13 +176,15 @@ def _backoff_left_ms(snapshot: Snapshot) -> int:
 
 def _given_up(snapshot: Snapshot) -> Why:
     """What a waiting job hears when nothing will be launched any more."""
-    text = f"{snapshot.failures} starts in a row failed, the last with: {snapshot.failure_text or 'no message'}"
+    text = (
+        f"{counted(snapshot.failures, 'start')} in a row failed, the last with: {snapshot.failure_text or 'no message'}"
+    )
     return Reason.CRASH_LOOP, f"{text}; no more are tried until a new release, or: stoker endpoint retry"
 
 
 def _trouble(snapshot: Snapshot, *, trying: bool) -> Why:
     """What a waiting job hears while launches fail."""
     reason = Reason.CRASH_LOOP if snapshot.failures >= CRASH_LOOP_FAILURES else Reason.LAUNCH_BACKOFF
-    starts = "1 start" if snapshot.failures == 1 else f"{snapshot.failures} starts in a row"
+    starts = counted(snapshot.failures, "start") + (" in a row" if snapshot.failures > 1 else "")
     then = "trying again now" if trying else f"next try in {math.ceil(_backoff_left_ms(snapshot) / 1000)} s"
     return reason, f"{starts} failed, the last with: {snapshot.failure_text or 'no message'}; {then}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from stoker.amounts import counted
 from stoker.endpoint import Endpoint
 from stoker.scaling import Reason
 from stoker.store import Counts, Decision
@@ -71,7 +72,7 @@ def explain_endpoint(
         return Why(reason=Reason.NO_WORKER_YET, text=f"nothing has been decided about it yet; {load}")
     return Why(
         reason=decision.reason,
-        text=f"{decision.text}; {load}; {decision.wanted} of at most {endpoint.max_workers} workers wanted"
+        text=f"{decision.text}; {load}; {decision.wanted} of at most {counted(endpoint.max_workers, 'worker')} wanted"
         + (f"; {image}" if image and decision.reason != Reason.IMAGE_PULLING else "")
         + (f"; {warning}" if warning else ""),
         next_step=next_step(decision.reason, endpoint.name),
