@@ -19,9 +19,9 @@ test('each stage takes from the end of the one before; who never became ready is
     ]);
     expect(starts.map((one) => [one.id, one.stages.map((stage) => stage.took)])).toEqual([['a', [40, 10, 40]]]);
     expect(stagesOf(starts).map((one) => [one.name, one.took])).toEqual([
-        ['Image fetched', [40]],
-        ['Launched', [10]],
-        ['Loaded, until its first take', [40]],
+        ['Image pulled', [40]],
+        ['Worker launched', [10]],
+        ['First take', [40]],
         ['Together', [90]],
     ]);
 });

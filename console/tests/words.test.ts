@@ -29,8 +29,9 @@ describe('numbers as people read them', () => {
     });
 
     test('sizes are in powers of 1024', () => {
-        expect([0, 1_023, 1_024, 1_572_864, 80 * 1024 ** 3].map(bytes)).toEqual([
+        expect([0, 23.25, 1_023, 1_024, 1_572_864, 80 * 1024 ** 3].map(bytes)).toEqual([
             '0 B',
+            '23 B',
             '1023 B',
             '1 KiB',
             '1.5 MiB',

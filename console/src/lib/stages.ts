@@ -50,8 +50,8 @@ function wait(line: StoryLine, to: number, open: boolean): Stage {
     return { name, from: line.at_ms, to, hue: 'grey', detail, open };
 }
 
-/** What goes on until a line of a worker's story, by the line's kind. */
-const UNTIL: Record<string, string> = {
+/** What goes on until a line of a worker's story, by the line's kind. Containers and pods have more of them than processes. */
+export const UNTIL: Record<string, string> = {
     scheduled: 'Node chosen',
     pulled: 'Image pulled',
     created: 'Worker created',
@@ -60,22 +60,35 @@ const UNTIL: Record<string, string> = {
     ready: 'First take',
 };
 
+interface Told {
+    kind: string;
+    at_ms: number;
+}
+
 /** The stages of a worker's start, each from the end of the one before. A runtime that tells none has one launch. */
-export function startOf(worker: WorkerInFull): { name: string; from: number; to: number }[] {
-    const ends = worker.story
-        .filter((line) => line.kind in UNTIL && line.at_ms <= (worker.ready_ms ?? Infinity))
-        .map((line) => ({ name: UNTIL[line.kind] ?? '', at: line.at_ms }))
+export function startOf(
+    story: Told[],
+    decided: number,
+    ready: number | null,
+): { kind: string; name: string; from: number; to: number }[] {
+    const ends = story
+        .filter((line) => line.kind in UNTIL && line.at_ms <= (ready ?? Infinity))
         .filter(
             (one, index, all) =>
-                one.name !== UNTIL.launched || !all.slice(0, index).some((other) => other.name === UNTIL.started),
+                one.kind !== 'launched' || !all.slice(0, index).some((other) => other.kind === 'started'),
         );
-    return ends.map((one, index) => ({ name: one.name, from: ends[index - 1]?.at ?? worker.decided_ms, to: one.at }));
+    return ends.map((one, index) => ({
+        kind: one.kind,
+        name: UNTIL[one.kind] ?? '',
+        from: ends[index - 1]?.at_ms ?? decided,
+        to: one.at_ms,
+    }));
 }
 
 /** What of a worker's start lay within a wait: until it was chosen, and each stage from then on. */
 function start(worker: WorkerInFull, from: number, to: number): Stage[] {
     const chosen = { name: 'Worker chosen', from, to: Math.max(from, worker.decided_ms) };
-    return [chosen, ...startOf(worker)].flatMap((one) => {
+    return [chosen, ...startOf(worker.story, worker.decided_ms, worker.ready_ms)].flatMap((one) => {
         if (one.to <= from || one.from >= to) return [];
         const detail = one === chosen ? `worker ${worker.id}` : '';
         const hue = one === chosen ? ('grey' as const) : ('sky' as const);
@@ -154,7 +167,14 @@ const LATER: Record<string, Stage['hue']> = { ready: 'green', draining: 'orange'
 
 /** The stages of a worker's start, then each of its states until the next. What the one before said is not said again. */
 export function stagesOfWorker(worker: WorkerInFull, now: number): Stage[] {
-    const begun = startOf(worker).map((one): Stage => ({ ...one, hue: 'sky', detail: '', open: false }));
+    const begun = startOf(worker.story, worker.decided_ms, worker.ready_ms).map(({ name, from, to }): Stage => ({
+        name,
+        from,
+        to,
+        hue: 'sky',
+        detail: '',
+        open: false,
+    }));
     const lines = worker.story.filter(
         (line, index, all) => line.state in LATER && line.state !== all[index - 1]?.state,
     );

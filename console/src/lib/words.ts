@@ -83,7 +83,7 @@ export function bytes(value: number): string {
         size /= 1024;
         unit += 1;
     }
-    return `${unit ? trim(size) : size} ${units[unit]}`;
+    return `${unit ? trim(size) : Math.round(size)} ${units[unit]}`;
 }
 
 /** A code such as `handler_error`, as words. */

@@ -1,15 +1,13 @@
 /** Cold starts by stage, from the events of workers. Pure. */
 
 import type { Happened } from '../../lib/live.svelte';
+import { startOf, UNTIL } from '../../lib/stages';
 
-/** What a stage is called by the event that ends it, and its hue. Containers and pods have more of them than processes. */
-const STAGES: Record<string, [string, string]> = {
-    scheduled: ['Placed', 'grey'],
-    pulled: ['Image fetched', 'purple'],
-    created: ['Container made', 'yellow'],
-    started: ['Container started', 'green'],
-    launched: ['Launched', 'grey'],
-    ready: ['Loaded, until its first take', 'sky'],
+const HUES: Record<string, string> = {
+    pulled: 'purple',
+    created: 'yellow',
+    started: 'green',
+    ready: 'sky',
 };
 
 export interface Stage {
@@ -33,16 +31,10 @@ export function startsOf(events: Happened[]): Start[] {
         const decided = lines.find((one) => one.kind === 'decided')?.at_ms;
         const ready = lines.find((one) => one.kind === 'ready')?.at_ms;
         if (!id || decided === undefined || ready === undefined) continue;
-        const until = lines.filter((one) => one.kind in STAGES && one.at_ms <= ready);
-        let before = decided;
-        const stages = until
-            .toSorted((a, b) => a.at_ms - b.at_ms)
-            .map((one): Stage => {
-                const [name, hue] = STAGES[one.kind] ?? [one.kind, 'grey'];
-                const took = one.at_ms - before;
-                before = one.at_ms;
-                return { name, hue, took };
-            });
+        const told = lines.toSorted((a, b) => a.at_ms - b.at_ms);
+        const stages = startOf(told, decided, ready).map(({ kind, name, from, to }): Stage => {
+            return { name, hue: HUES[kind] ?? 'grey', took: to - from };
+        });
         starts.push({ id, decided, ready, stages });
     }
     return starts.toSorted((a, b) => b.decided - a.decided);
@@ -51,8 +43,12 @@ export function startsOf(events: Happened[]): Start[] {
 /** What each stage took, start by start; and all of them together. */
 export function stagesOf(starts: Start[]): { name: string; hue: string; took: number[] }[] {
     const all = starts.flatMap((one) => one.stages);
-    const found = Object.values(STAGES)
-        .map(([name, hue]) => ({ name, hue, took: all.filter((one) => one.name === name).map((one) => one.took) }))
+    const found = Object.entries(UNTIL)
+        .map(([kind, name]) => ({
+            name,
+            hue: HUES[kind] ?? 'grey',
+            took: all.filter((one) => one.name === name).map((one) => one.took),
+        }))
         .filter((one) => one.took.length);
     return [...found, { name: 'Together', hue: 'surface', took: starts.map((one) => one.ready - one.decided) }];
 }
