@@ -13,6 +13,8 @@ from tests.live import KEY, PATIENCE_S
 
 CREDENTIAL = f"Authorization: Bearer {KEY}\r\n".encode()
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 class Wire:
     """One connection to the server at `url`."""
@@ -42,6 +44,10 @@ class Wire:
     def chunk(self, content: bytes) -> None:
         """Send one chunk of a chunked body; an empty one ends it."""
         self.send(b"%x\r\n%b\r\n" % (len(content), content))
+
+    def asked(self) -> bool:
+        """Whether the server asks for the body, which a request with `Expect: 100-continue` holds back."""
+        return self._socket.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE
 
     def pour(self, piece: bytes, times: int) -> int:
         """Send chunks until the server closes the connection or all are sent; how many went out."""
