@@ -1,4 +1,4 @@
-"""Every page of the console, with something on it: what holds for all of them is tested over this list."""
+"""A server on which every page of the console shows something: what holds for all of them is tested on it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,11 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
+from tests.console.addresses import ADDRESSES
 from tests.console.conftest import workers_of
 from tests.live import LiveServer
 
 COMMAND: Final = f"{sys.executable} -u handler.py"
-
-PAGES: Final = {
-    "home": "/",
-    "endpoints": "/endpoints",
-    "create": "/endpoints/new",
-    "edit": "/endpoints/walked/edit",
-    "overview": "/endpoints/walked",
-    "endpoint-jobs": "/endpoints/walked/jobs",
-    "endpoint-workers": "/endpoints/walked/workers",
-    "logs": "/endpoints/walked/logs",
-    "metrics": "/endpoints/walked/metrics",
-    "releases": "/endpoints/walked/releases",
-    "endpoint-settings": "/endpoints/walked/settings",
-    "jobs": "/jobs?endpoint=walked",
-    "job": "/jobs/{job}",
-    "workers": "/workers",
-    "worker": "/workers/{worker}",
-    "playground": "/playground/walked",
-    "images": "/images",
-    "storage": "/storage",
-    "volume": "/storage/walked",
-    "credentials": "/credentials",
-    "templates": "/templates",
-    "webhooks": "/webhooks",
-    "keys": "/keys",
-    "members": "/keys/members",
-    "usage": "/usage",
-    "budgets": "/budgets",
-    "audit": "/audit",
-    "settings": "/settings",
-    "about": "/about",
-}
-"""By name, their addresses; what stands in braces is of `Walked`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +23,7 @@ class Walked:
 
     def path(self, page: str) -> str:
         """The address of a page."""
-        return PAGES[page].format(job=self.job, worker=self.worker)
+        return ADDRESSES[page].format(endpoint="walked", volume="walked", job=self.job, worker=self.worker)
 
 
 def furnish(live: LiveServer) -> Walked:

@@ -1,7 +1,7 @@
 """Walks all pages: numbers lead to what was counted, actions show what they are in a terminal, addresses hold the view, everything
 is worked by the keyboard, and what is empty says what to do next.
 
-A page that is added to `tests/console/pages.py` is walked too.
+A page that is added to `tests/console/addresses.py` is walked too.
 """
 
 from __future__ import annotations
@@ -22,17 +22,12 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from stoker.cli import program
+from tests.console.addresses import ADDRESSES
 from tests.console.conftest import Window
-from tests.console.pages import PAGES, Walked, furnish
+from tests.console.pages import Walked, furnish
 from tests.live import LiveServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]  # a browser, a server, real workers
-
-OURS: Final = (
-    *("home", "endpoints", "create", "edit", "overview", "endpoint-jobs", "endpoint-workers", "logs", "metrics"),
-    *("releases", "endpoint-settings"),
-)
-"""Pages of endpoints, and Home."""
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +70,14 @@ COUNTS: Final = """() => {  // what the server says in a sentence, about a decis
 }"""
 NO_ROWS: Final = {
     "home": r"things? needs? you$",  # the rows are below it
-    "overview": r"^\d+$|decisions? in this time$",  # GPUs and jobs of a worker in the list; the decisions are below it
+    "endpoint": r"^\d+$|decisions? in this time$",  # GPUs and jobs of a worker in the list; the decisions are below it
     "endpoint-workers": r"^\d+$",  # jobs that a row's worker holds, GPUs that it has: they are on its page
-    "endpoint-jobs": r"jobs?$|^\d+$",  # the rows are below it; a row's attempts are on its page
+    "endpoint-jobs": r"jobs?( so far)?$|^\d+$",  # the rows are below it; a row's attempts are on its page
     "create": r"runs on the CPU$",  # what a field may say
-    "edit": r"runs on the CPU$",
+    "change": r"runs on the CPU$",
     "endpoint-settings": r"^\d+( jobs from a key in ten seconds)?$",  # what was configured: nothing was counted
-    "jobs": r"jobs?$|^\d+$",  # as those of an endpoint
-    "job": r"^\d+$",  # in what it was given and answered
+    "jobs": r"jobs?( so far)?$|^\d+$",  # as those of an endpoint
+    "a-job": r"^\d+$",  # in what it was given and answered
     "workers": r"^\d+$",
     "webhooks": r"notices?$",  # the rows are below it
     "budgets": r"^\d+$",  # what was configured
@@ -91,7 +86,7 @@ NO_ROWS: Final = {
 """Numbers without rows of their own, page by page, and why. On every other page there is none."""
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_numbers_are_links(tab: Window, walked: Walked, name: str) -> None:
     """A number of jobs, workers or whatever else was counted stands in a link to what was counted."""
     page = settled(tab, walked.path(name))
@@ -100,7 +95,7 @@ def test_numbers_are_links(tab: Window, walked: Walked, name: str) -> None:
     assert loose == []
 
 
-@pytest.mark.parametrize("name", ["home", "endpoints", "overview", "metrics", "releases", "members"])
+@pytest.mark.parametrize("name", ["home", "endpoints", "endpoint", "endpoint-metrics", "endpoint-releases", "members"])
 def test_as_many_rows(tab: Window, walked: Walked, context: BrowserContext, name: str) -> None:
     """Behind a link with a number is a list of so many rows."""
     page = settled(tab, walked.path(name))
@@ -175,7 +170,7 @@ def routed(walked: Walked, line: str) -> None:
     assert any(method.lower() in paths[one] for one in fits), line
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_actions_are_told(tab: Window, walked: Walked, name: str) -> None:
     """Each action that asks first shows a line for the CLI that it takes, and a call that the API has; the keyboard then is where it was."""
     page = settled(tab, walked.path(name))
@@ -257,13 +252,13 @@ def sort_by(label: str, *, times: int = 2) -> Callable[[Page], None]:
 
 CHANGES: Final[dict[str, Callable[[Page], object]]] = {
     "endpoints": sort_by("Run p95"),
-    "overview": lambda page: page.get_by_role("button", name="30 min").click(),
+    "endpoint": lambda page: page.get_by_role("button", name="30 min").click(),
     "endpoint-jobs": lambda page: (
         page.get_by_label("State", exact=True).select_option("failed"),
         sort_by("Ran")(page),
     ),
     "endpoint-workers": lambda page: page.get_by_label("Also those that went").check(),
-    "metrics": lambda page: page.get_by_role("button", name="6 h").click(),
+    "endpoint-metrics": lambda page: page.get_by_role("button", name="6 h").click(),
 }
 
 
@@ -302,7 +297,7 @@ MISSED: Final = """() => [...document.querySelectorAll('a[href], button:enabled,
     .map(one => one.outerHTML.slice(0, 120))"""
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_everything_is_reached_by_tab(tab: Window, walked: Walked, name: str) -> None:
     """The first step is over the navigation; then every link and every control of the page is reached, and is seen to be."""
     page = settled(tab, walked.path(name))
@@ -359,7 +354,7 @@ def test_what_to_do_next(context: BrowserContext, nothing: LiveServer) -> None:
     window = Window(context, nothing.url)
     window.sign_in()
     for name in EMPTY:
-        path = PAGES[name].removesuffix("/walked").removesuffix("?endpoint=walked")
+        path = re.split(r"[?]|/\{", ADDRESSES[name])[0]
         window.go(path)
         said = window.page.locator("main .empty")
         expect(said, name).to_be_visible()
