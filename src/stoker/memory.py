@@ -10,7 +10,7 @@ import ctypes
 import gc
 from typing import Final
 
-YOUNG_MOST: Final = 20_000
+YOUNG_MOST: Final = 50_000
 """Objects that are made before the collector looks for cycles among them. A job makes some hundred, and hardly ever a cycle."""
 GENERATIONS: Final = (50, 100)
 """So many looks at the young before one at the older ones, and so many of those before one at the oldest."""
