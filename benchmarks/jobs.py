@@ -63,6 +63,7 @@ class Round(msgspec.Struct, kw_only=True):
     stoker_load: Loaded
     floor_idle: Loaded
     stoker_idle: Loaded
+    floor_100k: Loaded
     stoker_100k: Loaded
     stoker_4m: Loaded
     log_small: Logged
@@ -81,6 +82,7 @@ def run_round(plan: Plan, folder: Path, bare: FloorServer, stoker: StokerServer,
         "stoker_load": lambda: load(stoker.order(**busy)),
         "floor_idle": lambda: load(bare.order(**idle)),
         "stoker_idle": lambda: load(stoker.order(**idle)),
+        "floor_100k": lambda: load(bare.order(**half, body_bytes=100 * KIB)),
         "stoker_100k": lambda: load(stoker.order(**half, body_bytes=100 * KIB)),
         "stoker_4m": lambda: load(stoker.order(**large)),
         "log_small": lambda: floor.log_jobs(folder, callers=1, body_bytes=300, seconds=plan.seconds / 2),
@@ -153,6 +155,8 @@ def rows_of_rounds(rounds: Sequence[Round]) -> list[Row]:
         idle("idle: COMPLETED visible, p99 ms", lambda x: x.completed_ms.p99, at_most(10, 4)),
         _beside("idle: COMPLETED visible, p50 / F0", rounds, lambda r: r.stoker_idle.completed_ms.p50, lambda r: r.floor_idle.completed_ms.p50, "ms", None),
         _beside("100 KiB jobs/s / F1 at 100 KiB", rounds, lambda r: r.stoker_100k.rate, lambda r: r.log_100k.jobs_per_s, "/s", at_least(0.4, 0.8)),
+        _beside("100 KiB jobs/s / F0 at 100 KiB", rounds, lambda r: r.stoker_100k.rate, lambda r: r.floor_100k.rate, "/s", None),
+        _beside("CPU of the server per job of 100 KiB / F0", rounds, lambda r: _cpu_us(r.stoker_100k), lambda r: _cpu_us(r.floor_100k), "µs", None),
         plain("4 MiB jobs/s", median(r.stoker_4m.rate for r in rounds), "/s", at_least(10, 30)),
         plain("F2: fdatasync of 4 KiB, p50", median(r.flush.p50 for r in rounds), "ms", None),
         plain("load generator, CPU per job", median(1e6 * r.stoker_load.own_cpu_s / max(1, r.stoker_load.jobs) for r in rounds), "µs", None),
