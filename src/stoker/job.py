@@ -48,6 +48,8 @@ class JobState(StrEnum):
 
     final: bool
     """Whether nothing but a client's retry can follow."""
+    held: bool
+    """Whether a worker has it."""
     word: str
     """As it is stored. `value` is the same, but computed each time that it is asked for."""
     shown: JobState
@@ -55,11 +57,15 @@ class JobState(StrEnum):
 
     def __init__(self, word: str) -> None:
         self.word = word
-        self.final = word not in ("queued", "ahead", "running")
+        self.held = word in ("ahead", "running")
+        self.final = word != "queued" and not self.held
         self.shown = self
 
 
 JobState.AHEAD.shown = JobState.QUEUED
+
+QUEUED, AHEAD, RUNNING, COMPLETED, FAILED, CANCELLED, TIMED_OUT = JobState
+"""The states by themselves, for who handles every job: to look one up in its class costs as much as a call (until Python 3.12)."""
 
 SHOWN: Final = tuple(state for state in JobState if state.shown is state)
 """The states that exist outside."""
@@ -106,7 +112,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: JobId
     team: TeamId
     endpoint: EndpointId
-    state: JobState = JobState.QUEUED
+    state: JobState = QUEUED
     reason: JobReason = JobReason.SUBMITTED
     low_priority: bool = False
     created_ms: int
@@ -142,7 +148,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def attempts_most(self) -> int:
         """How many attempts it comes to at most, as far as is known: each loss that does not count leaves room for one more."""
-        begun = self.attempt + (self.state in (JobState.QUEUED, JobState.AHEAD))
+        begun = self.attempt + (self.state in (QUEUED, AHEAD))
         return min(ATTEMPTS_MAX, begun + self.retry_limit - self.losses)
 
     @property
@@ -155,15 +161,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The next moment at which time alone changes this job; None when it is over."""
         if self.state.final:
             return None
-        first_ms = self.expires_ms
-        if self.state is JobState.RUNNING:
-            first_ms = min(first_ms, _execution_end_ms(self))
+        first_ms = self.expires_ms if self.state is not RUNNING else min(self.expires_ms, _execution_end_ms(self))
         return first_ms if self.lease_until_ms is None else min(first_ms, self.lease_until_ms)
 
     @property
     def delay_ms(self) -> int | None:
         """How long it waited before the latest attempt; None before the first."""
-        if self.claimed_ms is None or self.state is JobState.AHEAD:
+        if self.claimed_ms is None or self.state is AHEAD:
             return None
         return max(0, self.claimed_ms - self.queued_ms)
 
@@ -343,10 +347,10 @@ def _execution_end_ms(job: Job) -> int:
 def _claim(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, Claimed)
     if job.expires_ms <= event.at_ms:
-        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+        return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
     claimed = replace(
         job,
-        state=JobState.RUNNING,
+        state=RUNNING,
         reason=JobReason.CLAIMED,
         attempt=job.attempt + 1,
         worker=event.worker,
@@ -360,10 +364,10 @@ def _claim(job: Job, event: JobEvent) -> JobStep:
 def _deliver_ahead(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, DeliveredAhead)
     if job.expires_ms <= event.at_ms:
-        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+        return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
     delivered = replace(
         job,
-        state=JobState.AHEAD,
+        state=AHEAD,
         reason=JobReason.DELIVERED_AHEAD,
         worker=event.worker,
         claimed_ms=event.at_ms,
@@ -375,7 +379,7 @@ def _deliver_ahead(job: Job, event: JobEvent) -> JobStep:
 
 def _begin(job: Job, at_ms: int) -> Job:
     """Its turn came: this is the attempt, and it begins now. Lease and confirmation are those of the delivery."""
-    return replace(job, state=JobState.RUNNING, reason=JobReason.CLAIMED, attempt=job.attempt + 1, claimed_ms=at_ms)
+    return replace(job, state=RUNNING, reason=JobReason.CLAIMED, attempt=job.attempt + 1, claimed_ms=at_ms)
 
 
 def _come_to_turn(job: Job, event: JobEvent) -> JobStep:
@@ -393,7 +397,7 @@ def _confirm(job: Job, event: JobEvent) -> JobStep:
         return _unchanged(job, event)
     confirmed = replace(
         job,
-        reason=JobReason.CONFIRMED if job.state is JobState.RUNNING else job.reason,
+        reason=JobReason.CONFIRMED if job.state is RUNNING else job.reason,
         confirmed_ms=job.confirmed_ms if job.confirmed_ms is not None else event.at_ms,
         lease_until_ms=event.lease_until_ms if event.lease_until_ms is not None else job.lease_until_ms,
     )
@@ -405,8 +409,8 @@ def _finish(job: Job, event: JobEvent) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
     if event.failed:
-        return _end(job, JobState.FAILED, JobReason.HANDLER_ERROR, event.at_ms, *_freed(job))
-    return _end(job, JobState.COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, *_freed(job))
+        return _end(job, FAILED, JobReason.HANDLER_ERROR, event.at_ms, *_freed(job))
+    return _end(job, COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, *_freed(job))
 
 
 def _finish_ahead(job: Job, event: JobEvent) -> JobStep:
@@ -428,7 +432,7 @@ def _refuse_output(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, OutputRefused)
     if event.worker != job.worker:
         return _unchanged(job, event)
-    return _end(job, JobState.FAILED, JobReason.OUTPUT_TOO_LARGE, event.at_ms, *_freed(job))
+    return _end(job, FAILED, JobReason.OUTPUT_TOO_LARGE, event.at_ms, *_freed(job))
 
 
 def _lose(job: Job, event: JobEvent) -> JobStep:
@@ -442,10 +446,10 @@ def _lost(job: Job, at_ms: int, reason: JobReason, *effects: JobEffect) -> JobSt
     """It waits again, or has been lost once too often."""
     counted = reason not in UNCOUNTED_LOSSES
     if (counted and job.losses >= job.retry_limit) or job.attempt >= ATTEMPTS_MAX:
-        return _end(job, JobState.FAILED, JobReason.RETRIES_EXHAUSTED, at_ms, *effects)
+        return _end(job, FAILED, JobReason.RETRIES_EXHAUSTED, at_ms, *effects)
     waiting = replace(
         job,
-        state=JobState.QUEUED,
+        state=QUEUED,
         reason=reason,
         losses=job.losses + (1 if counted else 0),
         queued_ms=at_ms,
@@ -470,42 +474,42 @@ def _take_back(job: Job, event: JobEvent) -> JobStep:
 
 def _waits_again(job: Job) -> JobStep:
     """As if it had never been delivered: since when it waits, and what it used up, stay as they were."""
-    return _moved(replace(_left(job), state=JobState.QUEUED, reason=JobReason.TAKEN_BACK), *_freed(job))
+    return _moved(replace(_left(job), state=QUEUED, reason=JobReason.TAKEN_BACK), *_freed(job))
 
 
 def _cancel_ahead(job: Job, event: JobEvent) -> JobStep:
-    return _end(_left(job), JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_freed(job))
+    return _end(_left(job), CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_freed(job))
 
 
 def _purge_ahead(job: Job, event: JobEvent) -> JobStep:
-    return _end(_left(job), JobState.CANCELLED, JobReason.PURGED, event.at_ms, *_freed(job))
+    return _end(_left(job), CANCELLED, JobReason.PURGED, event.at_ms, *_freed(job))
 
 
 def _expire_ahead(job: Job, event: JobEvent) -> JobStep:
     if event.at_ms >= job.expires_ms:
-        return _end(_left(job), JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_freed(job))
+        return _end(_left(job), TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_freed(job))
     if job.lease_until_ms is not None and event.at_ms >= job.lease_until_ms:
         return _waits_again(job)
     return _unchanged(job, event)
 
 
 def _cancel_queued(job: Job, event: JobEvent) -> JobStep:
-    return _end(job, JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms)
+    return _end(job, CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms)
 
 
 def _cancel_running(job: Job, event: JobEvent) -> JobStep:
-    return _end(job, JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_stopped(job))
+    return _end(job, CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_stopped(job))
 
 
 def _purge(job: Job, event: JobEvent) -> JobStep:
-    return _end(job, JobState.CANCELLED, JobReason.PURGED, event.at_ms)
+    return _end(job, CANCELLED, JobReason.PURGED, event.at_ms)
 
 
 def _retry(job: Job, event: JobEvent) -> JobStep:
     assert isinstance(event, Retried)
     waiting = replace(
         job,
-        state=JobState.QUEUED,
+        state=QUEUED,
         reason=JobReason.RETRIED_BY_CLIENT,
         queued_ms=event.at_ms,
         expires_ms=event.expires_ms,
@@ -523,14 +527,14 @@ def _retry(job: Job, event: JobEvent) -> JobStep:
 def _expire_queued(job: Job, event: JobEvent) -> JobStep:
     if event.at_ms < job.expires_ms:
         return _unchanged(job, event)
-    return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
+    return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
 
 
 def _expire_running(job: Job, event: JobEvent) -> JobStep:
     if event.at_ms >= job.expires_ms:
-        return _end(job, JobState.TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_stopped(job))
+        return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_stopped(job))
     if event.at_ms >= _execution_end_ms(job):
-        return _end(job, JobState.TIMED_OUT, JobReason.EXECUTION_LIMIT, event.at_ms, *_stopped(job))
+        return _end(job, TIMED_OUT, JobReason.EXECUTION_LIMIT, event.at_ms, *_stopped(job))
     if job.lease_until_ms is None or job.worker is None or event.at_ms < job.lease_until_ms:
         return _unchanged(job, event)
     reason = JobReason.DELIVERY_UNCONFIRMED if job.confirmed_ms is None else JobReason.WORKER_SILENT
@@ -539,19 +543,13 @@ def _expire_running(job: Job, event: JobEvent) -> JobStep:
 
 _Rule = Callable[[Job, JobEvent], JobStep]
 
-_ENDED: Final[dict[type, _Rule]] = {
-    Confirmed: _unchanged,
-    Finished: _unchanged,
-    OutputRefused: _unchanged,
-    AttemptLost: _unchanged,
-    Cancelled: _unchanged,
-    Purged: _unchanged,
-    TimePassed: _unchanged,
-}
+_ENDED: Final[dict[type, _Rule]] = dict.fromkeys(
+    (Confirmed, Finished, OutputRefused, AttemptLost, Cancelled, Purged, TimePassed), _unchanged
+)
 """A finished job acknowledges every report and every wish, and changes for none of them."""
 
 TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
-    JobState.QUEUED: {
+    QUEUED: {
         Claimed: _claim,
         DeliveredAhead: _deliver_ahead,
         Confirmed: _unchanged,
@@ -562,7 +560,7 @@ TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
         Purged: _purge,
         TimePassed: _expire_queued,
     },
-    JobState.AHEAD: {
+    AHEAD: {
         TurnCame: _come_to_turn,
         Confirmed: _confirm,
         Finished: _finish_ahead,
@@ -572,7 +570,7 @@ TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
         Purged: _purge_ahead,
         TimePassed: _expire_ahead,
     },
-    JobState.RUNNING: {
+    RUNNING: {
         Confirmed: _confirm,
         Finished: _finish,
         OutputRefused: _refuse_output,
@@ -581,10 +579,10 @@ TABLE: Final[dict[JobState, dict[type, _Rule]]] = {
         Purged: _unchanged,
         TimePassed: _expire_running,
     },
-    JobState.COMPLETED: _ENDED,
-    JobState.FAILED: _ENDED | {Retried: _retry},
-    JobState.CANCELLED: _ENDED,
-    JobState.TIMED_OUT: _ENDED | {Retried: _retry},
+    COMPLETED: _ENDED,
+    FAILED: _ENDED | {Retried: _retry},
+    CANCELLED: _ENDED,
+    TIMED_OUT: _ENDED | {Retried: _retry},
 }
 """Which event means what in which state. An event that is missing from a row is illegal there."""
 

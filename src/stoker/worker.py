@@ -40,6 +40,10 @@ class WorkerState(StrEnum):
     GONE = "gone"
 
 
+DECIDED, STARTING, READY, DRAINING, STOPPING, GONE = WorkerState
+"""The states by themselves: see those of a job."""
+
+
 class WorkerReason(StrEnum):
     """Why the worker is in its state."""
 
@@ -101,7 +105,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     team: TeamId
     endpoint: EndpointId
     release: ReleaseId
-    state: WorkerState = WorkerState.DECIDED
+    state: WorkerState = DECIDED
     reason: WorkerReason = WorkerReason.SCALED_UP
     detail: str = ""
     """The reason in words: exit text, name of a failed check, why it was launched."""
@@ -142,7 +146,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def alive(self) -> bool:
         """Whether it is, or may be, using the machine."""
-        return self.state is not WorkerState.GONE
+        return self.state is not GONE
 
     @property
     def place(self) -> Place:
@@ -152,7 +156,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def takes_jobs(self) -> bool:
         """Whether a job may be given to it."""
-        return self.state is WorkerState.READY and self.unhealthy_ms is None
+        return self.state is READY and self.unhealthy_ms is None
 
     @property
     def counted_until_ms(self) -> int | None:
@@ -327,9 +331,7 @@ def _waits(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 def _launched(worker: Worker, event: WorkerEvent) -> WorkerStep:
     detail = "" if worker.reason in WAITS_FOR else worker.detail
-    moved = replace(
-        worker, state=WorkerState.STARTING, reason=WorkerReason.LAUNCHED, detail=detail, launched_ms=event.at_ms
-    )
+    moved = replace(worker, state=STARTING, reason=WorkerReason.LAUNCHED, detail=detail, launched_ms=event.at_ms)
     return WorkerStep(worker=moved, changed=True)
 
 
@@ -345,7 +347,7 @@ def _first_take(worker: Worker, event: WorkerEvent) -> WorkerStep:
         return _took(worker, event)
     ready = replace(
         worker,
-        state=WorkerState.READY,
+        state=READY,
         reason=WorkerReason.FIRST_TAKE,
         launched_ms=worker.launched_ms if worker.launched_ms is not None else event.at_ms,
         ready_ms=event.at_ms,
@@ -397,9 +399,7 @@ def _health_passed(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 def _drain(worker: Worker, event: WorkerEvent) -> WorkerStep:
     assert isinstance(event, Drained)
-    draining = replace(
-        worker, state=WorkerState.DRAINING, reason=event.reason, detail=event.detail, drained_ms=event.at_ms
-    )
+    draining = replace(worker, state=DRAINING, reason=event.reason, detail=event.detail, drained_ms=event.at_ms)
     return WorkerStep(worker=draining, changed=True, effects=_kept_from(event.reason))
 
 
@@ -433,7 +433,7 @@ def _stop_now(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 
 def _stop(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, lost: JobReason) -> WorkerStep:
-    stopping = replace(worker, state=WorkerState.STOPPING, reason=reason, detail=detail, stopped_ms=at_ms)
+    stopping = replace(worker, state=STOPPING, reason=reason, detail=detail, stopped_ms=at_ms)
     return WorkerStep(worker=stopping, changed=True, effects=(LoseJobs(reason=lost, text=detail), StopInRuntime()))
 
 
@@ -464,14 +464,14 @@ def _vanished_as_told(worker: Worker, event: WorkerEvent) -> WorkerStep:
 
 def _gone(worker: Worker, at_ms: int, reason: WorkerReason, detail: str, end: Exit | None) -> WorkerStep:
     rested = awake(worker, at_ms if worker.stopped_ms is None else min(at_ms, worker.stopped_ms))
-    gone = replace(rested, state=WorkerState.GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms)
+    gone = replace(rested, state=GONE, reason=reason, detail=detail, exit=end, gone_ms=at_ms)
     return WorkerStep(worker=gone, changed=True, effects=(LoseJobs(reason=JobReason.WORKER_LOST, text=detail),))
 
 
 _Rule = Callable[[Worker, WorkerEvent], WorkerStep]
 
 TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
-    WorkerState.DECIDED: {
+    DECIDED: {
         Waits: _waits,
         Launched: _launched,
         LaunchFailed: _launch_failed,
@@ -485,7 +485,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Exited: _crashed_starting,
         Vanished: _vanished,
     },
-    WorkerState.STARTING: {
+    STARTING: {
         Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
@@ -499,7 +499,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Exited: _crashed_starting,
         Vanished: _vanished,
     },
-    WorkerState.READY: {
+    READY: {
         Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
@@ -513,7 +513,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Exited: _exited,
         Vanished: _vanished,
     },
-    WorkerState.DRAINING: {
+    DRAINING: {
         Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _unchanged,
@@ -528,7 +528,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Exited: _exited_as_told,
         Vanished: _vanished_as_told,
     },
-    WorkerState.STOPPING: {
+    STOPPING: {
         Waits: _unchanged,
         Launched: _unchanged,
         LaunchFailed: _launch_failed,
@@ -543,7 +543,7 @@ TABLE: Final[dict[WorkerState, dict[type, _Rule]]] = {
         Exited: _exited_as_told,
         Vanished: _vanished_as_told,
     },
-    WorkerState.GONE: dict.fromkeys(
+    GONE: dict.fromkeys(
         (
             Waits,
             Launched,

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from stoker import worker as workers
 from stoker.ids import EndpointId, WorkerId
-from stoker.job import AttemptLost, Claimed, DeliveredAhead, Job, JobReason, JobState
+from stoker.job import QUEUED, AttemptLost, Claimed, DeliveredAhead, Job, JobReason
 from stoker.store import Claim, Claims
-from stoker.store.image import AHEAD_BYTES, Head, Image, Needs, StoredJob, StoredWorker, Wish
+from stoker.store.image import AHEAD_BYTES, Head, Image, Needs, StoredWorker, Wish
 from stoker.store.signs import clear_stops
 from stoker.store.transitions import advance_job, find_worker, held_by, save_worker
-from stoker.worker import Took, WorkerState
+from stoker.worker import READY, Took
 
 LOOK_MOST: Final = 1_000
 """Jobs beyond those it may have that one transaction looks at for a take."""
@@ -63,15 +63,16 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         stored = find_worker(image, self.worker)
         before = stored.worker
         after = before
-        if before.state is not WorkerState.READY or not workers.took_lately(before, self.at_ms):
+        if before.state is not READY or not workers.took_lately(before, self.at_ms):
             after = workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker
             save_worker(image, before, after)
-        ready_now = after.state is WorkerState.READY and before.state is not WorkerState.READY
+        ready_now = after.state is READY and before.state is not READY
         lost = self._settle(image)
         if lost:  # they wait again, some of them before the head that was loaded
             return Taken(Claims(worker=stored.worker, lost=lost, ready_now=ready_now), again=True)
-        full = after.takes_jobs and stored.free <= 0
-        claims, again = self._hand_out(image, stored) if after.takes_jobs else ([], False)
+        takes = after.takes_jobs
+        full = takes and stored.free <= 0
+        claims, again = self._hand_out(image, stored) if takes and not full else ([], False)
         if claims and stored.worker.idle_ms is not None:
             image.save_worker(workers.awake(stored.worker, self.at_ms))
         return Taken(Claims(worker=stored.worker, claims=claims, ready_now=ready_now, full=full), again)
@@ -93,11 +94,11 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         any more."""
         lease_until_ms = None if stored.worker.pinged_ms is None else self.at_ms + self.lease_ms
         begun = Claimed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
-        later = DeliveredAhead(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
         endpoint = stored.worker.endpoint
         missed: list[Head] = []
         claims = self._give(image, endpoint, min(self.limit, stored.free), begun, missed)
         if claims and self.ahead:
+            later = DeliveredAhead(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
             most = min(self.ahead, image.spare[endpoint])
             room = AHEAD_BYTES - sum(len(claim.input) for claim in claims)
             more = self._give(image, endpoint, most, later, missed, room=room)
@@ -117,20 +118,22 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ) -> list[Claim]:
         """Jobs from the head of the queue, with inputs of at most `room` bytes; those that were none any more are `missed`."""
         head = image.heads[endpoint]
+        stops = image.stops.get(self.worker, ())
         claims: list[Claim] = []
         passed = []
         while head and len(claims) < limit and (room is None or len(head[0].input) <= room):
             first = head.pop(0)
-            if first.job in image.stops[self.worker]:  # the stop would hit it
+            if first.job in stops:  # the stop would hit it
                 passed.append(first)
                 continue
             waiting = image.jobs[first.job]
-            if waiting.job.state is JobState.QUEUED:  # nobody cancelled it in this very transaction
-                waiting = StoredJob(waiting.seq, advance_job(image, waiting, event).job)
-            if waiting.job.state.final or waiting.job.worker != self.worker:
+            job = waiting.job
+            if job.state is QUEUED:  # nobody cancelled it in this very transaction
+                job = advance_job(image, waiting, event).job
+            if job.state.final or job.worker != self.worker:
                 missed.append(first)
                 continue
-            claims.append(Claim(job=waiting.job, input=first.input, s3_config=first.s3_config))
+            claims.append(Claim(job=job, input=first.input, s3_config=first.s3_config))
             room = None if room is None else room - len(first.input)
         head[:0] = passed
         return claims

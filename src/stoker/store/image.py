@@ -20,18 +20,21 @@ from msgspec.structs import replace
 
 from stoker.errors import Defect
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
-from stoker.job import Job, JobState
+from stoker.job import QUEUED, RUNNING, Job, JobState
 from stoker.metering import Account
 from stoker.specification import Place
 from stoker.store import Counts, NewJob, Stop
-from stoker.worker import Worker, WorkerState
+from stoker.worker import DECIDED, READY, STARTING, Worker
 
 T_co = TypeVar("T_co", covariant=True)
 
 AHEAD_BYTES: Final = 4 * 1024 * 1024
 """Nothing is delivered ahead beyond this many bytes of inputs: answers stay small, and what gets lost with one is little."""
 COUNTERS: Final = Counts.__struct_fields__
-_PLACE: Final = {name: place for place, name in enumerate(COUNTERS)}
+_COUNTER: Final = {state: COUNTERS.index(state.word) for state in JobState}
+"""The place of each state's counter; of waiting jobs it is that of normal priority."""
+_QUEUED_LOW: Final = COUNTERS.index("queued_low")
+_RETRIED: Final = COUNTERS.index("retried")
 
 
 class Operation(Protocol[T_co]):
@@ -196,8 +199,8 @@ class JobChange(msgspec.Struct, frozen=True, gc=False):
         """Which columns differ."""
         before, after = self.before, self.after
         was, now = before.state, after.state
-        if now is not was and (now is JobState.RUNNING or now is JobState.AHEAD):
-            onwards = was is JobState.QUEUED or now is JobState.RUNNING
+        if now is not was and now.held:
+            onwards = was is QUEUED or now is RUNNING
             return Move.CLAIMED if onwards and not was.final else Move.OTHER
         if after.attempt != before.attempt or after.worker != before.worker or after.claimed_ms != before.claimed_ms:
             return Move.OTHER
@@ -250,6 +253,8 @@ class Image:
         self.counted: defaultdict[EndpointId, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
         """Changes of the counters, in the order of `COUNTERS`."""
         self.lines: list[Line] = []
+        self.unsettled: set[EndpointId] = set()
+        """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
         self.ends: list[StoredJob] = []
         """Jobs whose webhooks are to be told of their end, as they ended."""
         self.kept_ends: list[StoredJob] = []
@@ -257,7 +262,7 @@ class Image:
         self.used: defaultdict[Account, int] = defaultdict(int)
         """Milliseconds for the ledger of usage."""
         self._jobs_before: dict[JobId, Job] = {}
-        self._workers_before: dict[WorkerId, StoredWorker] = {}
+        self._workers_before: dict[WorkerId, Worker] = {}
 
     # ── for adapters ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -289,7 +294,7 @@ class Image:
     def worker_changes(self) -> Iterator[tuple[Worker, StoredWorker]]:
         """Stored workers that are others now: as they were, and as they are."""
         for worker, before in self._workers_before.items():
-            yield before.worker, self.workers[worker]
+            yield before, self.workers[worker]
 
     # ── for operations ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -302,6 +307,8 @@ class Image:
         self.jobs[new.job.id] = StoredJob(seq, new.job)
         if new.job.endpoint in self.whole_heads:
             self._follow(self.heads[new.job.endpoint], new)
+        else:
+            self.unsettled.add(new.job.endpoint)
         return seq
 
     def _follow(self, heads: list[Head], new: NewJob) -> None:
@@ -316,31 +323,27 @@ class Image:
         if after.id not in self.new_jobs:
             self._jobs_before.setdefault(after.id, stored.job)
         self.jobs[after.id] = StoredJob(stored.seq, after)
+        was, now = stored.job.state, after.state
+        if now is not was and (now is QUEUED or (was is QUEUED and after.endpoint not in self.whole_heads)):
+            self.unsettled.add(after.endpoint)
 
     def save_worker(self, after: Worker) -> None:
         """The worker is another now."""
-        stored = self._writable(after.id)
+        stored = self.touch(after.id)
+        assert stored is not None, "who is saved was loaded"
         stored.worker = after
 
-    def hold(self, worker: WorkerId, *, running: int = 0, stopping: int = 0, ahead: int = 0) -> None:
-        """The worker runs so many jobs more, has to let go of so many more, and has so many more ahead. Forgotten workers
-        hold nothing."""
-        if worker in self.workers:
-            stored = self._writable(worker)
-            stored.running += running
-            stored.stopping += stopping
-            stored.ahead += ahead
-
-    def _writable(self, worker: WorkerId) -> StoredWorker:
-        stored = self.workers[worker]
-        if worker not in self._workers_before:
-            self._workers_before[worker] = replace(stored)
+    def touch(self, worker: WorkerId) -> StoredWorker | None:
+        """The worker, for the caller to change; None when it is forgotten, which holds nothing."""
+        stored = self.workers.get(worker)
+        if stored is not None and worker not in self._workers_before:
+            self._workers_before[worker] = stored.worker
         return stored
 
     def ask_stop(self, stop: Stop) -> None:
         """The worker has to let go of a job."""
-        if stop.job not in self.stops[stop.worker]:
-            self.hold(stop.worker, stopping=1)
+        if stop.job not in self.stops[stop.worker] and (stored := self.touch(stop.worker)) is not None:
+            stored.stopping += 1
         self._set_stop(stop)
 
     def mark_told(self, stop: Stop, at_ms: int) -> None:
@@ -352,16 +355,23 @@ class Image:
         if self.stops[worker].pop(job, None) is None:
             return False
         self.changed_stops[worker, job] = None
-        self.hold(worker, stopping=-1)
+        stored = self.touch(worker)
+        if stored is not None:
+            stored.stopping -= 1
         return True
 
     def _set_stop(self, stop: Stop) -> None:
         self.stops[stop.worker][stop.job] = stop
         self.changed_stops[stop.worker, stop.job] = stop
 
-    def count(self, endpoint: EndpointId, counter: str, change: int) -> None:
-        """Change a counter of an endpoint."""
-        self.counted[endpoint][_PLACE[counter]] += change
+    def count(self, before: Job | None, after: Job) -> None:
+        """The endpoint's counters follow a job to its next state; None before its first."""
+        counts = self.counted[after.endpoint]
+        counts[_counter(after)] += 1
+        if before is not None and not before.state.final:
+            counts[_counter(before)] -= 1
+            if before.state is RUNNING and after.state is QUEUED:
+                counts[_RETRIED] += 1
 
     def keep_body(self, seq: int, body: Body) -> None:
         """Show this from now on."""
@@ -379,19 +389,13 @@ class Image:
         self.new_parts.pop(seq, None)
         self.dropped_parts.add(seq)
 
-    def unsettled_queues(self) -> Iterator[EndpointId]:
-        """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
-        for new in self.new_jobs.values():
-            if new.job.endpoint not in self.whole_heads:
-                yield new.job.endpoint
-        for change in self.job_changes():
-            before, after = change.before.state, change.after.state
-            came, left = after is JobState.QUEUED, before is JobState.QUEUED
-            if before is not after and (came or (left and change.after.endpoint not in self.whole_heads)):
-                yield change.after.endpoint
+
+def _counter(job: Job) -> int:
+    state = job.state
+    return _QUEUED_LOW if state is QUEUED and job.low_priority else _COUNTER[state]
 
 
-_MAY_TAKE: Final = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
+_MAY_TAKE: Final = (READY, STARTING, DECIDED)
 """States in which a take may be answered with a job: the first take makes a worker ready."""
 
 

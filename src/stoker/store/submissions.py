@@ -9,7 +9,7 @@ from stoker.job import Job
 from stoker.store import SUBMIT_KEY_LIFE_MS, NewJob
 from stoker.store.image import Image, KeyUse, Needs, SubmitKey
 from stoker.store.tables import plain
-from stoker.store.transitions import counter, tell_job
+from stoker.store.transitions import tell_job
 
 
 class Submit(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +33,7 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
                 return known
         job = self.new.job
         seq = image.add_job(self.new)
-        image.count(job.endpoint, counter(job), 1)
+        image.count(None, job)
         tell_job(image, seq, job, job.created_ms, "submitted")
         return job
 

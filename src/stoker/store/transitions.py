@@ -18,6 +18,10 @@ from stoker import worker as workers
 from stoker.errors import NotFound
 from stoker.ids import JobId, WorkerId
 from stoker.job import (
+    AHEAD,
+    COMPLETED,
+    QUEUED,
+    RUNNING,
     AttemptLost,
     Claimed,
     Confirmed,
@@ -45,6 +49,12 @@ from stoker.store import Bodies, Stop
 from stoker.store.image import Body, Image, Line, Needs, Queued, StoredJob, StoredWorker
 from stoker.store.tables import plain
 from stoker.worker import (
+    DECIDED,
+    DRAINING,
+    GONE,
+    READY,
+    STARTING,
+    STOPPING,
     Launched,
     LoseJobs,
     Pinged,
@@ -55,7 +65,6 @@ from stoker.worker import (
     Worker,
     WorkerEvent,
     WorkerReason,
-    WorkerState,
     WorkerStep,
 )
 
@@ -72,7 +81,7 @@ class AdvanceJob(msgspec.Struct, frozen=True, gc=False):
     def need(self, needs: Needs) -> None:
         """The job, and the worker that speaks of it."""
         needs.jobs.add(self.job)
-        if isinstance(self.event, Finished | OutputRefused):
+        if isinstance(self.event, _RESULTS):
             needs.workers.add(self.event.worker)
 
     def decide(self, image: Image) -> JobStep:
@@ -130,68 +139,77 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
         image.save_job(stored, after)
         _keep_bodies(image, stored.seq, after, bodies)
         if after.state is not before.state:
-            _count(image, before, after, event.at_ms)
+            image.count(before, after)
+            _hand_over(image, before, after, event.at_ms)
         for effect in step.effects:
             _carry_out(image, stored, effect, event)
         if not _is_heartbeat(before, event):
             text = _text(event) if isinstance(event, AttemptLost) else ""
             tell_job(image, stored.seq, after, event.at_ms, _kind(after, event), text, before.worker)
-    elif isinstance(event, Finished | OutputRefused) and image.let_go(event.worker, before.id):
+    elif isinstance(event, _RESULTS) and image.let_go(event.worker, before.id):
         free_slot(image, event.worker, event.at_ms)
     return step
+
+
+_RESULTS: Final = (Finished, OutputRefused)
+"""Events with which a worker is done with a job."""
 
 
 def _keep_bodies(image: Image, seq: int, job: Job, bodies: Bodies | None) -> None:
     """Show what came along, and drop the progress that the change made stale."""
     state = job.state
-    if bodies is None and state is JobState.RUNNING:
+    if bodies is None and state is RUNNING:
         return
     output, error = (None, None) if bodies is None else (bodies.output, bodies.error)
-    fresh = state is JobState.COMPLETED or state is JobState.QUEUED or job.reason is JobReason.RETRIES_EXHAUSTED
-    if state is JobState.QUEUED:
+    fresh = state is COMPLETED or state is QUEUED or job.reason is JobReason.RETRIES_EXHAUSTED
+    if state is QUEUED:
         image.keep_body(seq, Body(None, None, fresh=True))
     elif fresh or output is not None or error is not None:
         image.keep_body(seq, Body(output, error, fresh))
 
 
-def _count(image: Image, before: Job, after: Job, at_ms: int) -> None:
-    """Keep the counters of the endpoint, and of the workers that run it. The state is another."""
-    if not before.state.final:
-        image.count(before.endpoint, counter(before), -1)
-    image.count(after.endpoint, counter(after), 1)
-    if before.state is JobState.RUNNING and after.state is JobState.QUEUED:
-        image.count(after.endpoint, "retried", 1)
-    if before.worker is not None:
-        _meter(image, before, before.worker, at_ms)
-        _hold(image, before, before.worker, -1)
-    if after.worker is not None:
-        _hold(image, after, after.worker, 1)
+def _hand_over(image: Image, before: Job, after: Job, at_ms: int) -> None:
+    """Who had the job lets it go, and who has it now holds it. The state is another."""
+    if before.state.held and before.worker is not None:
+        _let_go(image, before, before.worker, at_ms)
+    if after.state.held and after.worker is not None:
+        _hold(image, after, after.worker)
 
 
-def _hold(image: Image, job: Job, worker: WorkerId, change: int) -> None:
-    """The worker has the job, or has it no more."""
-    if job.state is JobState.RUNNING:
-        image.hold(worker, running=change)
-        which = image.running
-    elif job.state is JobState.AHEAD:
-        image.hold(worker, ahead=change)
-        which = image.ahead
+def _let_go(image: Image, job: Job, worker: WorkerId, at_ms: int) -> None:
+    """The worker has the job no more; how long an attempt held it is noted on its meter."""
+    stored = image.touch(worker)
+    if job.state is AHEAD:
+        image.ahead[worker].discard(job.id)
+        if stored is not None:
+            stored.ahead -= 1
     else:
-        return
-    if change > 0:
-        which[worker].add(job.id)
+        image.running[worker].discard(job.id)
+        if stored is not None:
+            stored.running -= 1
+            stored.worker = _metered(stored.worker, job, at_ms)
+
+
+def _hold(image: Image, job: Job, worker: WorkerId) -> None:
+    """The worker has the job."""
+    stored = image.touch(worker)
+    if job.state is AHEAD:
+        image.ahead[worker].add(job.id)
+        if stored is not None:
+            stored.ahead += 1
     else:
-        which[worker].discard(job.id)
+        image.running[worker].add(job.id)
+        if stored is not None:
+            stored.running += 1
 
 
-def _meter(image: Image, job: Job, worker: WorkerId, at_ms: int) -> None:
-    """Note on the worker's meter for how long the attempt that ends held it."""
-    stored = image.workers.get(worker)
-    if job.state is not JobState.RUNNING or job.key is None or job.claimed_ms is None or stored is None:
-        return
-    meter = stored.worker.meter
-    if meter is not None:
-        image.save_worker(replace(stored.worker, meter=let_go(meter, job.key, job.claimed_ms, at_ms)))
+def _metered(worker: Worker, job: Job, at_ms: int) -> Worker:
+    """The worker when the attempt ends."""
+    meter = worker.meter
+    if meter is None or job.key is None or job.claimed_ms is None:
+        return worker
+    noted = let_go(meter, job.key, job.claimed_ms, at_ms)
+    return worker if noted is meter else replace(worker, meter=noted)
 
 
 def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEvent) -> None:
@@ -199,12 +217,11 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEve
     match effect:
         case StopOnWorker(worker=worker):
             image.ask_stop(Stop(job=stored.job.id, worker=worker, asked_ms=at_ms))
-        case FreeSlot(worker=worker) if stored.job.state is JobState.RUNNING or isinstance(
-            event, Finished | OutputRefused
-        ):
-            free_slot(image, worker, at_ms)
         case FreeSlot(worker=worker):
-            rest(image, worker, at_ms)
+            if stored.job.state is RUNNING or isinstance(event, _RESULTS):
+                free_slot(image, worker, at_ms)
+            else:
+                rest(image, worker, at_ms)
         case DropUnreadStream():
             image.drop_parts(stored.seq)
             if stored.job.state.final:
@@ -217,22 +234,17 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEve
             assert_never(effect)
 
 
-def counter(job: Job) -> str:
-    """The counter of the job's state."""
-    return "queued_low" if job.state is JobState.QUEUED and job.low_priority else job.state.word
-
-
 def _is_heartbeat(before: Job, event: JobEvent) -> bool:
     """While a job is ahead nobody asks whether it was confirmed."""
-    return isinstance(event, Confirmed) and (before.confirmed_ms is not None or before.state is JobState.AHEAD)
+    return isinstance(event, Confirmed) and (before.confirmed_ms is not None or before.state is AHEAD)
 
 
 _KINDS: Final[dict[tuple[type[JobEvent], JobState], str]] = {
-    **{(event, JobState.RUNNING): "claimed" for event in (Claimed, TurnCame)},
-    (DeliveredAhead, JobState.AHEAD): "delivered_ahead",
+    **{(event, RUNNING): "claimed" for event in (Claimed, TurnCame)},
+    (DeliveredAhead, AHEAD): "delivered_ahead",
     **{(Confirmed, state): "confirmed" for state in JobState},
     **{(event, state): "finished" for event in (Finished, OutputRefused) for state in JobState},
-    (Retried, JobState.QUEUED): "retried",
+    (Retried, QUEUED): "retried",
 }
 
 
@@ -241,7 +253,7 @@ def _kind(job: Job, event: JobEvent) -> str:
     kind = _KINDS.get((type(event), job.state))
     if kind is not None:
         return kind
-    if job.state is JobState.QUEUED:
+    if job.state is QUEUED:
         return "taken_back" if job.reason is JobReason.TAKEN_BACK else "requeued"
     return job.state.word
 
@@ -255,10 +267,21 @@ def tell_job(
     image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "", worker: WorkerId | None = None
 ) -> None:
     """A line of the ledger about a job; `worker` is who had it until now."""
-    state, reason, holder = job.state.shown.word, job.reason.word, job.worker or worker
-    told = plain(text) if text else ""
-    who = (job.team, job.endpoint, seq, holder)
-    image.lines.append(Line(at_ms, *who, kind, state, reason, job.attempt or None, told, job.id))
+    image.lines.append(
+        Line(
+            at_ms,
+            job.team,
+            job.endpoint,
+            seq,
+            job.worker or worker,
+            kind,
+            job.state.shown.word,
+            job.reason.word,
+            job.attempt or None,
+            plain(text) if text else "",
+            job.id,
+        )
+    )
 
 
 # ── workers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +376,7 @@ def free_slot(image: Image, worker: WorkerId, at_ms: int) -> None:
     One slot, one turn: a worker with more slots than it uses must not seem to run more jobs than it does.
     """
     stored = image.workers.get(worker)
-    if stored is not None and stored.free > 0:
+    if stored is not None and stored.ahead and stored.free > 0:
         _begin_next(image, stored, at_ms)
     rest(image, worker, at_ms)
 
@@ -367,17 +390,17 @@ def rest(image: Image, worker: WorkerId, at_ms: int) -> None:
         image.save_worker(replace(stored.worker, idle_ms=at_ms))
 
 
-_UP: Final = (WorkerState.READY, WorkerState.DRAINING)
+_UP: Final = (READY, DRAINING)
 
 
 def _begin_next(image: Image, stored: StoredWorker, at_ms: int) -> None:
     """Give the first of its jobs ahead its turn: normal priority first, each in the order of submission, as they were
     delivered. Those that it is not believed to have any more go back to the queue."""
     worker = stored.worker
-    if worker.state not in _UP or not image.ahead[worker.id]:
+    if worker.state not in _UP:
         return
     for first in sorted((image.jobs[job] for job in image.ahead[worker.id]), key=_turn):
-        if advance_job(image, first, TurnCame(at_ms=at_ms)).job.state is JobState.RUNNING:
+        if advance_job(image, first, TurnCame(at_ms=at_ms)).job.state is RUNNING:
             return
 
 
@@ -385,7 +408,7 @@ def _turn(stored: StoredJob) -> tuple[bool, int]:
     return stored.job.low_priority, stored.seq
 
 
-_WORKER_KINDS: Final = {WorkerState.STARTING: "launched"}
+_WORKER_KINDS: Final = {STARTING: "launched"}
 
 
 def tell_worker(image: Image, worker: Worker) -> None:
@@ -417,11 +440,11 @@ def tell_stages(image: Image, worker: Worker, stages: Sequence[tuple[str, int]])
 def _reached_ms(worker: Worker) -> int:
     """When the worker reached the state it is in."""
     moments = {
-        WorkerState.DECIDED: worker.decided_ms,
-        WorkerState.STARTING: worker.launched_ms,
-        WorkerState.READY: worker.ready_ms,
-        WorkerState.DRAINING: worker.drained_ms,
-        WorkerState.STOPPING: worker.stopped_ms,
-        WorkerState.GONE: worker.gone_ms,
+        DECIDED: worker.decided_ms,
+        STARTING: worker.launched_ms,
+        READY: worker.ready_ms,
+        DRAINING: worker.drained_ms,
+        STOPPING: worker.stopped_ms,
+        GONE: worker.gone_ms,
     }
     return moments[worker.state] or 0

@@ -224,7 +224,7 @@ class Known:
                     for known, head in zip(versions, heads, strict=True)
                     if known is not None
                 ]
-        for endpoint in image.unsettled_queues():
+        for endpoint in image.unsettled:
             self._queues.pop(endpoint, None)
             self._empty.discard(endpoint)
 

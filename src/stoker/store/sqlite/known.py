@@ -114,7 +114,7 @@ class Known:
         self._keep_results(image)
         for endpoint in image.whole_heads:
             self._keep_queue(image, endpoint)
-        for endpoint in image.unsettled_queues():
+        for endpoint in image.unsettled:
             self._news[endpoint] = False
             for head in self._queues.pop(endpoint, ()):
                 self._jobs.pop(head.job, None)
