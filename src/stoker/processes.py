@@ -81,7 +81,7 @@ class _Child:
         """One process, from its start to its end; its exit status."""
         descriptor = self._listener.fileno()
         process = self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "stoker.processes", str(descriptor), str(self.number)),
+            *(sys.executable, "-m", "stoker.child", str(descriptor), str(self.number)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(descriptor,),
@@ -252,7 +252,3 @@ async def _serve_one(settings: Settings, listener: socket.socket) -> int:
     os.write(sys.stdout.fileno(), UP)
     await server.run_until(stop, hurry)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

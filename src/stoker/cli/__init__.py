@@ -1,56 +1,81 @@
 """The command line: `stoker`, a client of the management API like any other (D13).
 
 A group per noun, a file per group; `output` prints, `watch` follows a job, `connection` knows the server, `exits` says
-how a command ends. Here they are put together, and here every error that we raise on purpose becomes a message and an
-exit status.
+how a command ends. Here they are put together, each loaded when it is asked for, so that neither `stoker --help` nor a server waits
+for all of them; and here every error that we raise on purpose becomes a message and an exit status.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from stoker import __version__
-from stoker.cli import (
-    backup,
-    budget,
-    chaos,
-    completion,
-    credential,
-    dead_letter,
-    doctor,
-    events,
-    image,
-    jobs,
-    key,
-    member,
-    migrate,
-    queue,
-    rate,
-    release,
-    secrets,
-    serve,
-    server,
-    specification,
-    template,
-    usage,
-    view,
-    volume,
-    webhook,
-    worker,
-)
 from stoker.cli.connection import DEFAULT_URL, Connection, check_header, check_url
 from stoker.cli.exits import ExitStatus, report, status_of
 from stoker.cli.output import wants_json
 from stoker.errors import InvalidInput, StokerError
 
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "about": ("server", "Show the version of the server, and the licences of what is shipped with it."),
+    "audit": ("member", "Look at who configured what."),
+    "backup": ("backup", "Write the SQLite database to FILE, while the server runs."),
+    "budget": ("budget", "Say what the team, or one of its endpoints, may cost."),
+    "chaos": ("chaos", "Run real load on servers of its own while faults strike."),
+    "completion": ("completion", "Print a script that lets a shell complete commands and options."),
+    "credential": ("credential", "Store names and passwords for registries of images."),
+    "dead-letter": ("dead_letter", "Look at jobs that ended for the platform's reasons, and run them again."),
+    "doctor": ("doctor", "Check engine, GPUs, disk, port, clock and firewall of this machine."),
+    "endpoint": ("release", "Create, change and look at endpoints."),
+    "events": ("events", "Print what happened to endpoints, workers and jobs."),
+    "image": ("image", "Fetch images ahead of their workers, list and remove them."),
+    "job": ("jobs", "Submit jobs and follow them."),
+    "key": ("key", "Make, rotate and revoke API keys."),
+    "member": ("member", "Add, change and remove members of the team."),
+    "migrate": ("migrate", "Bring the database to the schema of this Stoker."),
+    "queue": ("queue", "Empty the queue of an endpoint."),
+    "rate": ("rate", "Say how much may be asked of an endpoint, or by a key."),
+    "restore": ("backup", "Make the backup FILE the database, while no server runs."),
+    "secrets": ("secrets", "Look after the key that seals secrets in the database."),
+    "serve": ("serve", "Run the server until it is told to stop."),
+    "settings": ("server", "List settings of the running server, and where each came from."),
+    "specification": ("specification", "Look at what workers can be placed in."),
+    "team": ("member", "Look at the team, rename it, make another one."),
+    "template": ("template", "Keep fields of endpoints under a name, to make endpoints from."),
+    "usage": ("usage", "Show what workers and volumes were used for, and what that cost."),
+    "view": ("view", "Keep filters of jobs under a name, for the whole team."),
+    "volume": ("volume", "Keep files that outlive workers."),
+    "webhook": ("webhook", "See what webhooks were told, and sign it."),
+    "worker": ("worker", "Look at workers and stop them."),
+}
+"""Each command: the module here that has it, and how its own help begins."""
+
 
 class Program(click.Group):
-    """A group that ends with our exit statuses."""
+    """A group that loads a command when it is asked for, and ends with our exit statuses."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, from its module; None if there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _ = _COMMANDS[cmd_name]
+        found = getattr(importlib.import_module(f"stoker.cli.{module}"), cmd_name.replace("-", "_"))
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the help says of the commands, which it does not load."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Errors are told on standard error and leave with their status."""
@@ -88,42 +113,6 @@ class Program(click.Group):
 def program(context: click.Context, url: str, api_key: str | None) -> None:
     """Async serverless GPU endpoints on machines you own."""
     context.obj = Connection(url=url, api_key=api_key)
-
-
-_COMMANDS: Final[tuple[click.Command, ...]] = (
-    serve.serve,
-    doctor.doctor,
-    migrate.migrate,
-    backup.backup,
-    backup.restore,
-    release.endpoint,  # with what `release` adds to it
-    template.template,
-    volume.volume,
-    credential.credential,
-    webhook.webhook,
-    image.image,
-    specification.specification,
-    jobs.job,  # with what `capsule` and `jobs` add to it
-    view.view,
-    dead_letter.dead_letter,
-    worker.worker,
-    events.events,
-    usage.usage,
-    budget.budget,
-    rate.rate,
-    queue.queue,
-    member.team,
-    member.member,
-    key.key,
-    member.audit,
-    secrets.secrets,
-    server.settings,
-    server.about,
-    chaos.chaos,
-    completion.completion,
-)
-for command in _COMMANDS:
-    program.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from stoker.client import Client
 from stoker.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from stoker.client import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
 
@@ -34,6 +36,8 @@ class Connection:
                 next_step="export STOKER_API_KEY=sk_…  (the first start of `stoker serve` prints an admin key; "
                 "`stoker key create NAME --scope run` makes more)",
             )
+        from stoker.client import Client  # here: `stoker serve` asks nobody
+
         return Client(self.url, self.api_key)
 
 

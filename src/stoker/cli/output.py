@@ -12,15 +12,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from stoker.client.shapes import LogLineJson, StoryLineJson, WhyJson
 from stoker.clock import SystemClock
+
+if TYPE_CHECKING:
+    from stoker.client.shapes import LogLineJson, StoryLineJson, WhyJson
 
 Answer = TypeVar("Answer")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,22 +27,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _JSON: Final = "stoker.json"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_WIDE: Final = 10_000
-"""Columns of what is no terminal: nothing is cut or folded."""
-
-_COLOURS: Final = {
-    "completed": "green",
-    "ready": "green",
-    "running": "cyan",
-    "starting": "cyan",
-    "queued": "yellow",
-    "draining": "yellow",
-    "stopping": "yellow",
-    "failed": "red",
-    "timed_out": "red",
-    "gone": "dim",
-    "cancelled": "dim",
-}
 
 
 # ── --json ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,45 +114,21 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def console(stream: TextIO | None = None) -> Console:
-    """A rich console on standard output, or on `stream`; plain unless that is a terminal, whatever the environment says."""
-    stream = stream or sys.stdout
-    terminal = stream.isatty()
-    return Console(
-        file=stream,
-        force_terminal=terminal,
-        color_system="auto" if terminal else None,
-        width=None if terminal else _WIDE,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-
-
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str) -> None:
     """Print rows under their heads, or the remark `nothing`. The first column is never cut."""
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for number, head in enumerate(heads):
-        grid.add_column(head, no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
-    if grid.row_count == 0:
+    cells = [[_cell(value) for value in row] for row in rows]
+    if cells:
+        _print(cells, heads)
+    else:
         remark(nothing)
-        return
-    _print(grid)
 
 
 def facts(pairs: Mapping[str, object]) -> None:
     """Print names and values below each other."""
-    grid = Table(box=None, pad_edge=False, show_header=False)
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in pairs.items():
-        grid.add_row(name, _cell(value))
-    _print(grid)
+    _print([[name, _cell(value)] for name, value in pairs.items()])
 
 
 def timeline(story: Sequence[StoryLineJson]) -> None:
@@ -195,18 +154,15 @@ def _told(line: StoryLineJson) -> str:
     return line["text"] or (kind if kind == reason else f"{kind}: {reason}")
 
 
-def _cell(value: object) -> Text:
-    text = "-" if value is None or value == "" else one_line(str(value))
-    return Text(text, style=_COLOURS.get(text, ""))
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else one_line(str(value))
 
 
-def _print(grid: Table) -> None:
-    """Print without the blanks that pad the last column: they would end up in what is piped on."""
-    target = console()
-    with target.capture() as captured:
-        target.print(grid)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+def _print(rows: Sequence[Sequence[str]], heads: Sequence[str] | None = None) -> None:
+    from stoker.cli import terminal  # here: a command that prints no table should not wait for its import
+
+    for line in terminal.lines(terminal.grid(rows, heads)):
+        print(line)
 
 
 # ── words and times ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from stoker import memory
 from stoker.cli.exits import ExitStatus, report
 from stoker.errors import InvalidInput
 
@@ -62,8 +63,9 @@ def serve(
     except InvalidInput as error:
         report(error, as_json=False)
         return ExitStatus.USAGE
-    if settings.processes > 1:
-        from stoker.processes import serve as serve_until_stopped
-    else:
-        from stoker.server import serve as serve_until_stopped  # here: no other command should wait for its import
+    with memory.sparing():
+        if settings.processes > 1:
+            from stoker.processes import serve as serve_until_stopped
+        else:
+            from stoker.server import serve as serve_until_stopped  # here: no other command should wait for its import
     return serve_until_stopped(settings)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from stoker.cli import output
+from stoker.cli import output, terminal
 from stoker.cli.exits import JobNotCompleted, StillGoing
 from stoker.client import Client
 from stoker.client.shapes import JobJson
@@ -79,7 +79,7 @@ class _Face:
         """Shows it on standard error while the block runs, if that is a terminal."""
         if not sys.stderr.isatty():
             return nullcontext()
-        screen = output.console(sys.stderr)
+        screen = terminal.console(sys.stderr)
         return Live(get_renderable=self._render, console=screen, transient=True, refresh_per_second=8)
 
     def _render(self) -> RenderableType:

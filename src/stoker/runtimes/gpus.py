@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-import psutil
-
 from stoker.runtimes import Capacity, Device
 
 DRIVER: Final = "libnvidia-ml.so.1"
@@ -22,7 +20,8 @@ NO_DRIVER: Final = Capacity(text="no NVIDIA driver on this machine")
 
 def read_capacity() -> Capacity:
     """Blocks: the first call may wake the driver, which takes a second on some machines."""
-    return replace(_read_gpus(), cpus=os.cpu_count() or 0, memory_bytes=int(psutil.virtual_memory().total))
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return replace(_read_gpus(), cpus=os.cpu_count() or 0, memory_bytes=memory_bytes)
 
 
 def _read_gpus() -> Capacity:

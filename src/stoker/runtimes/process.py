@@ -28,8 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from stoker.errors import Conflict, Defect, InvalidInput, Unavailable
 from stoker.ids import WorkerId
 from stoker.runtimes import Capacity, LogLine, Nudge, Observation, Step, WorkerSpec, gpus, process_shim
@@ -55,8 +53,6 @@ FOLLOW_EVERY_S: Final = 0.2
 """How often a followed log is looked at: quicker than people read."""
 WATCH_EVERY_S: Final = 0.25
 """How often a worker is looked at where the kernel cannot tell us of its end (no pidfd)."""
-SWEEPS_MAX: Final = 20
-"""Rounds of SIGKILL for what a killed shim left behind; the next `observe` goes on where they did not do."""
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SHIM: Final = str(Path(process_shim.__file__).resolve())
@@ -381,30 +377,17 @@ class _Home:
 
     def _sweep(self) -> bool:
         """Kill what a killed shim left behind. Whether nothing is left now."""
-        for _ in range(SWEEPS_MAX):
-            left = self._left_behind()
-            if not left:
-                return True
-            for process in left:
-                with suppress(psutil.Error):
-                    process.kill()
-            psutil.wait_procs(left, timeout=0.05)
-        return False
+        from stoker.runtimes import process_remains  # 2 MiB of memory that a server whose shims live can do without
 
-    def _left_behind(self) -> list[psutil.Process]:
-        """The main process, its session and descendants, and everything that carries our marker."""
+        return process_remains.sweep(self._family, (MARKER, str(self.path)))
+
+    def _family(self) -> set[int]:
+        """The main process, its session and descendants."""
         main = self._marked("main")
-        pids: set[int] = set()
-        if main is not None and main.alive():
-            session = {pid for pid, process in process_shim.all_processes().items() if process.session == main.pid}
-            pids = {main.pid, *session, *process_shim.descendants(main.pid)}
-        return [process for process in psutil.process_iter() if process.pid in pids or self._carries_marker(process)]
-
-    def _carries_marker(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARKER) == str(self.path) and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, OSError):
-            return False
+        if main is None or not main.alive():
+            return set()
+        session = {pid for pid, process in process_shim.all_processes().items() if process.session == main.pid}
+        return {main.pid, *session, *process_shim.descendants(main.pid)}
 
 
 def _stop(home: _Home, grace_s: float) -> None:
