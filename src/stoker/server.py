@@ -327,8 +327,9 @@ async def _serve(settings: Settings) -> int:
     memory.settle()
     if settings.tls_certificate is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.look_again)
+    stop, hurry = told()  # before anybody knows that it is there, and may tell it to stop
     announce(server.url, server.new_admin_key)
-    await server.run_until(*told())
+    await server.run_until(stop, hurry)
     return 0
 
 
