@@ -15,7 +15,7 @@ from stoker.web.budgets import BudgetRoutes
 from stoker.web.dead_letters import DeadLetterRoutes
 from stoker.web.events import EventRoutes
 from stoker.web.images import ImageRoutes
-from stoker.web.jobs import JobRoutes
+from stoker.web.jobs import Gate, JobRoutes
 from stoker.web.jobs_v1 import NOVITA, NovitaJobs
 from stoker.web.jobs_v2 import RUNPOD
 from stoker.web.last_hour import LastHourRoutes
@@ -64,12 +64,12 @@ TAGS: Final = {
 
 def description() -> dict[str, Any]:
     """The OpenAPI description, as `/api/openapi.json` answers it."""
-    jobs = (_NOTHING, _NOTHING, _NOTHING)
+    gate = Gate(_NOTHING, _NOTHING, input_bytes_max=0, throttle=_NOTHING, budgets=_NOTHING)
     routers = [
-        NovitaJobs(NOVITA, *jobs).router(),
-        JobRoutes(RUNPOD, *jobs).router(),
+        NovitaJobs(NOVITA, _NOTHING, _NOTHING, gate).router(),
+        JobRoutes(RUNPOD, _NOTHING, _NOTHING, gate).router(),
         WorkerRoutes(_NOTHING, output_bytes_max=0, part_bytes_max=0, uploads=_NOTHING).router(),
-        *ManageRoutes(*jobs, _NOTHING, _NOTHING, _NOTHING, base_url="").routers(),
+        *ManageRoutes(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING, gate, base_url="").routers(),
         DeadLetterRoutes(_NOTHING, _NOTHING).router(),
         SelectionRoutes(_NOTHING, _NOTHING).router(),
         EventRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
@@ -82,7 +82,7 @@ def description() -> dict[str, Any]:
         BudgetRoutes(_NOTHING, _NOTHING, _NOTHING).router(),
         RateRoutes(_NOTHING).router(),
         *VolumeRoutes(_NOTHING, _NOTHING, stall_s=0).routers(),
-        *WebhookRoutes(*jobs).routers(),
+        *WebhookRoutes(_NOTHING, _NOTHING, _NOTHING).routers(),
     ]
     return asyncio.run(_fetch(httpx.ASGITransport(build_app(routers, ready=_ready))))
 

@@ -123,10 +123,17 @@ class Queue:
     async def status(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result:
         """The job as it stands. Raises `NotFound`."""
         result = await self._store.jobs.result(team, endpoint, job)
-        if result is None or _expired(result.job, self._clock.now_ms()):
+        if result is None or _expired(result.job, self._clock):
             raise no_such_job(job)
-        if result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT):
+        if _lacks_words(result):
             return replace(result, error=explain_end(result.job, await self._store.jobs.story(job)))
+        return result
+
+    def known_status(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """What `status` returns, if that is known without waiting for anything."""
+        result = self._store.jobs.known_result(team, endpoint, job)
+        if result is None or _lacks_words(result) or _expired(result.job, self._clock):
+            return None
         return result
 
     async def wait(self, team: TeamId, endpoint: EndpointId | None, job: JobId, *, wait_s: float) -> Result:
@@ -213,7 +220,7 @@ class Queue:
 
     async def _read_parts(self, team: TeamId, endpoint: EndpointId, job: JobId, bytes_max: int) -> Parts:
         parts = await self._store.jobs.read_parts(team, endpoint, job, bytes_max=bytes_max)
-        if parts is None or _expired(parts.job, self._clock.now_ms()):
+        if parts is None or _expired(parts.job, self._clock):
             raise no_such_job(job)
         if parts.closed and parts.job.state is JobState.CANCELLED:
             raise NotFound(
@@ -261,8 +268,13 @@ def no_such_job(job: JobId) -> NotFound:
     )
 
 
-def _expired(job: Job, now_ms: int) -> bool:
-    return job.purge_ms is not None and job.purge_ms <= now_ms
+def _expired(job: Job, clock: Clock) -> bool:
+    return job.purge_ms is not None and job.purge_ms <= clock.now_ms()
+
+
+def _lacks_words(result: Result) -> bool:
+    """Whether it failed and no worker said why."""
+    return result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT)
 
 
 def _differs(seen: Result, now: Result) -> bool:

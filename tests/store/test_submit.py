@@ -76,6 +76,20 @@ async def test_unknown_job_is_none(store: Store) -> None:
     assert await store.jobs.input(TEAM, JobId("nobody")) is None
 
 
+async def test_known_result_is_the_result(store: Store) -> None:
+    """What is known of a job without asking is what is stored of it, whatever has just happened, and nobody else's."""
+    await hire(store)
+    job = await run(store)
+    for change in (None, finish, cancel):  # what is over stays as it is
+        if change is not None:
+            await change(store, job)
+        stored = await store.jobs.result(TEAM, ENDPOINT, job.id)
+        assert store.jobs.known_result(TEAM, ENDPOINT, job.id) in (None, stored)
+        for team, endpoint in ((OTHER_TEAM, None), (OTHER_TEAM, ENDPOINT), (TEAM, OTHER_ENDPOINT)):
+            assert store.jobs.known_result(team, endpoint, job.id) is None
+    assert store.jobs.known_result(TEAM, None, JobId("nobody")) is None
+
+
 async def test_same_id_twice_is_refused(store: Store) -> None:
     """A second job with the same id is refused, and the first is untouched."""
     job = await submit(store, b"1")

@@ -128,6 +128,25 @@ def test_life(used: Desk) -> None:
     assert used.get(f"/status/{job}") == running | done
 
 
+def _polled(used: Desk, job: str) -> tuple[str, object]:
+    polls = [used.get(f"/status/{job}") for _ in range(3)]
+    assert polls[0] == polls[1] == polls[2]
+    return polls[0]["status"], polls[0].get("output")
+
+
+def test_polls_show_every_change(used: Desk) -> None:
+    """Whoever polls sees each change in the poll after it, and the same as before while there is none."""
+    job = used.run()
+    seen = [_polled(used, job)]
+    used.hands.take()
+    seen.append(_polled(used, job))
+    for body in ('{"status": "IN_PROGRESS", "output": 1}', '{"status": "IN_PROGRESS", "output": 2}', '{"output": 3}'):
+        used.hands.finish(job, body.encode())
+        seen.append(_polled(used, job))
+    running = "IN_PROGRESS"
+    assert seen == [(used.queued, None), (running, None), (running, 1), (running, 2), ("COMPLETED", 3)]
+
+
 @pytest.mark.parametrize(
     ("result", "seen"),
     [
@@ -461,6 +480,18 @@ def test_key_with_and_without_bearer(live: LiveServer, used: Desk, header: str) 
     """Runpod's own examples send the bare key."""
     answer = httpx.get(f"{live.url}/{used.dialect}/{used.name}/health", headers={"Authorization": header})
     assert answer.status_code == 200
+
+
+def test_polls_of_a_revoked_key(live: LiveServer, used: Desk) -> None:
+    """A key that was believed in the last poll opens nothing in the next when it was revoked between them."""
+    made = live.api.post("/api/keys", json={"name": "polls", "scopes": ["read"]}).json()
+    url, headers = (
+        f"{live.url}/{used.dialect}/{used.name}/status/{used.run()}",
+        {"Authorization": f"Bearer {made['secret']}"},
+    )
+    assert [httpx.get(url, headers=headers).status_code for _ in range(3)] == [200] * 3
+    live.api.delete(f"/api/keys/{made['id']}")
+    assert httpx.get(url, headers=headers).status_code == 401
 
 
 def test_slashes(live: LiveServer, used: Desk) -> None:

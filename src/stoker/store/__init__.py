@@ -74,6 +74,10 @@ class JobRows(Protocol):
         """The job with its output and error, or None; `endpoint` None looks in all endpoints of the team."""
         ...
 
+    def known_result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """What `result` would return, if that is known without asking the database. None says nothing."""
+        ...
+
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """The submitted input, or None."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from stoker.ids import JobId
+from stoker.ids import EndpointId, JobId, TeamId
 from stoker.store import Result
 
 KEPT_MOST: Final = 4_096
@@ -27,6 +27,10 @@ class Recent:
     def get(self, job: JobId) -> Result | None:
         """If it is remembered."""
         return self._results.get(job)
+
+    def find(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """If it is remembered and theirs."""
+        return theirs(self._results.get(job), team, endpoint)
 
     def keep(self, result: Result) -> None:
         """What its status shows now."""
@@ -49,6 +53,13 @@ class Recent:
         """Forget them all."""
         self._results.clear()
         self._bytes = 0
+
+
+def theirs(result: Result | None, team: TeamId, endpoint: EndpointId | None) -> Result | None:
+    """The result, if it is one of the team's and the endpoint's; None for the endpoint are all of the team's."""
+    if result is None or result.job.team != team or endpoint not in (None, result.job.endpoint):
+        return None
+    return result
 
 
 def _size(result: Result) -> int:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from stoker import ids
-from stoker.web.call import REQUEST_ID, Answer, Call, Handler
+from stoker.web.call import REQUEST_ID, Answer, Call, Handler, awaited
 from stoker.web.uploads import SMALL_BYTES, Body, Uploads, check_size, stalled
 from stoker.web.wire import decode
 
@@ -114,7 +114,7 @@ class RawEndpoint:
         """Ask the handler."""
         call = AsgiCall(request)
         try:
-            return to_response(await self.handler(call))
+            return to_response(await awaited(self.handler(call)))
         finally:
             call.close()
 

@@ -113,17 +113,24 @@ async def endpoint_for(catalog: Catalog, key: ApiKey, word: str) -> Endpoint:
     return endpoint
 
 
+def known_entrance(catalog: Catalog, call: Call, scope: Scope) -> Entrance | None:
+    """What `entrance` finds, if it led there a moment ago and that is believed."""
+    return catalog.entrances.known(_way(call, scope))
+
+
 async def entrance(catalog: Catalog, call: Call, scope: Scope) -> Entrance:
     """The caller's key, and the endpoint in the path as its team knows it. Raises as `require`, and `NotFound`."""
-    authorization, word = call.header("authorization"), call.parameters["endpoint"]
-    way: Way = (authorization, scope, word)
-    known = None if authorization is None else catalog.entrances.known(way)
+    known = known_entrance(catalog, call, scope)
     if known is not None:
         return known
     forgotten = catalog.entrances.forgotten
     key = await require(catalog, call, scope)
-    found = Entrance(key, await endpoint_for(catalog, key, word))
-    secret = credential(authorization)
+    found = Entrance(key, await endpoint_for(catalog, key, call.parameters["endpoint"]))
+    secret = credential(call.header("authorization"))
     if secret:  # what a session opens is looked at each time
-        catalog.entrances.keep(way, secret, found, forgotten=forgotten)
+        catalog.entrances.keep(_way(call, scope), secret, found, forgotten=forgotten)
     return found
+
+
+def _way(call: Call, scope: Scope) -> Way:
+    return call.header("authorization"), scope, call.parameters["endpoint"]

@@ -93,7 +93,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return self.status == 408
 
 
-Handler = Callable[[Call], Coroutine[Any, Any, Answer]]
+Reply = Answer | Coroutine[Any, Any, Answer]
+"""At once, or when what it depends on is there."""
+Handler = Callable[[Call], Reply]
 
 
 def answer(content: object, *, status: int = 200, headers: Headers = ()) -> Answer:
@@ -117,4 +119,9 @@ def _plain(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 
-__all__ = ["JSON", "REQUEST_ID", "Answer", "Call", "Handler", "Headers", "answer", "parse_query"]
+async def awaited(reply: Reply) -> Answer:
+    """The answer, when it is there."""
+    return reply if isinstance(reply, Answer) else await reply
+
+
+__all__ = ["JSON", "REQUEST_ID", "Answer", "Call", "Handler", "Headers", "Reply", "answer", "awaited", "parse_query"]

@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with a short way for the raw routes, and a shorter one for requests that were seen before.
 
-- A request that came in one piece, under a head that this server has parsed before (`heads.py`), is not parsed at all.
+- A request that is the same as one before (`repeats.py`) is not read, and one that came in one piece under a head that this server has
+  parsed before (`heads.py`) is not parsed.
 - Any other for a raw route is parsed by uvicorn's parser and answered from here: no scope, no ASGI messages, no framework.
 - Everything else takes uvicorn's way to the application, untouched.
 
@@ -27,6 +28,7 @@ from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
 from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, whole
 from stoker.web.hot import HotRoutes, head
+from stoker.web.repeats import Repeats
 from stoker.web.requests import AccessLog
 
 JOINED_BYTES_MAX: Final = 64 * 1024
@@ -44,6 +46,7 @@ class Connection(HttpToolsProtocol):
 
     hot: ClassVar[HotRoutes]
     heads: ClassVar[Heads]
+    repeats: ClassVar[Repeats]
     access: ClassVar[AccessLog | None]
     """Where raw routes are logged; None: they are not."""
     dated: ClassVar[tuple[object, bytes]] = (None, b"")
@@ -73,26 +76,32 @@ class Connection(HttpToolsProtocol):
             return
         cycle: Any = self.cycle
         idle = not self._mid_request and (cycle is None or cycle.response_complete) and not self.flow.write_paused
-        if not (idle and self._know(data)):
+        exchange = self._read(data) if idle else None
+        if exchange is None:
             self._parse(data)
             self._unknown_head = None
+        else:
+            self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
+            self._start(exchange)
 
-    def _know(self, data: bytes) -> bool:
-        """Answer what is known by its head."""
+    def _read(self, data: bytes) -> Exchange | None:
+        """What came, if it is known as a whole or by its head."""
+        known = self.repeats.find(data)
+        if known is not None:
+            return Exchange(known.wish, self.flow, known.headers, b"")
         came = whole(data)
         if came is None:
-            return False
+            return None
         headers = self.heads.find(came.head)
         if headers is None or len(came.line) > TARGET_BYTES_MAX:
             self._unknown_head = came.head
-            return False
+            return None
         wish = self.hot.read(came.line)
         if wish is None:
-            return False
-        exchange = Exchange(wish, self.flow, headers, data[came.start :])
-        self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
-        self._start(exchange)
-        return True
+            return None
+        if came.start == len(data):
+            self.repeats.keep(data, wish, headers)
+        return Exchange(wish, self.flow, headers, data[came.start :])
 
     def _parse(self, data: bytes) -> None:
         self._got_on = False
@@ -238,7 +247,15 @@ class Connection(HttpToolsProtocol):
         self._running = exchange
         if self.access is not None:
             exchange.began_s = self.loop.time()
-        errand = Errand(exchange.handler(exchange), self._answered, exchange, self.loop)
+        try:
+            reply = exchange.handler(exchange)
+        except Exception as error:
+            self._answered(exchange, None, error)
+            return
+        if isinstance(reply, Answer):
+            self._answered(exchange, reply, None)
+            return
+        errand = Errand(reply, self._answered, exchange, self.loop)
         errand.begin()
         if not errand.done:
             exchange.errand = errand
@@ -332,6 +349,7 @@ def connections_to(hot_routes: HotRoutes, access_log: AccessLog | None = None) -
     class Bound(Connection):
         hot = hot_routes
         heads = Heads()
+        repeats = Repeats()
         access = access_log
 
     return Bound

@@ -11,8 +11,9 @@ Facts about requests, answers and quirks of clients: protocol, job API §1 to §
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Final
 
 import msgspec
@@ -32,8 +33,8 @@ from stoker.store import Held, Result
 from stoker.team import Scope
 from stoker.throttle import Throttle
 from stoker.web.asgi import RawEndpoint, RawRoute
-from stoker.web.auth import entrance
-from stoker.web.call import Answer, Call, Handler, answer
+from stoker.web.auth import entrance, known_entrance
+from stoker.web.call import Answer, Call, Handler, Reply, answer, awaited
 from stoker.web.shown import story_line
 from stoker.web.uploads import SMALL_BYTES, Uploads
 from stoker.web.wire import decode, query_flag, query_int
@@ -45,6 +46,10 @@ RUNSYNC_WAIT_MS: Final = 90_000
 STREAM_HOLD_MS: Final = 1_000
 """How long an empty stream is held unless `?wait=` says otherwise: one client polls it without any pause."""
 STREAM_BYTES_MAX: Final = 4 * 1024 * 1024
+SHOWN_MOST: Final = 2_048
+"""Answers that are kept at once, of jobs that are not over. When there are more, all are forgotten."""
+SHOWN_BYTES: Final = 1_024
+"""The longest that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,8 +123,12 @@ async def read_submission(
     )
 
 
+AtEndpoint = Callable[[Call, Entrance], Reply]
+"""A handler that is asked once it is known who calls, and which endpoint."""
+
+
 class Gate:
-    """The way in for submissions: who asks, whether there is room, and what they ask for."""
+    """The way in: who asks, of which endpoint, and how often; for submissions also whether there is room, and what they ask for."""
 
     def __init__(
         self,
@@ -139,16 +148,34 @@ class Gate:
         self._budgets = budgets
         self._traced = traced
 
-    async def enter(self, call: Call, scope: Scope, asked: Asked) -> Entrance:
-        """The caller and the endpoint in the path. Raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`."""
-        found = await entrance(self._catalog, call, scope)
-        key, endpoint = found
-        self._throttle.check(key.id, endpoint.id, asked, endpoint_rate=endpoint.rate, key_rate=key.rate)
-        return found
+    def before(self, handler: AtEndpoint, scope: Scope, asked: Asked) -> Handler:
+        """Let in who may. Who came the same way a moment ago waits for nothing here.
 
-    async def submission(self, call: Call, *, sync: bool, dialect: str) -> tuple[Endpoint, Submission]:
-        """What a client asks for, of which endpoint. Raises as `enter` and `read_submission`."""
-        key, endpoint = await self.enter(call, Scope.RUN, Asked.RUNSYNC if sync else Asked.RUN)
+        What is returned raises `Unauthenticated`, `Forbidden`, `NotFound`, `TooMany`, and what the handler raises.
+        """
+
+        @wraps(handler)
+        def enter(call: Call) -> Reply:
+            known = known_entrance(self._catalog, call, scope)
+            if known is None:
+                return look(call)
+            self._count(known, asked)
+            return handler(call, known)
+
+        async def look(call: Call) -> Answer:
+            found = await entrance(self._catalog, call, scope)
+            self._count(found, asked)
+            return await awaited(handler(call, found))
+
+        return enter
+
+    def _count(self, entrance: Entrance, asked: Asked) -> None:
+        key, endpoint = entrance
+        self._throttle.check(key.id, endpoint.id, asked, endpoint_rate=endpoint.rate, key_rate=key.rate)
+
+    async def submission(self, call: Call, entrance: Entrance, *, sync: bool, dialect: str) -> Submission:
+        """What a client asks for. Raises `TooMany`, `Exhausted`, and as `read_submission`."""
+        key, endpoint = entrance
         await self._throttle.check_queue(endpoint)
         await self._budgets.check(endpoint)
         length = call.length
@@ -164,7 +191,7 @@ class Gate:
                 self._throttle.end_upload(key.id)
         if self._traced:
             wish = replace(wish, parent=parse_parent(call.header("traceparent") or ""))
-        return endpoint, wish
+        return wish
 
 
 class JobRoutes:
@@ -181,6 +208,8 @@ class JobRoutes:
         self._queue = queue
         self._fleet = fleet
         self._gate = gate
+        self._shown: dict[JobId, tuple[Result, Answer]] = {}
+        """What was answered about jobs that are not over."""
 
     def router(self) -> APIRouter:
         """The dialect's routes."""
@@ -188,54 +217,59 @@ class JobRoutes:
             prefix=self._words.prefix + "/{endpoint}", route_class=RawRoute, tags=[f"jobs ({self._words.vendor})"]
         )
         both = ["GET", "POST"]
-        table: list[tuple[str, list[str], Handler, str]] = [
-            ("/run", ["POST"], self.run, "Submit a job"),
-            ("/runsync", ["POST"], self.runsync, "Submit a job and wait for its end"),
-            ("/status/{job}", both, self.status, "State and result of a job"),
-            ("/status-sync/{job}", both, self.status_sync, "The same, waiting for the end"),
-            ("/stream/{job}", both, self.stream, "Parts of the output that were not read yet"),
-            ("/cancel/{job}", both, self.cancel, "Cancel a job"),
-            ("/retry/{job}", ["POST"], self.retry, "Run a failed or timed-out job again"),
-            ("/purge-queue", ["POST"], self.purge_queue, "Cancel every queued job"),
-            ("/health", ["GET"], self.health, "Counters of jobs and workers"),
+        table: list[tuple[str, list[str], AtEndpoint, Scope, Asked, str]] = [
+            ("/run", ["POST"], self.run, Scope.RUN, Asked.RUN, "Submit a job"),
+            ("/runsync", ["POST"], self.runsync, Scope.RUN, Asked.RUNSYNC, "Submit a job and wait for its end"),
+            ("/status/{job}", both, self.status, Scope.READ, Asked.LOOK, "State and result of a job"),
+            ("/status-sync/{job}", both, self.status_sync, Scope.READ, Asked.LOOK, "The same, waiting for the end"),
+            ("/stream/{job}", both, self.stream, Scope.READ, Asked.LOOK, "Parts of the output that were not read yet"),
+            ("/cancel/{job}", both, self.cancel, Scope.RUN, Asked.CANCEL, "Cancel a job"),
+            ("/retry/{job}", ["POST"], self.retry, Scope.RUN, Asked.CANCEL, "Run a failed or timed-out job again"),
+            ("/purge-queue", ["POST"], self.purge_queue, Scope.RUN, Asked.PURGE, "Cancel every queued job"),
+            ("/health", ["GET"], self.health, Scope.READ, Asked.LOOK, "Counters of jobs and workers"),
         ]
-        for path, methods, handler, summary in table:
-            add_route(router, path, methods, handler, summary, needs_body="run" in path)
+        for path, methods, handler, scope, asked, summary in table:
+            let_in = self._gate.before(handler, scope, asked)
+            add_route(router, path, methods, let_in, summary, needs_body="run" in path)
         return router
 
-    async def run(self, call: Call) -> Answer:
+    async def run(self, call: Call, entrance: Entrance) -> Answer:
         """POST /run."""
-        job = await self._submit(call, sync=False)
+        job = await self._submit(call, entrance, sync=False)
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def runsync(self, call: Call) -> Answer:
+    async def runsync(self, call: Call, entrance: Entrance) -> Answer:
         """POST /runsync?wait=ms."""
         wait_ms = _wait_ms(call, RUNSYNC_WAIT_MS)
-        job = await self._submit(call, sync=True)
+        job = await self._submit(call, entrance, sync=True)
         result = await self._queue.wait(job.team, job.endpoint, job.id, wait_s=wait_ms / 1000)
         return await self._render(call, result)
 
-    async def _submit(self, call: Call, *, sync: bool) -> Job:
-        endpoint, wish = await self._gate.submission(call, sync=sync, dialect=self._words.name)
-        job = call.about = await self._queue.submit(endpoint, wish)
+    async def _submit(self, call: Call, entrance: Entrance, *, sync: bool) -> Job:
+        wish = await self._gate.submission(call, entrance, sync=sync, dialect=self._words.name)
+        job = call.about = await self._queue.submit(entrance.endpoint, wish)
         call.release()  # it is stored; `runsync` goes on to wait
         return job
 
-    async def status(self, call: Call) -> Answer:
+    def status(self, call: Call, entrance: Entrance) -> Reply:
         """GET or POST /status/{job}."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = entrance.endpoint
+        known = None if call.query else self._queue.known_status(endpoint.team, endpoint.id, _job(call))
+        return self._look(call, endpoint) if known is None else self._show(known)
+
+    async def _look(self, call: Call, endpoint: Endpoint) -> Answer:
         return await self._render(call, await self._queue.status(endpoint.team, endpoint.id, _job(call)))
 
-    async def status_sync(self, call: Call) -> Answer:
+    async def status_sync(self, call: Call, entrance: Entrance) -> Answer:
         """GET or POST /status-sync/{job}?wait=ms."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = entrance.endpoint
         wait_s = _wait_ms(call, RUNSYNC_WAIT_MS) / 1000
         result = await self._queue.wait(endpoint.team, endpoint.id, _job(call), wait_s=wait_s)
         return await self._render(call, result)
 
-    async def stream(self, call: Call) -> Answer:
+    async def stream(self, call: Call, entrance: Entrance) -> Answer:
         """GET or POST /stream/{job}?wait=ms."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = entrance.endpoint
         wait_s = _wait_ms(call, STREAM_HOLD_MS) / 1000
         parts = await self._queue.stream(
             endpoint.team, endpoint.id, _job(call), wait_s=wait_s, bytes_max=STREAM_BYTES_MAX
@@ -247,26 +281,25 @@ class JobRoutes:
             }
         )
 
-    async def cancel(self, call: Call) -> Answer:
+    async def cancel(self, call: Call, entrance: Entrance) -> Answer:
         """GET or POST /cancel/{job}."""
-        endpoint = await self._endpoint(call, Scope.RUN, Asked.CANCEL)
+        endpoint = entrance.endpoint
         job = await self._queue.cancel(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def retry(self, call: Call) -> Answer:
+    async def retry(self, call: Call, entrance: Entrance) -> Answer:
         """POST /retry/{job}."""
-        endpoint = await self._endpoint(call, Scope.RUN, Asked.CANCEL)
+        endpoint = entrance.endpoint
         job = await self._queue.retry(endpoint.team, endpoint.id, _job(call))
         return answer({"id": job.id, "status": self._words.states[job.state]})
 
-    async def purge_queue(self, call: Call) -> Answer:
+    async def purge_queue(self, _call: Call, entrance: Entrance) -> Answer:
         """POST /purge-queue."""
-        endpoint = await self._endpoint(call, Scope.RUN, Asked.PURGE)
-        return answer({"removed": await self._queue.purge(endpoint.id), "status": "completed"})
+        return answer({"removed": await self._queue.purge(entrance.endpoint.id), "status": "completed"})
 
-    async def health(self, call: Call) -> Answer:
+    async def health(self, _call: Call, entrance: Entrance) -> Answer:
         """GET /health."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = entrance.endpoint
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(
@@ -282,14 +315,25 @@ class JobRoutes:
             }
         )
 
-    async def _endpoint(self, call: Call, scope: Scope, asked: Asked = Asked.LOOK) -> Endpoint:
-        return (await self._gate.enter(call, scope, asked)).endpoint
-
     async def _render(self, call: Call, result: Result) -> Answer:
+        if not (call.query and query_flag(call, "detail")):
+            return self._show(result)
         status = _status(self._words, result)
-        if call.query and query_flag(call, "detail"):
-            status.detail = await self._detail(result)
+        status.detail = await self._detail(result)
         return answer(status)
+
+    def _show(self, result: Result) -> Answer:
+        """What every status shows. Of a job that is not over it is asked again and again, mostly with nothing new to say."""
+        job = result.job
+        before = self._shown.get(job.id)
+        if before is not None and before[0] is result:
+            return before[1]
+        shown = answer(_status(self._words, result))
+        if not job.state.final and len(shown.content) <= SHOWN_BYTES:
+            if len(self._shown) >= SHOWN_MOST:
+                self._shown.clear()
+            self._shown[job.id] = result, shown
+        return shown
 
     async def _detail(self, result: Result) -> dict[str, object]:
         """What no vendor shows: the reason in words, the place in the queue, and what happened so far."""

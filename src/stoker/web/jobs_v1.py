@@ -10,7 +10,9 @@ from typing import Final
 
 from fastapi import APIRouter
 
+from stoker.catalog import Entrance
 from stoker.job import JobState
+from stoker.rate import Asked
 from stoker.team import Scope
 from stoker.web.call import Answer, Call, answer
 from stoker.web.jobs import Dialect, JobRoutes, add_route
@@ -36,12 +38,13 @@ class NovitaJobs(JobRoutes):
     def router(self) -> APIRouter:
         """The dialect's routes."""
         router = super().router()
-        add_route(router, "/stats", ["GET"], self.stats, "Counters of the queue", needs_body=False)
+        stats = self._gate.before(self.stats, Scope.READ, Asked.LOOK)
+        add_route(router, "/stats", ["GET"], stats, "Counters of the queue", needs_body=False)
         return router
 
-    async def stats(self, call: Call) -> Answer:
+    async def stats(self, call: Call, entrance: Entrance) -> Answer:
         """GET /stats. `total_workers` counts starting workers too."""
-        endpoint = await self._endpoint(call, Scope.READ)
+        endpoint = entrance.endpoint
         counts = await self._queue.counts(endpoint.id)
         workers = await self._fleet.roster.workers(endpoint.id, gone=0)
         return answer(

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from stoker.capsules import Capsules
-from stoker.catalog import Catalog
+from stoker.catalog import Catalog, Entrance
 from stoker.endpoint import Endpoint
 from stoker.errors import NotFound
 from stoker.explanations import Explanations
 from stoker.fleet import Fleet
 from stoker.ids import JobId, WorkerId
 from stoker.queue import Queue, no_such_job
+from stoker.rate import Asked
 from stoker.runtimes import LogLine
 from stoker.specification import per_hour
 from stoker.store import Held, Result
@@ -227,7 +228,7 @@ class ManageRoutes:
 
         router.add_api_route(
             "/endpoints/{endpoint}/jobs",
-            RawEndpoint(self._submit),
+            RawEndpoint(self._gate.before(self._submit, Scope.RUN, Asked.RUN)),
             methods=["POST"],
             summary="Submit a job",
             response_model=None,
@@ -240,9 +241,10 @@ class ManageRoutes:
         )
         return router
 
-    async def _submit(self, call: Call) -> Answer:
+    async def _submit(self, call: Call, entrance: Entrance) -> Answer:
         """Submit a job: the body is that of `/v2/{endpoint}/run`, the answer is the job in full."""
-        endpoint, wish = await self._gate.submission(call, sync=False, dialect=RUNPOD.name)
+        endpoint = entrance.endpoint
+        wish = await self._gate.submission(call, entrance, sync=False, dialect=RUNPOD.name)
         job = call.about = await self._queue.submit(endpoint, wish)
         return await self._show_job(await self._queue.status(endpoint.team, endpoint.id, job.id))
 

@@ -14,6 +14,7 @@ from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.known import Known
 from stoker.store.postgres.lane import Lane, Pool
 from stoker.store.postgres.results import Results
+from stoker.store.recent import theirs
 from stoker.store.rows import JOB, STOP, STORY, Row, stop, stored_job, story_line
 from stoker.store.transitions import PurgeQueue
 from stoker.store.writes import JobWrites
@@ -127,10 +128,11 @@ class PostgresJobs(JobWrites):
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """See `results`."""
-        found = self._recent.get(job) or await self._results.find(job)
-        if found is None or found.job.team != team or endpoint not in (None, found.job.endpoint):
-            return None
-        return found
+        return theirs(self._recent.get(job) or await self._results.find(job), team, endpoint)
+
+    def known_result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """Of jobs that were completed here lately."""
+        return self._recent.find(team, endpoint, job)
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""

@@ -9,6 +9,7 @@ from stoker.ids import EndpointId, JobId, TeamId, WorkerId
 from stoker.job import Job, JobState
 from stoker.store import SUBMIT_KEY_LIFE_MS, Counts, Page, Parts, Result, Stop, StoryLine
 from stoker.store.image import Queued
+from stoker.store.recent import theirs
 from stoker.store.rows import JOB, STOP, STORY, stop, stored_job, story_line
 from stoker.store.sqlite import parts
 from stoker.store.sqlite.known import Known
@@ -99,9 +100,14 @@ class SqliteJobs(JobWrites):
 
     async def result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
         """See `results`."""
-        wanted = FindResult(team, endpoint, job)
         known = self._recent.get(job)
-        return wanted.mine(known) if known is not None else await self._quick.run(wanted)
+        if known is not None:
+            return theirs(known, team, endpoint)
+        return await self._quick.run(FindResult(team, endpoint, job))
+
+    def known_result(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """Of jobs that were lately in hand."""
+        return self._recent.find(team, endpoint, job)
 
     async def input(self, team: TeamId, job: JobId) -> bytes | None:
         """What was submitted."""

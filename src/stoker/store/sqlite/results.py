@@ -12,6 +12,7 @@ import msgspec
 
 from stoker.ids import EndpointId, JobId, TeamId
 from stoker.store import Result
+from stoker.store.recent import theirs
 from stoker.store.rows import JOB, JOB_WIDTH, stored_job
 from stoker.store.sqlite.tx import Tx
 
@@ -34,9 +35,4 @@ class FindResult(msgspec.Struct, frozen=True, gc=False):
             return None
         output, error = row[JOB_WIDTH:]
         text = None if error is None else error.decode("utf-8", "surrogatepass")
-        return self.mine(Result(job=stored_job(row).job, output=output, error=text))
-
-    def mine(self, result: Result) -> Result | None:
-        """The result, if it is one of the team's and the endpoint's."""
-        job = result.job
-        return result if job.team == self.team and self.endpoint in (None, job.endpoint) else None
+        return theirs(Result(job=stored_job(row).job, output=output, error=text), self.team, self.endpoint)
