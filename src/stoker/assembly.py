@@ -245,7 +245,7 @@ class Assembly:
         access = AccessLog(self.catalog.last, management=logged != "none", everything=logged == "all", moves=moves)
         return uvicorn.Config(
             Requests(build_app(routers, ready=ready, uploads=uploads), access),
-            http=connections_to(build_hot(routers), access if access.wants_raw else None),
+            http=connections_to(build_hot(routers), access),
             ws="none",
             lifespan="off",
             log_config=None,

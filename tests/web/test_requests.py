@@ -81,12 +81,16 @@ def test_what_is_never_logged(live: LiveServer, api: httpx.Client, name: str, pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wanted", "routes"), [("none", set()), ("management", {"/api/me"})])
+@pytest.mark.parametrize(
+    ("wanted", "routes"), [("none", set()), ("management", {"/api/me", "/api/endpoints/{endpoint}/jobs"})]
+)
 def test_what_is_logged(tmp_path: Path, wanted: str, routes: set[str]) -> None:
-    """Unless everything is wanted, requests of the management API alone are logged, or none."""
+    """Unless everything is wanted, requests of the management API alone are logged, those that submit jobs too, or none."""
     with LiveServer(tmp_path, log_format="json", access_log=wanted, runtime="none") as server:
         for path in ("/api/me", "/healthz", "/v2/none/status/none", "/console/"):
             assert server.api.get(path).headers["x-request-id"]
+        for path in ("/api/endpoints/none/jobs", "/v2/none/run"):
+            assert server.api.post(path, json={"input": 1}).headers["x-request-id"]
     assert {line["route"] for line in lines(server, event="request")} == routes
 
 

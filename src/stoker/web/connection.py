@@ -15,6 +15,7 @@ an upgrade changes one of them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -23,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stoker import ids
 from stoker.errors import HeadTooLarge, InvalidInput, StokerError
-from stoker.web.call import Answer
+from stoker.web.call import Answer, Handler
 from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
 from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, whole
@@ -49,6 +50,8 @@ class Connection(HttpToolsProtocol):
     repeats: ClassVar[Repeats]
     access: ClassVar[AccessLog | None]
     """Where raw routes are logged; None: they are not."""
+    logged: ClassVar[Mapping[Handler, str]]
+    """The raw routes that are, by who answers."""
     dated: ClassVar[tuple[object, bytes]] = (None, b"")
     """uvicorn's list of headers that each answer gets, which it replaces once a second, and the same as lines."""
 
@@ -286,9 +289,9 @@ class Connection(HttpToolsProtocol):
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
         self._running = None
-        if self.access is not None:
-            took_s = self.loop.time() - exchange.began_s
-            self.access.exchanged(exchange, answer, route=self.hot.paths[exchange.handler], took_s=took_s)
+        route = self.logged.get(exchange.handler)
+        if route is not None and self.access is not None:
+            self.access.exchanged(exchange, answer, route=route, took_s=self.loop.time() - exchange.began_s)
         if exchange.disconnected or self.transport.is_closing():
             return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
@@ -351,6 +354,11 @@ def connections_to(hot_routes: HotRoutes, access_log: AccessLog | None = None) -
         heads = Heads()
         repeats = Repeats()
         access = access_log
+        logged = (
+            {}
+            if access_log is None
+            else {who: path for who, path in hot_routes.paths.items() if access_log.wants(path)}
+        )
 
     return Bound
 

@@ -55,13 +55,9 @@ class AccessLog:
         self._management = management
         self._everything = everything
         self._moves = moves
-        self.wants_raw = everything or moves
-        """Whether any raw route is wanted."""
 
     def exchanged(self, exchange: Exchange, answer: Answer, *, route: str, took_s: float) -> None:
-        """A raw route was answered."""
-        if not self._wants(route):
-            return
+        """A raw route that is wanted was answered."""
         key = self._key(exchange.header("authorization"), exchange.header("cookie"))
         about = exchange.about
         jobs = [about.id] if isinstance(about, Job) else [claim.job.id for claim in about]
@@ -78,7 +74,7 @@ class AccessLog:
     def answered(self, scope: Scope, *, status: int, size: int, took_s: float) -> None:
         """The application answered; status 0 if it could not, because the client had left."""
         route: str = getattr(scope.get("route"), "path", "")
-        if not self._wants(route):
+        if not self.wants(route):
             return
         headers = Headers(scope=scope)
         state = scope["state"]
@@ -86,7 +82,8 @@ class AccessLog:
         named = {"request": state["request_id"], **_named(scope.get("path_params", {}))}
         self._say(scope["method"], route, status, size, took_s, key, named)
 
-    def _wants(self, route: str) -> bool:
+    def wants(self, route: str) -> bool:
+        """Whether requests of this route are logged."""
         managed, moves = self._management and route.startswith(MANAGED), self._moves and route.endswith(MOVES)
         return self._everything or managed or moves
 
