@@ -23,7 +23,7 @@ from stoker.budgets import Budgets
 from stoker.clock import Clock
 from stoker.errors import NotFound, Unauthenticated
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId, secret_hash
-from stoker.job import AttemptLost, Finished, Job, JobReason, JobState, JobStep, OutputRefused
+from stoker.job import QUEUED, AttemptLost, Finished, Job, JobReason, JobStep, OutputRefused
 from stoker.metrics import Metrics
 from stoker.signals import Signals, queue_key, worker_key
 from stoker.store import Bodies, Claim, Claims, Store
@@ -167,7 +167,7 @@ class Leases:
     async def _claim(self, caller: Caller, limit: int, sdk: str, *, holds_none: bool) -> Claims:
         now_ms = self._clock.now_ms()
         ahead = await self._backlog.ahead(caller.endpoint, sdk, now_ms)
-        if self._budgets is not None:
+        if self._budgets is not None and not self._budgets.none_of(caller.team, now_ms):
             turns = await self._budgets.jobs_in_turn(caller.team, caller.endpoint, now_ms)
             if turns is not None:
                 limit, ahead = limit if turns else 0, max(0, min(ahead, turns - 1))
@@ -322,7 +322,7 @@ class Leases:
 
     def _tell_of(self, caller: Caller, job: Job) -> None:
         self._signals.job_changed(job.id)
-        if job.state is JobState.QUEUED:
+        if job.state is QUEUED:
             self._signals.job_queued(caller.endpoint)
         else:
             self._signals.scale(caller.endpoint)

@@ -18,7 +18,7 @@ from stoker.endpoint import Endpoint, check_range
 from stoker.errors import Conflict, InvalidInput, NotFound, Refused
 from stoker.headroom import NO_DISK, Headroom
 from stoker.ids import EndpointId, JobId, KeyId, TeamId
-from stoker.job import Cancelled, Job, JobState, Retried
+from stoker.job import CANCELLED, FAILED, QUEUED, TIMED_OUT, Cancelled, Job, JobState, Retried
 from stoker.signals import Signals, job_key
 from stoker.span import Parent
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
@@ -176,7 +176,7 @@ class Queue:
     async def retry(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Job:
         """Queue a failed or timed-out job again under the same id. Raises `NotFound`, `Refused`, `Conflict`."""
         before = (await self.status(team, endpoint, job)).job
-        if before.state not in (JobState.FAILED, JobState.TIMED_OUT):
+        if before.state not in (FAILED, TIMED_OUT):
             raise Refused(
                 f"the job is {before.state}; only failed and timed-out jobs can be retried",
                 code="not_retryable",
@@ -222,7 +222,7 @@ class Queue:
         parts = await self._store.jobs.read_parts(team, endpoint, job, bytes_max=bytes_max)
         if parts is None or _expired(parts.job, self._clock):
             raise no_such_job(job)
-        if parts.closed and parts.job.state is JobState.CANCELLED:
+        if parts.closed and parts.job.state is CANCELLED:
             raise NotFound(
                 "the job was cancelled and its stream has ended",
                 code="stream_ended",
@@ -240,7 +240,7 @@ class Queue:
 
     async def position(self, job: Job) -> int | None:
         """How many jobs are handed out before a queued one; None for others."""
-        return await self._store.jobs.ahead_of(job) if job.state.shown is JobState.QUEUED else None
+        return await self._store.jobs.ahead_of(job) if job.state.shown is QUEUED else None
 
     async def story(self, job: JobId) -> Sequence[StoryLine]:
         """What happened to a job that was read before."""
@@ -269,12 +269,13 @@ def no_such_job(job: JobId) -> NotFound:
 
 
 def _expired(job: Job, clock: Clock) -> bool:
-    return job.purge_ms is not None and job.purge_ms <= clock.now_ms()
+    forgotten_ms = job.purge_ms
+    return forgotten_ms is not None and forgotten_ms <= clock.now_ms()
 
 
 def _lacks_words(result: Result) -> bool:
     """Whether it failed and no worker said why."""
-    return result.error is None and result.job.state in (JobState.FAILED, JobState.TIMED_OUT)
+    return result.error is None and result.job.state in (FAILED, TIMED_OUT)
 
 
 def _differs(seen: Result, now: Result) -> bool:

@@ -35,7 +35,7 @@ class Disk:
         self._chance = chance
         self._answered_s = 0.0
 
-    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+    def run(self, work: Operation[T] | Function[T], size: int = 0) -> Awaitable[T]:
         """The answer."""
         try:
             return self._late(self._inner.run(work), None)

@@ -121,7 +121,7 @@ class JobRows(Protocol):
         """
         ...
 
-    async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
+    def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> Awaitable[JobStep]:
         """Decide and store one event. A final event from the job's worker also clears its row among the stops.
 
         Raises `NotFound` for an unknown job. Looks across teams: for loops, workers, and operations that checked first.

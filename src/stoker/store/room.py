@@ -5,13 +5,9 @@ Called by the lanes of both databases. A database that stands still must cost ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from stoker.errors import Unavailable
-from stoker.store.streams import AddPart, Progress
-from stoker.store.submissions import Submit
-from stoker.store.transitions import AdvanceJob
 
 WAITING_MOST: Final = 50_000
 """Operations that may wait: several seconds of work."""
@@ -43,22 +39,3 @@ class Room:
         """So many are done, or given up, with so many bytes together."""
         self._count -= count
         self._bytes -= size
-
-
-def _of_bodies(work: AdvanceJob) -> int:
-    bodies = work.bodies
-    return 0 if bodies is None or bodies.output is None else len(bodies.output)
-
-
-_SIZES: Final[dict[type, Callable[[Any], int]]] = {
-    Submit: lambda work: len(work.new.input),
-    AdvanceJob: _of_bodies,
-    Progress: lambda work: len(work.output),
-    AddPart: lambda work: len(work.part),
-}
-
-
-def size_of(work: object) -> int:
-    """Bytes of the bodies that a piece of work brings."""
-    size = _SIZES.get(type(work))
-    return 0 if size is None else size(work)

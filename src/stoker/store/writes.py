@@ -29,8 +29,9 @@ T = TypeVar("T")
 class Writer(Protocol):
     """Carries operations to the database."""
 
-    def run(self, work: Operation[T]) -> Awaitable[T]:
-        """The operation's answer, once it is committed. Operations are carried out in the order of the calls.
+    def run(self, work: Operation[T], size: int = 0) -> Awaitable[T]:
+        """The operation's answer, once it is committed. Operations are carried out in the order of the calls. `size` is how many
+        bytes of bodies it brings.
 
         Raises what the operation raised, or `Unavailable`.
         """
@@ -45,7 +46,7 @@ class JobWrites:
 
     def submit(self, new: NewJob) -> Awaitable[Job]:
         """See `submissions`."""
-        return self._write(Submit(new))
+        return self._write(Submit(new), len(new.input))
 
     async def claim(
         self,
@@ -77,17 +78,20 @@ class JobWrites:
             claims = replace(taken.claims, lost=claims.lost, ready_now=ready_now)
         return claims
 
-    async def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
+    def advance(self, job: JobId, event: JobEvent, bodies: Bodies | None = None) -> Awaitable[JobStep]:
         """See `transitions`."""
-        return await self._write(AdvanceJob(job, event, bodies))
+        size = 0 if bodies is None or bodies.output is None else len(bodies.output)
+        return self._write(AdvanceJob(job, event, bodies), size)
 
     async def progress(self, job: JobId, worker: WorkerId, output: bytes, *, at_ms: int, lease_ms: int) -> JobStep:
         """See `streams`."""
-        return await self._write(Progress(job=job, worker=worker, output=output, at_ms=at_ms, lease_ms=lease_ms))
+        said = Progress(job=job, worker=worker, output=output, at_ms=at_ms, lease_ms=lease_ms)
+        return await self._write(said, len(output))
 
     async def add_part(self, job: JobId, worker: WorkerId, part: bytes, *, at_ms: int, lease_ms: int) -> bool:
         """See `streams`."""
-        return await self._write(AddPart(job=job, worker=worker, part=part, at_ms=at_ms, lease_ms=lease_ms))
+        said = AddPart(job=job, worker=worker, part=part, at_ms=at_ms, lease_ms=lease_ms)
+        return await self._write(said, len(part))
 
     async def confirm(self, worker: WorkerId, jobs: Sequence[JobId] | None, *, at_ms: int, lease_ms: int) -> None:
         """See `signs`."""

@@ -18,7 +18,7 @@ from stoker.errors import Defect, Unavailable
 from stoker.store.image import Operation
 from stoker.store.postgres.connection import Database, Link, translated
 from stoker.store.postgres.transaction import Function, look, transact
-from stoker.store.room import Room, size_of
+from stoker.store.room import Room
 
 T = TypeVar("T")
 
@@ -73,12 +73,11 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._open = True
 
-    def run(self, work: Operation[T]) -> Awaitable[T]:
+    def run(self, work: Operation[T], size: int = 0) -> Awaitable[T]:
         """The answer, once it is committed. Work is carried out in the order of the calls, and all the same when its caller
         was cancelled."""
         if not self._open:
             raise _closed()
-        size = size_of(work)
         self._room.enter(size)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(work, future, size))

@@ -20,7 +20,7 @@ import msgspec
 
 from stoker.errors import Unavailable
 from stoker.store.image import Operation
-from stoker.store.room import Room, size_of
+from stoker.store.room import Room
 from stoker.store.sqlite.checkpoints import Checkpoints
 from stoker.store.sqlite.connection import BUSY_TIMEOUT_MS
 from stoker.store.sqlite.hand import Hand
@@ -45,7 +45,7 @@ HEAVY_BYTES: Final = 256 * 1024
 class Lane(Protocol):
     """Carries work to a connection."""
 
-    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+    def run(self, work: Operation[T] | Function[T], size: int = 0) -> Awaitable[T]:
         """The answer, once it is committed. Work is carried out in the order of the calls, whoever awaits it.
 
         Raises what the work raised, or `Unavailable`.
@@ -69,7 +69,7 @@ class Inline:
         self._transact = transact
         self._open = True
 
-    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+    def run(self, work: Operation[T] | Function[T], size: int = 0) -> Awaitable[T]:
         """The answer, at once."""
         if not self._open:
             raise _closed()
@@ -117,11 +117,10 @@ class _Shared(ABC):
         self._idle.set()
         self._open = True
 
-    def run(self, work: Operation[T] | Function[T]) -> Awaitable[T]:
+    def run(self, work: Operation[T] | Function[T], size: int = 0) -> Awaitable[T]:
         """The answer. Work whose caller was cancelled is carried out all the same."""
         if not self._open:
             raise _closed()
-        size = size_of(work)
         self._room.enter(size)
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Waiting(work, future, size, not callable(work) or isinstance(work, Brief)))
