@@ -6,7 +6,7 @@ short a take pays for one look into a table; the database is asked once a second
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from stoker.clock import Clock
@@ -56,6 +56,8 @@ class Backlog:
         """How many jobs a worker that takes now may have ahead."""
         look = self._looks.get(endpoint_id)
         if look is None or now_ms >= look.at_ms + TRUST_MS:
+            if look is not None:  # others who take now believe it once more, and do not look too
+                self._looks[endpoint_id] = replace(look, at_ms=now_ms)
             look = await self._look(endpoint_id, now_ms)
         endpoint = look.endpoint
         if endpoint is None or endpoint.deliver_ahead == 0 or look.queued <= endpoint.slots:
