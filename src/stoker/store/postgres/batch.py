@@ -22,6 +22,8 @@ SHARDS: Final = 16
 """Rows per endpoint over which servers spread its counters."""
 SEQS_S: Final = 0.02
 """How long numbers for new jobs are good: with them a job goes before those that other servers accepted since they were drawn."""
+SEQS_AHEAD: Final = 2
+"""How many come along with a transaction for each that it used: the next may bring more jobs, and asking for more is a round trip."""
 
 
 class Writing:
@@ -67,7 +69,7 @@ class Writing:
         changes = changes_of(image, self._shard)
         self._usual = needs.new_jobs or self._usual
         try:
-            version, seqs = await at_once(link, lambda tx: changes.write_guarded(tx, lent, self._usual))
+            version, seqs = await at_once(link, lambda tx: changes.write_guarded(tx, lent, SEQS_AHEAD * self._usual))
         except Exception as error:
             if not moved(error):
                 raise
