@@ -27,7 +27,7 @@ from stoker.leases import Asker, Caller, Leases, Report
 from stoker.store import Claim
 from stoker.web.asgi import RawRoute
 from stoker.web.auth import credential
-from stoker.web.call import Answer, Call, answer
+from stoker.web.call import Answer, Call, Reply, answer
 from stoker.web.jobs import add_route
 from stoker.web.uploads import Body, Uploads, check_size
 from stoker.web.wire import decode, query_int, strict_json
@@ -87,24 +87,16 @@ class WorkerRoutes:
             add_route(router, path, methods, handler, summary, needs_body=False)
         return router
 
-    async def take(self, call: Call) -> Answer:
+    def take(self, call: Call) -> Reply:
         """GET /job-take/{worker}."""
-        claims = await self._take(call, 1)
-        if isinstance(claims, Answer):
-            return claims
-        if len(claims) > 1:  # jobs delivered ahead: accepted on this URL too (protocol §5.1)
-            return answer([_render(claim) for claim in claims])
-        return answer(_render(claims[0])) if claims else Answer(204)
+        return self._take(call, limit=1)
 
-    async def take_batch(self, call: Call) -> Answer:
+    def take_batch(self, call: Call) -> Reply:
         """GET /job-take-batch/{worker}?batch_size=n."""
         limit = query_int(call, "batch_size", default=1, least=1, most=BATCH_MOST)
-        claims = await self._take(call, limit)
-        if isinstance(claims, Answer):
-            return claims
-        return answer([_render(claim) for claim in claims]) if claims else Answer(204)
+        return self._take(call, limit=limit, batch=True)
 
-    async def _take(self, call: Call, limit: int) -> Sequence[Claim] | Answer:
+    async def _take(self, call: Call, *, limit: int, batch: bool = False) -> Answer:
         try:
             caller = self._known(call) or await self._caller(call)
         except (Unauthenticated, NotFound) as error:
@@ -116,9 +108,9 @@ class WorkerRoutes:
         claims = await self._leases.take(caller, asker, limit=limit, holds_none=holds_none, sdk=sdk)
         if claims and asker.hung_up:
             await self._leases.give_back(caller, claims)
-            return ()
+            return Answer(204)
         call.about = claims
-        return claims
+        return _hand_out(claims, batch=batch)
 
     async def stop(self, call: Call) -> Answer:
         """GET /job-stop/{worker}."""
@@ -157,22 +149,15 @@ class WorkerRoutes:
         try:
             posted = read_done(body)
         except InvalidInput as error:
-            await self._finish(
-                caller, job, Report(error=f"the worker posted a result that cannot be read: {error.message}")
-            )
-            return Answer(200)
-        if posted.status == "IN_PROGRESS":
-            await self._leases.progress(caller, job, bytes(posted.output or b"null"))
+            report = Report(error=f"the worker posted a result that cannot be read: {error.message}")
         else:
-            await self._finish(caller, job, _report(posted))
-        return Answer(200)
-
-    async def _finish(self, caller: Caller, job: JobId, report: Report) -> None:
-        """An unknown job is acknowledged: its worker is done with it either way."""
-        try:
+            if posted.status == "IN_PROGRESS":
+                await self._leases.progress(caller, job, bytes(posted.output or b"null"))
+                return Answer(200)
+            report = _report(posted)
+        with suppress(NotFound):  # an unknown job is acknowledged: its worker is done with it either way
             await self._leases.finish(caller, job, report)
-        except NotFound:
-            return
+        return Answer(200)
 
     async def part(self, call: Call) -> Answer:
         """POST /job-stream/{worker}/{job}."""
@@ -226,6 +211,14 @@ def _text(error: bytes) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return error.decode("utf-8")
+
+
+def _hand_out(claims: Sequence[Claim], *, batch: bool) -> Answer:
+    """One job is an object unless a batch was asked for. Jobs delivered ahead make a list on either URL (protocol §5.1)."""
+    if not claims:
+        return Answer(204)
+    jobs = [_render(claim) for claim in claims]
+    return answer(jobs if batch or len(jobs) > 1 else jobs[0])
 
 
 def _render(claim: Claim) -> _Job:
