@@ -19,6 +19,7 @@ from stoker.errors import Conflict, InvalidInput, NotFound, Refused
 from stoker.headroom import NO_DISK, Headroom
 from stoker.ids import EndpointId, JobId, KeyId, TeamId
 from stoker.job import CANCELLED, FAILED, QUEUED, TIMED_OUT, Cancelled, Job, JobState, Retried
+from stoker.polls import HOLD_S, Polls
 from stoker.signals import Signals, job_key
 from stoker.span import Parent
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
@@ -70,6 +71,7 @@ class Queue:
         self._store = store
         self._clock = clock
         self._signals = signals
+        self._polls = Polls()
 
     async def submit(self, endpoint: Endpoint, submission: Submission) -> Job:
         """Store a job and wake a worker for it. It is durable when this returns (D2).
@@ -129,12 +131,23 @@ class Queue:
             return replace(result, error=explain_end(result.job, await self._store.jobs.story(job)))
         return result
 
-    def known_status(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-        """What `status` returns, if that is known without waiting for anything."""
+    def known_poll(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
+        """What `poll` returns, if that is known without waiting for anything."""
         result = self._store.jobs.known_result(team, endpoint, job)
         if result is None or _lacks_words(result) or _expired(result.job, self._clock):
             return None
+        return None if self._repeats(result) else result
+
+    async def poll(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result:
+        """The job as it stands; to who was told the same a moment ago, as soon as that is news (`polls`). Raises `NotFound`."""
+        result = await self.status(team, endpoint, job)
+        if self._repeats(result):
+            result = await self._wait(team, endpoint, job, wait_s=HOLD_S, seen=result)
+            self._repeats(result)
         return result
+
+    def _repeats(self, result: Result) -> bool:
+        return self._polls.repeats(result, asyncio.get_running_loop().time())
 
     async def wait(self, team: TeamId, endpoint: EndpointId | None, job: JobId, *, wait_s: float) -> Result:
         """The job when it is over, or as it stands after `wait_s` seconds. Raises `NotFound`."""

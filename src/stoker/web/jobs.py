@@ -46,10 +46,6 @@ RUNSYNC_WAIT_MS: Final = 90_000
 STREAM_HOLD_MS: Final = 1_000
 """How long an empty stream is held unless `?wait=` says otherwise: one client polls it without any pause."""
 STREAM_BYTES_MAX: Final = 4 * 1024 * 1024
-SHOWN_MOST: Final = 2_048
-"""Answers that are kept at once, of jobs that are not over. When there are more, all are forgotten."""
-SHOWN_BYTES: Final = 1_024
-"""The longest that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,8 +204,6 @@ class JobRoutes:
         self._queue = queue
         self._fleet = fleet
         self._gate = gate
-        self._shown: dict[JobId, tuple[Result, Answer]] = {}
-        """What was answered about jobs that are not over."""
 
     def router(self) -> APIRouter:
         """The dialect's routes."""
@@ -254,11 +248,11 @@ class JobRoutes:
     def status(self, call: Call, entrance: Entrance) -> Reply:
         """GET or POST /status/{job}."""
         endpoint = entrance.endpoint
-        known = None if call.query else self._queue.known_status(endpoint.team, endpoint.id, _job(call))
-        return self._look(call, endpoint) if known is None else self._show(known)
+        known = None if call.query else self._queue.known_poll(endpoint.team, endpoint.id, _job(call))
+        return self._look(call, endpoint) if known is None else answer(_status(self._words, known))
 
     async def _look(self, call: Call, endpoint: Endpoint) -> Answer:
-        return await self._render(call, await self._queue.status(endpoint.team, endpoint.id, _job(call)))
+        return await self._render(call, await self._queue.poll(endpoint.team, endpoint.id, _job(call)))
 
     async def status_sync(self, call: Call, entrance: Entrance) -> Answer:
         """GET or POST /status-sync/{job}?wait=ms."""
@@ -316,24 +310,10 @@ class JobRoutes:
         )
 
     async def _render(self, call: Call, result: Result) -> Answer:
-        if not (call.query and query_flag(call, "detail")):
-            return self._show(result)
         status = _status(self._words, result)
-        status.detail = await self._detail(result)
+        if call.query and query_flag(call, "detail"):
+            status.detail = await self._detail(result)
         return answer(status)
-
-    def _show(self, result: Result) -> Answer:
-        """What every status shows. Of a job that is not over it is asked again and again, mostly with nothing new to say."""
-        job = result.job
-        before = self._shown.get(job.id)
-        if before is not None and before[0] is result:
-            return before[1]
-        shown = answer(_status(self._words, result))
-        if not job.state.final and len(shown.content) <= SHOWN_BYTES:
-            if len(self._shown) >= SHOWN_MOST:
-                self._shown.clear()
-            self._shown[job.id] = result, shown
-        return shown
 
     async def _detail(self, result: Result) -> dict[str, object]:
         """What no vendor shows: the reason in words, the place in the queue, and what happened so far."""
