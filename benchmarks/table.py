@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 import msgspec
 
@@ -57,6 +58,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 def plain(what: str, value: float, unit: str, bound: Bound | None, reference: str = "") -> Row:
     """A row judged by itself."""
     return Row(what=what, ours=f"{value:,.4g} {unit}", reference=reference, ratio=None, bound=bound, judged=value)
+
+
+def beside(what: str, pairs: Sequence[tuple[float, float]], unit: str) -> Row:
+    """A row of medians over rounds, each value with the one that it is compared with, and no goal."""
+    ratio = median(ours / theirs for ours, theirs in pairs)
+    ours, theirs = (f"{median(values):,.4g} {unit}" for values in zip(*pairs, strict=True))
+    return Row(what=what, ours=ours, reference=theirs, ratio=ratio, bound=None, judged=ratio)
 
 
 def render(rows: Sequence[Row]) -> str:
