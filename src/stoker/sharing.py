@@ -11,7 +11,7 @@ What must stay true (`tests/rules/test_sharing.py` proves it):
 - Nobody gives up a place but for an endpoint below its share whose oldest job has waited for `PATIENCE_S`.
 - A worker that others want to replace has been ready for `TURN_S`: places do not flap.
 - Everybody who wants gets its share of GPU-seconds, but for a bound that does not grow with time.
-- Whoever arrives with jobs has a worker after a bounded time, if its share is at least one.
+- Whoever arrives with jobs has a worker after a bounded time, also where one worker is more than its share.
 - A place that is free stays free only for somebody whose turn it is.
 """
 
@@ -236,7 +236,9 @@ class _Kind:
             party.owed = max(-most, min(most, party.owed - self._used_s(party)))
 
     def _parts(self, parties: Sequence[_Party]) -> list[float]:
-        return fair_parts(self.shared, [(party.claimant.weight, party.wants) for party in parties])
+        least = min((party.claimant.units for party in parties), default=1)
+        usable = self.shared - self.shared % least  # what is too little for a worker of anybody is nobody's share
+        return fair_parts(usable, [(party.claimant.weight, party.wants) for party in parties])
 
     def _used_s(self, party: _Party) -> float:
         return sum(
@@ -294,7 +296,7 @@ class _Kind:
         if has - _units(worker) >= other.fair - 1e-9:
             unused = worker.idle_ms is not None and has > other.wants
             return unused or self._turn_end_ms(worker) <= self.now_ms
-        larger_than_its_share = party.claimant.units > party.fair and other.owed < 0
+        larger_than_its_share = party.claimant.units > party.fair
         in_turns = has > other.fair + 1e-9 or larger_than_its_share
         return in_turns and other.owed < party.owed and self._turns_end_ms(other) <= self.now_ms
 

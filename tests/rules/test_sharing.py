@@ -249,8 +249,8 @@ def test_places_that_come_out_even_do_not_flap() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_nobody_starves(data: st.DataObject) -> None:
-    """Whatever there is and whoever comes and goes: everybody with jobs is served within a turn of each of the others, keeps getting
-    its share, and no place stays free that somebody could use."""
+    """Whatever there is and whoever comes and goes: everybody with jobs is served within a turn of each of the others (who weighs less,
+    after more of them), keeps getting its share, and no place stays free that somebody could use."""
     gpus = data.draw(st.integers(1, 4))
     customers = [
         Customer(
@@ -266,15 +266,34 @@ def test_nobody_starves(data: st.DataObject) -> None:
         for name in "abcd"[: data.draw(st.integers(2, 4))]
     ]
     box = Box(gpus={"x": gpus}, customers=customers).play(1500)
-    cycle_s = sum(one.swap_s for one in customers)
+    cycle_s = sum(one.swap_s for one in customers) * max(one.gpus for one in customers)
+    heaviest = max(one.weight for one in customers)
     for one in customers:
-        assert box.first_s[one.name] - one.since_s <= cycle_s * max(each.gpus for each in customers)
+        waited_s = box.first_s.get(one.name, min(one.until_s, box.now_s)) - one.since_s
+        assert waited_s <= cycle_s * heaviest / one.weight
     here = [one for one in customers if one.here(box.now_s)]
-    parts = fair_parts(gpus, [(one.weight, one.most * one.gpus) for one in here])
+    usable = gpus - gpus % min((one.gpus for one in here), default=1)
+    parts = fair_parts(usable, [(one.weight, one.most * one.gpus) for one in here])
     for one, part in zip(here, parts, strict=True):
-        assert box.used_s(one.name, 900) >= part * 600 - cycle_s * max(each.gpus for each in customers)
+        assert box.used_s(one.name, 900) >= part * 600 - 2 * cycle_s  # turns that began before, and that end after
     if any(one.gpus == 1 and len(box.alive(one.name)) < one.most for one in here):
         assert not box.inventory().free_devices(box.inventory().specifications[0]) or any(one.gpus > 1 for one in here)
+
+
+def test_a_worker_larger_than_its_share_gets_its_turn() -> None:
+    """Two GPUs at once, for an endpoint whose share is one of three: others that have just their share give it up in turns."""
+    box = Box(gpus={"x": 3}, customers=[Customer(name="a", weight=2, most=2), Customer(name="b", gpus=2, most=1)])
+    box.play(1500)
+    assert box.first_s["b"] <= sum(one.swap_s for one in box.customers)
+    assert box.used_s("b") > 0.5 * 1500 * 1
+    assert box.used_s("a") > 0.5 * 1500 * 2
+
+
+def test_what_is_too_little_for_any_worker_is_nobodys_share() -> None:
+    """Of three GPUs, workers of two can use two: who had them alone is owed nothing for the third when somebody comes."""
+    box = Box(gpus={"x": 3}, customers=[Customer(name="a", gpus=2), Customer(name="b", gpus=2, since_s=600)])
+    box.play(900)
+    assert box.first_s["b"] - 600 <= sum(one.swap_s for one in box.customers)
 
 
 def test_who_comes_with_jobs_is_served_soon() -> None:
