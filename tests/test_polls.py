@@ -43,6 +43,19 @@ class Desk:
         await self.store.jobs.advance(self.job.id, Claimed(at_ms=NOW, worker=WORKER, lease_until_ms=None))
         self.signals.job_changed(self.job.id)
 
+    async def close(self) -> None:
+        """The server stops answering."""
+        self.signals.close()
+
+    async def held_until(self, end: Callable[[], Awaitable[None]]) -> tuple[JobState, float]:
+        """As `ask`, for who asks again at once while `end` happens a part of the hold later."""
+        await self.ask()
+        held = asyncio.create_task(self.ask())
+        await asyncio.sleep(HOLD_S / 4)
+        assert not held.done()
+        await end()
+        return await held
+
 
 def play(scene: Callable[[Desk], Awaitable[None]]) -> None:
     async def run() -> None:
@@ -76,12 +89,7 @@ def test_a_change_ends_the_hold() -> None:
     """Who is held hears of a change when it comes."""
 
     async def scene(desk: Desk) -> None:
-        await desk.ask()
-        held = asyncio.create_task(desk.ask())
-        await asyncio.sleep(HOLD_S / 4)
-        assert not held.done()
-        await desk.claim()
-        state, held_s = await held
+        state, held_s = await desk.held_until(desk.claim)
         assert state is JobState.RUNNING
         assert held_s == pytest.approx(HOLD_S / 4)
 
@@ -109,11 +117,7 @@ def test_a_server_that_stops_holds_nobody() -> None:
     """Once it stops answering, everybody is told what there is."""
 
     async def scene(desk: Desk) -> None:
-        await desk.ask()
-        held = asyncio.create_task(desk.ask())
-        await asyncio.sleep(HOLD_S / 4)
-        desk.signals.close()
-        state, held_s = await held
+        state, held_s = await desk.held_until(desk.close)
         assert state is JobState.QUEUED
         assert held_s == pytest.approx(HOLD_S / 4)
         assert await desk.ask() == (JobState.QUEUED, 0)

@@ -132,7 +132,7 @@ class Queue:
         return result
 
     def known_poll(self, team: TeamId, endpoint: EndpointId | None, job: JobId) -> Result | None:
-        """What `poll` returns, if that is known without waiting for anything."""
+        """What `poll` returns, if that is known without waiting for anything: not for who was told the same a moment ago."""
         result = self._store.jobs.known_result(team, endpoint, job)
         if result is None or _lacks_words(result) or _expired(result.job, self._clock):
             return None
