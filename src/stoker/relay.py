@@ -1,7 +1,7 @@
 """Telling other servers what was rung here, and ringing here what they tell.
 
 Started by the server when its database is shared. Words of a millisecond travel together; what cannot be sent is dropped,
-because whoever waits looks again by itself after a while.
+because whoever waits looks again by itself after a while. While no other server listens nothing is gathered.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ class Relay:
                 log.warning("words_dropped", count=len(words), code=error.code)
 
     def _tell(self, word: str) -> None:
-        if len(self._words) < WORDS_MOST:
+        if len(self._words) < WORDS_MOST and self._wakes.others_listen():
             self._words[word] = None
             self._waiting.set()

@@ -347,6 +347,10 @@ class NamedLeases(Protocol):
 class Wakes(Protocol):
     """Waking across servers that share the database. It only saves time: words may get lost, and polling alone is correct."""
 
+    def others_listen(self) -> bool:
+        """Whether another server may listen; if not, nothing need be said."""
+        ...
+
     async def send(self, words: Sequence[str]) -> None:
         """Say it to all other servers. A word has at most 1,000 bytes, and no line break."""
         ...

@@ -80,6 +80,7 @@ async def test_who_is_alone_says_nothing(direct: PostgresStore, other: PostgresS
     alone = PostgresWakes(direct.wakes._database, direct.wakes._pool, Known(), others_s=0.0)
     await alone.listen(Ear())
     assert "\n" not in await heard.get()  # that it listens
+    assert not alone.others_listen()
     await alone.send(["unheard"])
     await other.wakes.listen(far)
     assert "\n" not in await heard.get()

@@ -20,8 +20,9 @@ from stoker.store.postgres.transaction import at_once, look, transact
 
 SHARDS: Final = 16
 """Rows per endpoint over which servers spread its counters."""
-SEQS_S: Final = 0.02
-"""How long numbers for new jobs are good: with them a job goes before those that other servers accepted since they were drawn."""
+SEQS_S: Final = 0.1
+"""How long numbers for new jobs are good: with them a job goes before those that other servers accepted since they were drawn. The
+answers of a large transaction and the decisions of the next may take half as long."""
 SEQS_AHEAD: Final = 2
 """How many come along with a transaction for each that it used: the next may bring more jobs, and asking for more is a round trip."""
 

@@ -45,12 +45,14 @@ class PostgresWakes:
         """The first line of what this server sends: it knows that already."""
         self._task: asyncio.Task[None] | None = None
 
+    def others_listen(self) -> bool:
+        """Unless nobody has spoken for a while; who does not listen itself cannot know."""
+        return self._task is None or asyncio.get_running_loop().time() <= self._others_until_s
+
     async def send(self, words: Sequence[str]) -> None:
         """As few notifications as the words fit into; those of one statement reach others together."""
-        if self._task is not None and asyncio.get_running_loop().time() > self._others_until_s:
-            return  # nobody else listens
         payloads = list(_payloads(self._own, words))
-        if payloads:
+        if payloads and self.others_listen():
             await self._pool.read(lambda tx: tx.execute(SEND, payloads))
 
     async def listen(self, callback: Callback) -> None:

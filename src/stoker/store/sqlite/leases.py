@@ -40,6 +40,10 @@ class SqliteLeases:
 class SqliteWakes:
     """`Wakes` for a database that one server has: whoever could be woken is in this process, and is."""
 
+    def others_listen(self) -> bool:
+        """Nobody else is there."""
+        return False
+
     async def send(self, words: Sequence[str]) -> None:
         """Nobody else is there."""
 
