@@ -55,7 +55,7 @@ class Doors:
                 "path": call.path,
                 "word": call.parameters["word"],
                 "query": call.query,
-                "header": call.header("x-test"),
+                "header": call.headers.get("x-test"),
             },
             headers=(("x-answer", "yes"),),
         )

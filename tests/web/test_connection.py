@@ -360,3 +360,16 @@ async def test_stopping_waits_for_open_requests() -> None:
         status, headers, _content = await busy.answer()
         assert (status, headers["connection"]) == (204, "close")
         assert await busy.rest() == b""
+
+
+async def test_each_repeat_is_answered_by_its_handler() -> None:
+    """The same bytes again: the handler is asked each time, and says each time what it would say to the first; what comes between changes
+    nothing."""
+    async with serving() as server, server.connect() as client:
+        answers = []
+        for word in ("a", "b", "a", "a", "b", "b"):
+            client.ask("GET", f"/raw/echo/{word}?q={word}", "X-Test: " + word)
+            status, _headers, content = await client.answer()
+            answers.append((status, content))
+        assert server.doors.seen == [f"/raw/echo/{word}" for word in "abaabb"]
+        assert answers[0] == answers[2] == answers[3] != answers[1] == answers[4] == answers[5]

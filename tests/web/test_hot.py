@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stoker.web.asgi import RawEndpoint, RawRoute
 from stoker.web.call import Answer, Call
 from stoker.web.heads import target_of
-from stoker.web.hot import WAYS_MOST, HotRoutes, Wish
+from stoker.web.hot import OPENINGS_MOST, WAYS_MOST, HotRoutes, Openings, Wish
 
 
 async def _nobody(_call: Call) -> Answer:
@@ -87,16 +87,39 @@ def test_no_more_ways_than_so_many_are_remembered() -> None:
     """Clients that ask another endpoint each time cost no memory in the end."""
     routes = _routes()
     for number in range(WAYS_MOST + 1):
-        routes.read(b"GET /v2/%d/health" % number)
+        routes.read(b"GET /v2/%d/status/1" % number)
     assert len(routes._ways) == 1
-    assert routes.read(b"GET /v2/1/health") is not None
+    assert routes.read(b"GET /v2/1/status/1") is not None
 
 
 def test_no_more_lines_than_so_many_are_remembered() -> None:
     """Clients that ask with another query each time cost no memory in the end, nor do those that ask for one job after the other."""
     routes = _routes()
-    for number in range(WAYS_MOST + 2):  # the first is remembered as a way
+    for number in range(WAYS_MOST + 1):
         routes.read(b"GET /v2/one/health?a=%d" % number)
         routes.read(b"GET /v2/one/status/%d" % number)
     assert len(routes._lines) == 1
     assert routes.read(b"GET /v2/one/health?a=1") is not None
+
+
+def test_heads_of_answers() -> None:
+    """What uvicorn adds is in each, as it is now, and a percent sign is only that; without content there is no length."""
+    openings, date = Openings(), [(b"date", b"100% today")]
+    answer = Answer(200, b"{}", (("retry-after", "5%d"),))
+    for always in (date, date, [(b"date", b"tomorrow")]):
+        day = always[0][1]
+        expected = (
+            b"HTTP/1.1 200 OK\r\nretry-after: 5%d\r\ndate: "
+            + day
+            + b"\r\nx-request-id: me\r\ncontent-length: 2\r\n\r\n"
+        )
+        assert openings.find(answer, always) % (b"me", 2) == expected
+    assert openings.find(Answer(204), ()) % (b"me", 0) == b"HTTP/1.1 204 No Content\r\nx-request-id: me\r\n\r\n"
+
+
+def test_no_more_heads_of_answers_than_so_many_are_remembered() -> None:
+    """Answers that say another thing each time cost no memory in the end."""
+    openings = Openings()
+    for number in range(OPENINGS_MOST + 1):
+        openings.find(Answer(429, b"", (("retry-after", str(number)),)), ())
+    assert len(openings._kept) == 1

@@ -290,11 +290,8 @@ async def _no_handler(_call: Call) -> Answer:
 
 def asked(secret: str, word: str) -> Call:
     """A request with a key for an endpoint."""
-    wish = Wish("POST", f"/v2/{word}/run", "", {"endpoint": word}, _no_handler)
-    return Exchange(wish, _NO_FLOW, {"authorization": f"Bearer {secret}"}, b"")
-
-
-_NO_FLOW: Any = None
+    wish = Wish("POST", f"/v2/{word}/run", {}, {"endpoint": word}, _no_handler)
+    return Exchange(wish, {"authorization": f"Bearer {secret}"}, b"")
 
 
 async def revoke(server: Catalog, _endpoint: Endpoint, key: ApiKey) -> None:

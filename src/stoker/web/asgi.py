@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from stoker import ids
-from stoker.web.call import REQUEST_ID, Answer, Call, Handler, awaited
+from stoker.web.call import REQUEST_ID, Answer, Call, Handler, awaited, query_of
 from stoker.web.uploads import SMALL_BYTES, Body, Uploads, check_size, stalled
 from stoker.web.wire import decode
 
@@ -31,20 +31,24 @@ _ANY_DECODER: Final = msgspec.json.Decoder()
 class AsgiCall(Call):
     """A call that came through FastAPI. Whoever makes one closes it."""
 
-    __slots__ = ("_held", "_request", "_uploads", "_watch")
-
     def __init__(self, request: Request) -> None:
-        super().__init__(
-            request.method, request.url.path, request.scope["query_string"].decode("latin-1"), request.path_params
-        )
+        self.parameters = request.path_params
+        self.query = query_of(request.scope["query_string"].decode("latin-1"))
+        self.headers = request.headers
         self._request = request
         self._uploads: Uploads | None = None
         self._held = 0
         self._watch: asyncio.Task[None] | None = None
 
-    def header(self, name: str) -> str | None:
-        """The first header of this name."""
-        return self._request.headers.get(name)
+    @property
+    def method(self) -> str:
+        """In capitals."""
+        return self._request.method
+
+    @property
+    def path(self) -> str:
+        """Decoded, without the query."""
+        return self._request.url.path
 
     @property
     def request_id(self) -> str:
@@ -54,7 +58,7 @@ class AsgiCall(Call):
     @property
     def length(self) -> int | None:
         """Bytes of the body, as they were announced."""
-        declared = self.header("content-length") or ""
+        declared = self.headers.get("content-length", "")
         return int(declared) if declared.isdigit() else None
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> bytes:

@@ -37,7 +37,7 @@ def credential(authorization: str | None) -> str:
 
 def session_token(call: Call) -> str:
     """The secret of the session's cookie; empty if there is none."""
-    return session_token_in(call.header("cookie"))
+    return session_token_in(call.headers.get("cookie"))
 
 
 def session_token_in(cookie: str | None) -> str:
@@ -54,11 +54,13 @@ def session_token_in(cookie: str | None) -> str:
 
 def check_same_origin(call: Call) -> None:
     """Raise `Forbidden` (`cross_site`) unless the console of this server is behind the call."""
-    site = call.header("sec-fetch-site")
-    origin = call.header("origin")
-    ours = site in (None, "same-origin", "none") and (origin is None or urlsplit(origin).netloc == call.header("host"))
+    site = call.headers.get("sec-fetch-site")
+    origin = call.headers.get("origin")
+    ours = site in (None, "same-origin", "none") and (
+        origin is None or urlsplit(origin).netloc == call.headers.get("host")
+    )
     looks_only = call.method in ("GET", "HEAD") and call.path.startswith("/api/")
-    if not ours or not (looks_only or call.header(CONSOLE_HEADER)):
+    if not ours or not (looks_only or call.headers.get(CONSOLE_HEADER)):
         raise Forbidden(
             "a session counts only in requests of this server's console",
             code="cross_site",
@@ -68,7 +70,7 @@ def check_same_origin(call: Call) -> None:
 
 async def authenticate(catalog: Catalog, call: Call) -> ApiKey:
     """The caller's key, from the Authorization header or else from the session. Raises `Unauthenticated`, `Forbidden`."""
-    secret = credential(call.header("authorization"))
+    secret = credential(call.headers.get("authorization"))
     if secret:
         return await catalog.authenticate(secret)
     token = session_token(call)
@@ -126,11 +128,11 @@ async def entrance(catalog: Catalog, call: Call, scope: Scope) -> Entrance:
     forgotten = catalog.entrances.forgotten
     key = await require(catalog, call, scope)
     found = Entrance(key, await endpoint_for(catalog, key, call.parameters["endpoint"]))
-    secret = credential(call.header("authorization"))
+    secret = credential(call.headers.get("authorization"))
     if secret:  # what a session opens is looked at each time
         catalog.entrances.keep(_way(call, scope), secret, found, forgotten=forgotten)
     return found
 
 
 def _way(call: Call, scope: Scope) -> Way:
-    return call.header("authorization"), scope, call.parameters["endpoint"]
+    return call.headers.get("authorization"), scope, call.parameters["endpoint"]

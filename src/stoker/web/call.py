@@ -1,8 +1,8 @@
 """What a raw handler gets and what it returns: a `Call` and an `Answer`, without a framework.
 
 Two kinds of call exist and handlers cannot tell them apart: `exchange.Exchange` comes from the connection itself and costs
-little; `asgi.AsgiCall` comes through FastAPI, for what only it knows (doubled slashes, tests in the process). Nothing is
-parsed before a handler asks for it.
+little; `asgi.AsgiCall` comes through FastAPI, for what only it knows (doubled slashes, tests in the process). No body is
+read before a handler asks for it.
 """
 
 from __future__ import annotations
@@ -29,29 +29,24 @@ JSON: Final[Headers] = (("content-type", "application/json"),)
 class Call(ABC):
     """One request, as its handler sees it."""
 
-    __slots__ = ("_query", "about", "method", "parameters", "path")
-
-    def __init__(self, method: str, path: str, query: str, parameters: Mapping[str, str]) -> None:
-        self.method = method
-        self.path = path
-        """Decoded, without the query."""
-        self.parameters = parameters
-        """What the path says, by the names in the route."""
-        self._query = query
-        self.about: Job | Sequence[Claim] = ()
-        """What it made or handed out, for the access log."""
+    parameters: Mapping[str, str]
+    """What the path says, by the names in the route."""
+    query: Mapping[str, str]
+    """The parameters of the query. The last of a name counts; one without a value is empty."""
+    headers: Mapping[str, str]
+    """By name, in lower case. The first of a name counts."""
+    about: Job | Sequence[Claim] = ()
+    """What it made or handed out, for the access log."""
 
     @property
-    def query(self) -> Mapping[str, str]:
-        """The parameters of the query. The last of a name counts; one without a value is empty."""
-        query = self._query
-        if not query:
-            return _NONE
-        return _seen(query) if len(query) <= SEEN_MOST else parse_query(query)
-
     @abstractmethod
-    def header(self, name: str) -> str | None:
-        """The first header of this name, which is written in lower case."""
+    def method(self) -> str:
+        """In capitals."""
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """Decoded, without the query."""
 
     @property
     @abstractmethod
@@ -103,6 +98,13 @@ def answer(content: object, *, status: int = 200, headers: Headers = ()) -> Answ
     return Answer(status, msgspec.json.encode(content), JSON + headers)
 
 
+def query_of(query: str) -> Mapping[str, str]:
+    """A query by name. It is the caller's to read only: who asks with the same one gets the same."""
+    if not query:
+        return _NONE
+    return _seen(query) if len(query) <= SEEN_MOST else parse_query(query)
+
+
 def parse_query(query: str) -> Mapping[str, str]:
     """A query by name, as `urllib.parse.parse_qsl` reads it, but decoding only what is encoded."""
     parts = (part.partition("=") for part in query.split("&") if part)
@@ -124,4 +126,16 @@ async def awaited(reply: Reply) -> Answer:
     return reply if isinstance(reply, Answer) else await reply
 
 
-__all__ = ["JSON", "REQUEST_ID", "Answer", "Call", "Handler", "Headers", "Reply", "answer", "awaited", "parse_query"]
+__all__ = [
+    "JSON",
+    "REQUEST_ID",
+    "Answer",
+    "Call",
+    "Handler",
+    "Headers",
+    "Reply",
+    "answer",
+    "awaited",
+    "parse_query",
+    "query_of",
+]

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with a short way for the raw routes, and a shorter one for requests that were seen before.
 
-- A request that is the same as one before (`repeats.py`) is not read, and one that came in one piece under a head that this server has
-  parsed before (`heads.py`) is not parsed.
+- A request without a body that is the same, byte for byte, as the last one here is not even read (a worker takes, a client polls), and
+  one that came in one piece under a head that this server has parsed before (`heads.py`) is not parsed.
 - Any other for a raw route is parsed by uvicorn's parser and answered from here: no scope, no ASGI messages, no framework.
 - Everything else takes uvicorn's way to the application, untouched.
 
@@ -27,14 +27,14 @@ from stoker.errors import HeadTooLarge, InvalidInput, StokerError
 from stoker.web.call import Answer, Handler
 from stoker.web.errand import Errand
 from stoker.web.exchange import Exchange, split
-from stoker.web.heads import TARGET_BYTES_MAX, Heads, check_head, check_head_size, whole
-from stoker.web.hot import HotRoutes, head
-from stoker.web.repeats import Repeats
+from stoker.web.heads import Heads, by_name, check_head, check_head_size
+from stoker.web.hot import HotRoutes, Openings, Wish
 from stoker.web.requests import AccessLog
 
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Content up to this size is written in one piece with its head; joining a larger one would copy it."""
-NO_CONTENT: Final = 204
+REPEATED_BYTES: Final = 1_024
+"""The longest request that is compared with what comes after it."""
 LINGER_S: Final = 2.0
 """How long a connection that was refused is kept for its client to read why: closed at once, what the client still sends would destroy
 the answer on its way."""
@@ -47,25 +47,26 @@ class Connection(HttpToolsProtocol):
 
     hot: ClassVar[HotRoutes]
     heads: ClassVar[Heads]
-    repeats: ClassVar[Repeats]
+    openings: ClassVar[Openings]
     access: ClassVar[AccessLog | None]
     """Where raw routes are logged; None: they are not."""
     logged: ClassVar[Mapping[Handler, str]]
     """The raw routes that are, by who answers."""
-    dated: ClassVar[tuple[object, bytes]] = (None, b"")
-    """uvicorn's list of headers that each answer gets, which it replaces once a second, and the same as lines."""
-
     _running: Exchange | None = None
+    _last: bytes = b""
+    """The last request without a body that was understood, and what it said."""
+    _last_wish: Wish
+    _last_headers: Mapping[str, str]
     _mid_request = False
-    """Whether the parser has a part of a request."""
+    """Whether the parser has a part of a request, or of what is none."""
     _mid_head = False
     """Whether that part is not even a whole head."""
     _got_on = False
     """Whether what came last began something, or ended it, or was a piece of a body."""
     _pending_bytes = 0
     """What came and did none of it: it is inside a head, or between the chunks of a body."""
-    _unknown_head: bytes | None = None
-    """Of a request that came in one piece, until the parser has said what it means."""
+    _unknown: bytes | None = None
+    """What came while nothing was under way, until the parser has said what its head means."""
     _refused = False
     """Whether nothing that comes is of any interest."""
     _quiet_since_s = 0.0
@@ -75,38 +76,35 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Most often one whole request, while nothing is under way."""
-        if self._refused:
-            return
         cycle: Any = self.cycle
-        idle = not self._mid_request and (cycle is None or cycle.response_complete) and not self.flow.write_paused
-        exchange = self._read(data) if idle else None
-        if exchange is None:
-            self._parse(data)
-            self._unknown_head = None
-        else:
-            self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
-            self._start(exchange)
+        if not self._mid_request and (cycle is None or cycle.response_complete) and not self.flow.write_paused:
+            exchange = self._read(data)
+            if exchange is not None:
+                self.cycle = exchange  # type: ignore[assignment]  # looks like one: see `exchange`
+                self._start(exchange)
+                return
+            self._unknown = data
+        self._parse(data)
+        self._unknown = None
 
     def _read(self, data: bytes) -> Exchange | None:
         """What came, if it is known as a whole or by its head."""
-        known = self.repeats.find(data)
-        if known is not None:
-            return Exchange(known.wish, self.flow, known.headers, b"")
-        came = whole(data)
-        if came is None:
+        if data == self._last:
+            return Exchange(self._last_wish, self._last_headers, b"")
+        known = self.heads.find(data)
+        if known is None:
             return None
-        headers = self.heads.find(came.head)
-        if headers is None or len(came.line) > TARGET_BYTES_MAX:
-            self._unknown_head = came.head
-            return None
-        wish = self.hot.read(came.line)
+        line, headers, body = known
+        wish = self.hot.read(line)
         if wish is None:
             return None
-        if came.start == len(data):
-            self.repeats.keep(data, wish, headers)
-        return Exchange(wish, self.flow, headers, data[came.start :])
+        if not body and len(data) <= REPEATED_BYTES:
+            self._last, self._last_wish, self._last_headers = data, wish, headers
+        return Exchange(wish, headers, body)
 
     def _parse(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._got_on = False
         try:
             self.parser.feed_data(data)
@@ -122,17 +120,14 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: StokerError) -> None:
         """Close the connection; with an answer, if it can only be taken for the answer to what is refused."""
-        self._refused = True
+        self._refused = self._mid_request = True
         cycle: Any = self.cycle
         under_way = cycle is not None and not cycle.response_complete
         if under_way and (self._mid_head or self.pipeline or getattr(cycle, "response_started", False)):
             self.transport.close()
             return
         refusal = self.hot.refuse(error)
-        lines = head(refusal.status, refusal.headers) + self._dated()
-        lines += b"x-request-id: %b\r\n" % ids.request_id(None).encode()
-        lines += b"content-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.content)
-        self.transport.write(lines + refusal.content)
+        self.transport.write(self._head(refusal, ids.request_id(None), closes=True) + refusal.content)
         if under_way:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -175,14 +170,12 @@ class Connection(HttpToolsProtocol):
         if wish is None:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
-        if self._unknown_head is not None and keep_alive:
-            self.heads.keep(self._unknown_head, self.headers)
-        exchange = Exchange(wish, self.flow)
+        if self._unknown is not None and keep_alive:
+            self.heads.keep(self._unknown, self.headers)
+            self._unknown = None
+        exchange = Exchange(wish, by_name(self.headers), None)
         exchange.came_in_part(
-            self.headers,
-            keep_alive=keep_alive,
-            waits_for_continue=self.expect_100_continue,
-            write=self.transport.write,
+            self.flow, self.transport.write, keep_alive=keep_alive, waits_for_continue=self.expect_100_continue
         )
         return exchange
 
@@ -248,10 +241,11 @@ class Connection(HttpToolsProtocol):
     def _start(self, exchange: Exchange) -> None:
         """Ask the handler. What it cannot answer at once is an errand that a graceful stop waits for."""
         self._running = exchange
-        if self.access is not None:
-            exchange.began_s = self.loop.time()
+        handler = exchange.handler
+        if handler in self.logged:
+            exchange.began_s, exchange.plain = self.loop.time(), False
         try:
-            reply = exchange.handler(exchange)
+            reply = handler(exchange)
         except Exception as error:
             self._answered(exchange, None, error)
             return
@@ -265,10 +259,26 @@ class Connection(HttpToolsProtocol):
             self.tasks.add(errand)  # type: ignore[arg-type]  # looks like a task
 
     def _answered(self, exchange: Exchange, answer: Answer | None, error: BaseException | None) -> None:
-        """The handler is done."""
-        exchange.release()
+        """The handler is done. To a plain request all is said that there is to say at once."""
         if exchange.errand is not None:
             self.tasks.discard(exchange.errand)
+        if error is not None or not exchange.plain or not exchange.keep_alive or self.flow.write_paused:
+            self._answer_with_care(exchange, answer, error)
+            return
+        assert answer is not None
+        content = answer.content
+        if len(content) > JOINED_BYTES_MAX or self.transport.is_closing():
+            self._send(exchange, answer)
+            return
+        opening = self.openings.find(answer, self.server_state.default_headers)
+        self.transport.write(opening % (b"%016x" % ids.draw_64(), len(content)) + content)
+        exchange.response_complete = True
+        self._running = None
+        self._rest()
+
+    def _answer_with_care(self, exchange: Exchange, answer: Answer | None, error: BaseException | None) -> None:
+        """The same for any other."""
+        exchange.release()
         if error is not None:
             if not isinstance(error, Exception):
                 self.transport.close()  # the server has waited for this request long enough, and stops
@@ -296,35 +306,32 @@ class Connection(HttpToolsProtocol):
             return
         if answer.closes or (exchange.waits_for_continue and not exchange.received):
             exchange.keep_alive = False  # a body that was not asked for may come or not: nobody can tell what follows
-        content, status = answer.content, answer.status
-        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        size = b"" if status == NO_CONTENT else b"content-length: %d\r\n" % len(content)
-        pieces = (head(status, answer.headers), self._dated(), exchange.name_line(), size, end, content)
+        head, content = self._head(answer, exchange.request_id, closes=not exchange.keep_alive), answer.content
         if len(content) <= JOINED_BYTES_MAX:
-            self.transport.write(b"".join(pieces))
+            self.transport.write(head + content)
         else:
-            self.transport.writelines(pieces)
+            self.transport.writelines((head, content))
         exchange.response_complete = True
         if not exchange.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        self._rest()
 
-    def _dated(self) -> bytes:
-        headers = self.server_state.default_headers
-        if self.dated[0] is not headers:
-            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-            type(self).dated = (headers, lines)
-        return self.dated[1]
+    def _head(self, answer: Answer, name: str, *, closes: bool) -> bytes:
+        head = self.openings.find(answer, self.server_state.default_headers) % (name.encode(), len(answer.content))
+        return head[:-2] + b"connection: close\r\n\r\n" if closes else head
 
     # ── keep-alive ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_response_complete(self) -> None:
-        """As uvicorn does it, but with one timer that looks now and then instead of one for each answer."""
+        """uvicorn has sent an answer."""
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is under way, or what was pipelined is next. As uvicorn does it, but with one timer that looks now and then instead of
+        one for each answer."""
         if self.pipeline or self.flow.read_paused:
             super().on_response_complete()
             self._unset_keepalive_if_required()
-        else:
-            self.server_state.total_requests += 1
         self._quiet_since_s = self.loop.time()
         if self._watch is None and not self.transport.is_closing():
             self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
@@ -352,7 +359,7 @@ def connections_to(hot_routes: HotRoutes, access_log: AccessLog | None = None) -
     class Bound(Connection):
         hot = hot_routes
         heads = Heads()
-        repeats = Repeats()
+        openings = Openings()
         access = access_log
         logged = (
             {}

@@ -20,7 +20,8 @@ W = TypeVar("W")
 class Errand(Generic[W, T]):
     """`then` is told for whom it was, and the answer or the error; before `begin` returns if nothing had to be waited for."""
 
-    __slots__ = ("_coroutine", "_given_up", "_loop", "_then", "_waits_for", "_whose", "done")
+    done = False
+    _waits_for: Future[Any] | None = None
 
     def __init__(
         self,
@@ -30,21 +31,15 @@ class Errand(Generic[W, T]):
         loop: AbstractEventLoop,
     ) -> None:
         self._coroutine = coroutine
+        self._step: Callable[[None], Future[Any] | None] = coroutine.send
         self._then = then
         self._whose = whose
         self._loop = loop
-        self._waits_for: Future[Any] | None = None
-        self._given_up = False
-        self.done = False
 
     def begin(self, _came: Future[Any] | None = None) -> None:
         """Begin, or go on: the coroutine takes what came out of the future itself."""
         try:
-            if self._given_up:
-                self._given_up = False
-                waits_for = self._coroutine.throw(CancelledError())
-            else:
-                waits_for = self._coroutine.send(None)
+            self._waits_for = waits_for = self._step(None)
         except StopIteration as end:
             self.done = True
             self._then(self._whose, end.value, None)
@@ -53,7 +48,6 @@ class Errand(Generic[W, T]):
             self.done = True
             self._then(self._whose, None, error)
             return
-        self._waits_for = waits_for
         if waits_for is None:  # it only lets others go first
             self._loop.call_soon(self.begin)
         else:
@@ -65,8 +59,13 @@ class Errand(Generic[W, T]):
         if self.done:
             return False
         if self._waits_for is None or not self._waits_for.cancel(msg):
-            self._given_up = True
+            self._step = self._give_up
         return True
+
+    def _give_up(self, _: None) -> Future[Any] | None:
+        self._step = self._coroutine.send
+        waits_for: Future[Any] | None = self._coroutine.throw(CancelledError())
+        return waits_for
 
 
 __all__ = ["Errand"]

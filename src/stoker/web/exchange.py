@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
-from stoker.ids import draw_64, request_id
+from stoker.ids import request_id
 from stoker.web.call import REQUEST_ID, Answer, Call
 from stoker.web.errand import Errand
-from stoker.web.heads import RawHeaders, by_name
 from stoker.web.hot import Wish
 from stoker.web.uploads import Body, Flow, Upload, Uploads, check_size
 
@@ -33,6 +32,8 @@ class Exchange(Call):
     One is made for each request: what most of them are alike in is said once, by the class.
     """
 
+    plain = True
+    """Whether it came whole under a head that is known, and nothing has happened since that its answer depends on."""
     message_event: ClassVar = _NoEvent()
     began_s: float
     """When, by the clock of the event loop; only while requests are logged."""
@@ -46,55 +47,47 @@ class Exchange(Call):
     response_complete = False
     disconnected = False
     _request_id = ""
-    _headers: RawHeaders = ()
-    _by_name: Mapping[str, str] | None = None
-    _whole: bytes | None = None
     _upload: Upload | None = None
-    _write: Callable[[bytes], None] | None = None
+    _flow: Flow
+    _write: Callable[[bytes], None]
     _tell: Callable[[], None] | None = None
 
-    def __init__(
-        self, wish: Wish, flow: Flow, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> None:
-        """What the first line says, and the rest if it came whole under a head that is known; else `came_in_part` says it."""
-        self.method = wish.method  # without a call of `Call`'s
-        self.path = wish.path
-        self.parameters = wish.parameters
-        self._query = wish.query
-        self.about = ()
+    def __init__(self, wish: Wish, headers: Mapping[str, str], body: bytes | None) -> None:
+        """What the head says; the body if it came with it, under a head that is known: else `came_in_part` tells about it."""
+        self._wish = wish
         self.handler = wish.handler
-        self._flow = flow
-        self._by_name = headers
+        self.parameters = wish.parameters
+        self.query = wish.query
+        self.headers = headers
         self._whole = body
 
     def came_in_part(
-        self, headers: RawHeaders, *, keep_alive: bool, waits_for_continue: bool, write: Callable[[bytes], None]
+        self, flow: Flow, write: Callable[[bytes], None], *, keep_alive: bool, waits_for_continue: bool
     ) -> None:
-        """The head is there; `feed` and `finish` follow."""
-        self._headers = headers
-        self.received = False
+        """`feed` and `finish` follow."""
+        self.plain = self.received = False
         self.keep_alive = keep_alive
         self.waits_for_continue = waits_for_continue
+        self._flow = flow
         self._write = write
 
-    def header(self, name: str) -> str | None:
-        """The first header of this name."""
-        if self._by_name is None:
-            self._by_name = by_name(self._headers)
-        return self._by_name.get(name)
+    @property
+    def method(self) -> str:
+        """In capitals."""
+        return self._wish.method
+
+    @property
+    def path(self) -> str:
+        """Decoded, without the query."""
+        return self._wish.path
 
     @property
     def request_id(self) -> str:
-        """What the request is called."""
+        """What the request is called. Whoever asks tells it to others, so that the answer must say the same."""
         if not self._request_id:
-            self._request_id = request_id(self.header(REQUEST_ID))
+            self.plain = False
+            self._request_id = request_id(self.headers.get(REQUEST_ID))
         return self._request_id
-
-    def name_line(self) -> bytes:
-        """The line of the answer's head that says so. Most clients name no request, and nobody asked before."""
-        if self._request_id or (self._whole is None and self.header(REQUEST_ID) is not None):  # a known head names none
-            return b"x-request-id: %b\r\n" % self.request_id.encode()
-        return b"x-request-id: %016x\r\n" % draw_64()
 
     async def body(self, uploads: Uploads, *, limit: int, what: str) -> Body:
         """The whole body."""
@@ -113,11 +106,11 @@ class Exchange(Call):
         """Bytes of the body. The parser has refused what is no length, and a length beside chunks; a head that is known has none."""
         if self._whole is not None:
             return len(self._whole)
-        declared = self.header("content-length")
+        declared = self.headers.get("content-length")
         return None if declared is None else int(declared)
 
     def _begin(self) -> None:
-        if self.waits_for_continue and not self.received and self._write is not None:
+        if self.waits_for_continue and not self.received:
             self._write(CONTINUE)
         self.waits_for_continue = False
 
@@ -148,7 +141,7 @@ class Exchange(Call):
 
     def hang_up(self) -> None:
         """The client closed the connection before it was answered."""
-        self.disconnected = True
+        self.disconnected, self.plain = True, False
         if self._upload is not None:
             self._upload.lose()
         if self._tell is not None:

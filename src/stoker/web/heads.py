@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from stoker.errors import HeadTooLarge, TargetTooLong
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -26,50 +24,32 @@ KEPT_BYTES: Final = 2_048
 DIGITS_MOST: Final = 8
 """Of a length: what is longer does not come in one read."""
 _VERSION: Final = b" HTTP/1.1"
+_NEXT: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 """As clients write it. Another spelling is as good, but not as fast."""
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
-class Whole(msgspec.Struct, frozen=True, gc=False):
-    """A request that came in one piece."""
-
-    line: bytes
-    """Method and target."""
-    head: bytes
-    """The headers without the length: what they are kept by."""
-    start: int
-    """Where the body begins; it goes to the end."""
-
-
-def whole(data: bytes) -> Whole | None:
-    """What came, if it is one whole request."""
-    first = data.find(b"\r\n")
-    last = data.find(b"\r\n\r\n", first)
-    if last < 0 or not data.startswith(_VERSION, first - 9):
-        return None
-    head = data[first:last]
-    length = 0
+def without_length(head: bytes) -> tuple[bytes, int]:
+    """The lines of a head but for the length of the body, and that length; 0 if it says none that we read."""
     for word in _LENGTHS:
-        at = head.find(word)
-        if at >= 0:
-            end = head.find(b"\r\n", at + 2)
-            digits = head[at + 18 : end] if end >= 0 else head[at + 18 :]
-            if not digits.isdigit() or len(digits) > DIGITS_MOST:
-                return None
-            length = int(digits)
-            head = head[:at] + head[end:] if end >= 0 else head[:at]
-            break
-    return Whole(data[: first - 9], head, last + 4) if last + 4 + length == len(data) else None
+        before, found, after = head.partition(word)
+        if found:
+            digits, _, rest = after.partition(_NEXT)
+            if digits.isdigit() and len(digits) <= DIGITS_MOST:
+                return before + _NEXT + rest, int(digits)
+    return head, 0
 
 
 def target_of(line: bytes) -> tuple[str, str, str] | None:
     """Method, path and query of a first line, if there is nothing special about it."""
-    if not line.isascii() or b"%" in line or b"#" in line:
+    if not line.isascii() or b"%" in line or b"#" in line or len(line) > TARGET_BYTES_MAX:
         return None
-    method, _, target = line.decode("ascii").partition(" ")
-    if not target.startswith("/") or " " in target or not target.isprintable():
+    text = line.decode("ascii")
+    method, _, target = text.partition(" ")
+    if not target.startswith("/") or " " in target or not text.isprintable():
         return None
     path, _, query = target.partition("?")
     return method, path, query
@@ -99,18 +79,40 @@ AROUND_BYTES: Final = 4
 
 
 class Heads:
-    """What is kept: headers by their bytes."""
+    """What is kept: headers by the lines that said them, without the length."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Mapping[str, str]] = {}
-        self.find = self._kept.get
 
-    def keep(self, head: bytes, headers: RawHeaders) -> None:
-        """The parser found `headers` in a request with this head. The first of a name counts.
+    def find(self, data: bytes) -> tuple[bytes, Mapping[str, str], bytes] | None:
+        """What came, if it is one whole request under a head that is kept: its first line without the version, the headers, the body.
 
-        Those that say more than what is asked for (how the body comes, what becomes of the connection) are not kept, nor those that name
+        The line is whatever stood before the version: it is for `target_of` to say whether that is one.
+        """
+        end = data.find(_END)
+        if end < 0:
+            return None
+        line, _, head = data[:end].partition(_VERSION)
+        length = 0
+        headers = self._kept.get(head)
+        if headers is None:
+            head, length = without_length(head)
+            headers = self._kept.get(head)
+            if headers is None:
+                return None
+        start = end + 4
+        return (line, headers, data[start:]) if start + length == len(data) else None
+
+    def keep(self, data: bytes, headers: RawHeaders) -> None:
+        """The parser found `headers` in what came. Nothing is kept unless that was one whole request.
+
+        Heads that say more than what is asked for (how the body comes, what becomes of the connection) are not kept, nor those that name
         one request: they do not come again.
         """
+        end = data.find(_END)
+        head, length = without_length(data[:end].partition(_VERSION)[2])
+        if end < 0 or end + 4 + length != len(data) or not head.startswith(_NEXT):
+            return
         if len(head) > KEPT_BYTES or b"content-length" in head.lower():
             return  # a second length, or one in another spelling
         found = by_name(headers)
@@ -134,10 +136,9 @@ __all__ = [
     "TARGET_BYTES_MAX",
     "Heads",
     "RawHeaders",
-    "Whole",
     "by_name",
     "check_head",
     "check_head_size",
     "target_of",
-    "whole",
+    "without_length",
 ]

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from fastapi import APIRouter
 
 from stoker.errors import StokerError
 from stoker.web.asgi import RawEndpoint
-from stoker.web.call import Answer, Call, Handler, Headers
+from stoker.web.call import Answer, Call, Handler, Headers, query_of
 from stoker.web.heads import target_of
 
+Name = TypeVar("Name")
+Kept = TypeVar("Kept")
+Always = Sequence[tuple[bytes, bytes]]
+"""Headers as uvicorn keeps them."""
 OnError = Callable[[Call, Exception], Answer]
 Refuse = Callable[[StokerError], Answer]
 
 WAYS_MOST: Final = 4_096
 """First lines, and beginnings of first lines, that are remembered at once. When there are more, all are forgotten."""
 LINE_BYTES: Final = 256
-"""The longest that is remembered as a whole."""
-_PLAIN: Final = re.compile(rb"[!\"$&-~]+").fullmatch
-"""What `target_of` finds nothing special about."""
+"""The longest that is remembered."""
+_PLAIN: Final = re.compile(rb"[!\"$&->@-~][!\"$&-~]{0,1023}").fullmatch
+"""A last word, and its query, that `target_of` finds nothing special about."""
+NO_CONTENT: Final = 204
+OPENINGS_MOST: Final = 64
+"""Handlers use few combinations of status and headers. When there are more, all are forgotten."""
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +42,7 @@ class Wish(msgspec.Struct, frozen=True, gc=False):
 
     method: str
     path: str
-    query: str
+    query: Mapping[str, str]
     parameters: Mapping[str, str]
     """Of the path, by name."""
     handler: Handler
@@ -64,48 +70,8 @@ class HotRoutes:
 
     def find(self, method: str, path: str, query: str = "") -> Wish | None:
         """Who answers. A word goes before a parameter; no parameter is empty."""
-        before, _, last = path.rpartition("/")
-        way = self._walk(method, before)
-        return None if way is None else way.end(last, query)
-
-    def read(self, line: bytes) -> Wish | None:
-        """What a first line without its version asks for, if there is nothing special about it.
-
-        As `target_of` and `find` say, but a line that names no job is read once, and of others what comes before the last word of the
-        path: most clients and workers change nothing else.
-        """
-        wish = self._lines.get(line)
-        if wish is not None:
-            return wish
-        before, _, last = line.rpartition(b"/")
-        way = self._ways.get(before)
-        if way is None:
-            return self._read_anew(line)
-        if _PLAIN(last) is None:
-            return None
-        word, _, query = last.decode("ascii").partition("?")
-        wish = way.end(word, query)
-        if wish is not None and "job" not in wish.parameters and len(line) <= LINE_BYTES:
-            if len(self._lines) >= WAYS_MOST:
-                self._lines.clear()
-            self._lines[line] = wish
-        return wish
-
-    def _read_anew(self, line: bytes) -> Wish | None:
-        target = target_of(line)
-        wish = None if target is None else self.find(*target)
-        if wish is not None and "/" not in wish.query:
-            if len(self._ways) >= WAYS_MOST:
-                self._ways.clear()
-            way = self._walk(wish.method, wish.path.rpartition("/")[0])
-            if way is not None:
-                self._ways[line.rpartition(b"/")[0]] = way
-        return wish
-
-    def _walk(self, method: str, before: str) -> _Way | None:
-        place = self._root
-        values = []
-        for word in before.split("/"):
+        place, values = self._root, []
+        for word in path.split("/"):
             following = place.words.get(word)
             if following is None:
                 following = place.parameter
@@ -113,32 +79,77 @@ class HotRoutes:
                     return None
                 values.append(word)
             place = following
-        return _Way(method, f"{before}/", place, tuple(values))
+        found = place.handlers.get(method)
+        if found is None:
+            return None
+        handler, names = found
+        return Wish(method, path, query_of(query), dict(zip(names, values, strict=True)), handler)
+
+    def read(self, line: bytes) -> Wish | None:
+        """What a first line without its version asks for, if there is nothing special about it.
+
+        As `target_of` and `find` say, but where the last word of the path is a parameter only that word is read each time, and
+        other lines are read once: most clients and workers change nothing else.
+        """
+        wish = self._lines.get(line)
+        if wish is not None:
+            return wish
+        before, _, last = line.rpartition(b"/")
+        way = self._ways.get(before)
+        if way is None or _PLAIN(last) is None:
+            return self._read_anew(line)
+        word, _, query = last.decode("ascii").partition("?")
+        return way.end(word, query)
+
+    def _read_anew(self, line: bytes) -> Wish | None:
+        target = target_of(line)
+        wish = None if target is None else self.find(*target)
+        if wish is None:
+            return None
+        before = line.rpartition(b"/")[0]
+        if len(before) <= LINE_BYTES and b"?" not in before and self._ends_with_parameter(wish):
+            _keep(self._ways, before, _Way.of(wish))
+        elif len(line) <= LINE_BYTES:
+            _keep(self._lines, line, wish)
+        return wish
+
+    def _ends_with_parameter(self, wish: Wish) -> bool:
+        """Whether whatever else is the last word leads to the same handler."""
+        place = self._root
+        for word in wish.path.split("/")[:-1]:
+            place = place.words.get(word) or place.parameter or place
+        return not place.words
+
+
+def _keep(kept: dict[Name, Kept], name: Name, one: Kept, *, most: int = WAYS_MOST) -> None:
+    if len(kept) >= most:
+        kept.clear()
+    kept[name] = one
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """The way through the tree to where the last word of a path decides."""
+    """What lines ask for that differ in their last word only, which is a parameter."""
 
     method: str
     path: str
     """With the slash before the last word."""
-    place: _Place
-    values: tuple[str, ...]
-    """Of the parameters on it."""
+    parameters: Mapping[str, str]
+    """Those before the last word."""
+    last: str
+    """What the last word is called."""
+    handler: Handler
 
-    def end(self, word: str, query: str) -> Wish | None:
-        """Who answers, if the path ends with this word."""
-        place, values = self.place.words.get(word), self.values
-        if place is None:
-            place = self.place.parameter
-            if place is None or not word:
-                return None
-            values = (*values, word)
-        found = place.handlers.get(self.method)
-        if found is None:
-            return None
-        handler, names = found
-        return Wish(self.method, self.path + word, query, dict(zip(names, values)), handler)  # noqa: B905  # as many names as values, by construction
+    @classmethod
+    def of(cls, wish: Wish) -> _Way:
+        """The way that this one went."""
+        *names, last = wish.parameters
+        before = {name: wish.parameters[name] for name in names}
+        return cls(wish.method, wish.path.rpartition("/")[0] + "/", before, last, wish.handler)
+
+    def end(self, word: str, query: str) -> Wish:
+        """What is asked for with this last word."""
+        parameters = {**self.parameters, self.last: word}
+        return Wish(self.method, self.path + word, query_of(query), parameters, self.handler)
 
 
 class _Place:
@@ -160,11 +171,35 @@ class _Place:
             self.words.setdefault(words[0], _Place()).add(words[1:], method, handler, names)
 
 
-@lru_cache(maxsize=64)
-def head(status: int, headers: Headers) -> bytes:
-    """The first lines of an answer. Handlers use few combinations, so that each is made once."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
-    return "".join(line + "\r\n" for line in lines).encode("latin-1")
+class Openings:
+    """How answers begin: their heads, but for what the request is called and the length of the content. Those of a second are the same."""
+
+    def __init__(self) -> None:
+        self._always: Always = ()
+        self._kept: dict[tuple[int, Headers], bytes] = {}
+
+    def find(self, answer: Answer, always: Always) -> bytes:
+        """The head to be formatted with the name and the length. `always` is what uvicorn adds to each answer: another list each second."""
+        if always is not self._always:
+            self._always = always
+            self._kept.clear()
+        kind = answer.status, answer.headers
+        opening = self._kept.get(kind)
+        if opening is None:
+            opening = _opening(answer, always)
+            _keep(self._kept, kind, opening, most=OPENINGS_MOST)
+        return opening
 
 
-__all__ = ["HotRoutes", "OnError", "Refuse", "Wish", "head"]
+def _opening(answer: Answer, always: Always) -> bytes:
+    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers]
+    lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in always]
+    plain = "".join(line + "\r\n" for line in lines).encode("latin-1").replace(b"%", b"%%")
+    length = (
+        b"%.0a" if answer.status == NO_CONTENT else b"content-length: %d\r\n"
+    )  # the first takes the length and shows nothing
+    return plain + b"x-request-id: %b\r\n" + length + b"\r\n"
+
+
+__all__ = ["HotRoutes", "OnError", "Openings", "Refuse", "Wish"]

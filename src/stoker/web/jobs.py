@@ -103,7 +103,7 @@ async def read_submission(
     body = await call.body(uploads, limit=limit, what="the job")
     run = decode(body, _RUN_DECODER)
     policy = run.policy or _NO_POLICY
-    idempotency_key = call.header("idempotency-key")
+    idempotency_key = call.headers.get("idempotency-key")
     return Submission(
         input=bytes(run.input),
         sync=sync,
@@ -186,7 +186,7 @@ class Gate:
             if large:
                 self._throttle.end_upload(key.id)
         if self._traced:
-            wish = replace(wish, parent=parse_parent(call.header("traceparent") or ""))
+            wish = replace(wish, parent=parse_parent(call.headers.get("traceparent") or ""))
         return wish
 
 

@@ -58,7 +58,7 @@ class AccessLog:
 
     def exchanged(self, exchange: Exchange, answer: Answer, *, route: str, took_s: float) -> None:
         """A raw route that is wanted was answered."""
-        key = self._key(exchange.header("authorization"), exchange.header("cookie"))
+        key = self._key(exchange.headers.get("authorization"), exchange.headers.get("cookie"))
         about = exchange.about
         jobs = [about.id] if isinstance(about, Job) else [claim.job.id for claim in about]
         self._say(

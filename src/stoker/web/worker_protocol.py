@@ -104,7 +104,7 @@ class WorkerRoutes:
         asker = Asker()
         call.on_hang_up(partial(self._leases.hang_up, caller, asker))
         holds_none = call.query.get("job_in_progress") == "0"
-        sdk = _sdk(call.header("user-agent") or "")
+        sdk = _sdk(call.headers.get("user-agent") or "")
         claims = await self._leases.take(caller, asker, limit=limit, holds_none=holds_none, sdk=sdk)
         if claims and asker.hung_up:
             await self._leases.give_back(caller, claims)
@@ -178,7 +178,7 @@ class WorkerRoutes:
 
     async def _caller(self, call: Call) -> Caller:
         worker, token = WorkerId(call.parameters["worker"]), call.query.get("t")
-        return await self._leases.caller(worker, token or credential(call.header("authorization")))
+        return await self._leases.caller(worker, token or credential(call.headers.get("authorization")))
 
 
 def read_done(body: Body) -> _Done:
