@@ -17,7 +17,8 @@ from stoker.errors import Conflict, InvalidInput, NotFound, Unavailable
 from stoker.ids import VolumeId, WorkerId, new_worker_id
 from stoker.runtimes import Login, Observation, Volume, WorkerSpec
 from stoker.runtimes.kubernetes import KubernetesRuntime
-from stoker.runtimes.kubernetes.pod import pod_of, secrets_of
+from stoker.runtimes.kubernetes.pod import labels_of, pod_of, secrets_of
+from stoker.runtimes.kubernetes.record import End, record_of
 from stoker.worker import Exit, WorkerReason
 from tests.cluster import Cluster
 from tests.docker import Registry, basic_auth
@@ -152,6 +153,33 @@ async def test_ended_workers_leave_no_pod(kubernetes: KubernetesStage) -> None:
 
     await eventually(left, until=lambda names: not names)
     assert await lines(kubernetes.runtime, spec.worker) == ["kept"]
+
+
+async def test_a_pod_that_was_left_beside_its_record(kubernetes: KubernetesStage) -> None:
+    """A server that was killed between the record of an end and the removal of the pod: the next one tells the end that was recorded,
+    and removes the pod."""
+    spec = kubernetes.spec("exit 3")
+    await kubernetes.runtime.launch(spec)
+    await kubernetes.kubernetes.close()
+    words = ("get", "pod", f"stoker-{spec.worker}", "-n", kubernetes.terms.namespace, "-o", "jsonpath={.status.phase}")
+
+    async def phase() -> str:
+        return kubernetes.cluster.kubectl(*words)
+
+    await eventually(phase, until=lambda one: one == "Failed")
+    labels = labels_of(spec, kubernetes.terms)
+    record = record_of(spec.worker, End(exit=Exit(code=3, text="recorded")), [], labels, bytes_max=1000)
+    kubernetes.cluster.kubectl(
+        "create", "-n", kubernetes.terms.namespace, "-f", "-", stdin=json.dumps(record.to_dict())
+    )
+    await kubernetes.open()
+    assert (await ended(kubernetes.runtime, spec.worker)).text == "recorded"
+
+    async def left() -> dict[str, Any]:
+        await kubernetes.runtime.observe()
+        return pods(kubernetes)
+
+    await eventually(left, until=lambda names: not names)
 
 
 async def test_api_down_is_not_the_end_of_workers(kubernetes: KubernetesStage, cluster: Cluster) -> None:
@@ -634,15 +662,22 @@ async def test_workers_get_no_more_than_they_need(kubernetes: KubernetesStage) -
 
 
 async def test_namespaces_of_teams(cluster: Cluster, actor_pod_image: str) -> None:
-    """With a namespace for each team, workers of two teams run, are seen and end apart from each other."""
+    """With a namespace for each team, workers of two teams run, are seen and end apart from each other; the next server reads what they
+    printed, and forgets them where they lived."""
     stage = await KubernetesStage(cluster, actor_pod_image, by_team=True).open()
-    specs = [stage.spec("exit 3", team=team) for team in ("team-a", "team-b")]
+    specs = [stage.spec("print kept", team=team) for team in ("team-a", "team-b")]
     for spec in specs:
         await stage.runtime.launch(spec)
-    assert [(await ended(stage.runtime, spec.worker)).code for spec in specs] == [3, 3]
+    assert [(await ended(stage.runtime, spec.worker)).code for spec in specs] == [0, 0]
+    await stage.restart()
+    assert [(await ended(stage.runtime, spec.worker)).code for spec in specs] == [0, 0]
+    assert [await lines(stage.runtime, spec.worker) for spec in specs] == [["kept"], ["kept"]]
+    for spec in specs:
+        await stage.kubernetes.forget(spec.worker)
     for team in ("team-a", "team-b"):
-        policies = cluster.get("networkpolicies", "-n", f"{stage.terms.namespace}-{team}")["items"]
-        assert len(policies) == 1
+        space = f"{stage.terms.namespace}-{team}"
+        assert cluster.kubectl("get", "configmaps", "-n", space, "-l", "stoker.worker", "-o", "name") == ""
+        assert len(cluster.get("networkpolicies", "-n", space)["items"]) == 1
         cluster.kubectl("delete", "namespace", f"{stage.terms.namespace}-{team}", "--wait=false")
     await stage.close()
 

@@ -166,25 +166,25 @@ class Api:
         """A pod. Refused with 404."""
         return await self._call(lambda: self._calls.get(Pod, name, namespace=namespace))
 
-    async def delete_pod(self, name: str, namespace: str, *, grace_s: int) -> None:
+    async def delete_pod(self, pod: Pod, *, grace_s: int) -> None:
         """Ask its node to end it; with a grace of 0 it is struck out at once, whether its node answers or not."""
-        await self._call(lambda: self._calls.delete(Pod, name, namespace=namespace, grace_period=grace_s))
+        name, space = _place_of(pod)
+        await self._call(lambda: self._calls.delete(Pod, name, namespace=space, grace_period=grace_s))
 
-    async def output(self, name: str, namespace: str, *, tail: int | None, follow: bool) -> AsyncGenerator[str]:
+    async def output(self, pod: Pod, *, tail: int | None, follow: bool) -> AsyncGenerator[str]:
         """What its container wrote, in lines that begin with their time; `tail` None for all that the node keeps."""
         async with self._room if follow else nullcontext():
             client = self._streams if follow else self._calls
-            async with aclosing(self._lines(client, name, namespace, tail=tail, follow=follow)) as lines:
+            async with aclosing(self._lines(client, pod, tail=tail, follow=follow)) as lines:
                 async for line in lines:
                     yield line
 
-    async def _lines(
-        self, client: AsyncClient, name: str, namespace: str, *, tail: int | None, follow: bool
-    ) -> AsyncGenerator[str]:
+    async def _lines(self, client: AsyncClient, pod: Pod, *, tail: int | None, follow: bool) -> AsyncGenerator[str]:
         """The library's own call leaves the connection open when nobody reads on, and cannot say why it was refused."""
         calls = client._client
+        name, space = _place_of(pod)
         wanted = {"timestamps": True, "tailLines": tail, "follow": follow}
-        request = calls.prepare_request("get", PodLog, name=name, namespace=namespace, params=wanted)
+        request = calls.prepare_request("get", PodLog, name=name, namespace=space, params=wanted)
         request.timeout = httpx2.Timeout(CALL_S, read=None if follow else CALL_S)
         answer = await self._ask(lambda: calls.send(calls.build_adapter_request(request), stream=True))  # type: ignore[no-untyped-call]
         with _translated(self.host):
@@ -349,6 +349,12 @@ class Api:
                 return await call()
             except _BROKEN:
                 return await call()
+
+
+def _place_of(pod: Pod) -> tuple[str, str]:
+    """Name and namespace of a pod that the cluster has shown."""
+    assert pod.metadata is not None
+    return str(pod.metadata.name), str(pod.metadata.namespace)
 
 
 async def missing_is_fine(call: Awaitable[None]) -> None:

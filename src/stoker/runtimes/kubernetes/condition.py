@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -75,6 +75,8 @@ class Ended:
 
 
 Condition = Waits | Runs | Refused | Ended
+Look = Callable[[Pod], Condition]
+"""What a pod's record says now."""
 
 
 def condition_of(pod: Pod, *, now_ms: int, prepare_s: float = math.inf) -> Condition:

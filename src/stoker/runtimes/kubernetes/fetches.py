@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -16,6 +15,7 @@ from stoker.runtimes.container import check_image
 from stoker.runtimes.kubernetes.ahead import FETCH, Far, far, set_name, set_of, set_secrets
 from stoker.runtimes.kubernetes.api import NOT_FOUND, Api, Refusal, missing_is_fine
 from stoker.runtimes.kubernetes.condition import last_trouble
+from stoker.runtimes.kubernetes.namespaces import Namespaces
 from stoker.runtimes.kubernetes.terms import Terms
 from stoker.runtimes.reference import pull_error
 
@@ -24,18 +24,15 @@ LOOK_S: Final = 1.0
 NODES_WAIT_S: Final = 15.0
 """How long a cluster may take to find the nodes that are to have it."""
 
-Prepare = Callable[[str], Awaitable[None]]
-"""Have a namespace there."""
-
 
 class Fetches:
     """What is being fetched. One that a server began and did not end is taken up by the next one that is asked for it."""
 
-    def __init__(self, api: Api, clock: Clock, terms: Terms, prepare: Prepare) -> None:
+    def __init__(self, api: Api, clock: Clock, terms: Terms, namespaces: Namespaces) -> None:
         self._api = api
         self._clock = clock
         self._terms = terms
-        self._prepare = prepare
+        self._namespaces = namespaces
         self._far: dict[str, Far] = {}
         self._lock: dict[str, asyncio.Lock] = {}
 
@@ -74,7 +71,7 @@ class Fetches:
 
     async def _begin(self, image: str, login: Login | None) -> None:
         space = self._terms.namespace
-        await self._prepare(space)
+        await self._namespaces.prepare(space)
         secrets = set_secrets(image, login, self._terms)
         for secret in secrets:
             await self._api.ensure(secret, space)

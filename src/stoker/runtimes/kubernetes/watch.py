@@ -1,4 +1,4 @@
-"""The pods of an installation as the cluster last said: listed once, then kept by a watch.
+"""The pods of an installation as the cluster last said: listed once, then kept by a watch; and what is asked about one of them.
 
 The watch goes on from the version that was seen last. When that is too long ago for the cluster, and every `LIST_EVERY_S` anyway,
 all are listed again, so that nothing that was missed is missed for ever. While the connection is broken nobody is told
@@ -17,8 +17,9 @@ from lightkube.resources.core_v1 import Pod
 
 from stoker.errors import Unavailable
 from stoker.ids import WorkerId
-from stoker.runtimes.container import WORKER
-from stoker.runtimes.kubernetes.api import Api, Labels, Refusal, unavailable
+from stoker.runtimes.container import WORKER, container_name
+from stoker.runtimes.kubernetes.api import NOT_FOUND, Api, Labels, Refusal, missing_is_fine, unavailable
+from stoker.runtimes.kubernetes.namespaces import Namespaces
 
 log = structlog.get_logger()
 
@@ -38,12 +39,15 @@ Gone = Callable[[WorkerId, Pod], None]
 
 
 class Pods:
-    """The cache. `run` fills it, until it is cancelled."""
+    """The cache. `run` fills it, until it is cancelled. `scope` is the namespace of all pods, or all namespaces."""
 
-    def __init__(self, api: Api, namespace: str, labels: Labels, *, changed: Changed, gone: Gone) -> None:
+    def __init__(
+        self, api: Api, scope: str, labels: Labels, namespaces: Namespaces, *, changed: Changed, gone: Gone
+    ) -> None:
         self._api = api
-        self._namespace = namespace
+        self._scope = scope
         self._labels = labels
+        self._namespaces = namespaces
         self._changed = changed
         self._gone = gone
         self._pods: dict[WorkerId, Pod] = {}
@@ -75,10 +79,30 @@ class Pods:
         """The pod of a worker, if there is one."""
         return self._pods.get(worker)
 
+    async def find(self, worker: WorkerId) -> Pod | None:
+        """Its pod, also when another server has just made it. Raises `Unavailable`."""
+        await self.check()
+        if (pod := self._pods.get(worker)) is not None:
+            return pod
+        try:
+            return await self._api.pod(container_name(worker), self._namespaces.of(worker))
+        except Refusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise Unavailable(f"the cluster does not show worker {worker}: {refusal.message}") from None
+
     async def news(self) -> None:
         """Wait until something happens to any pod."""
         async with self._news:
             await self._news.wait()
+
+    async def delete(self, pod: Pod, *, grace_s: int) -> None:
+        """Have its node end it, or with a grace of 0 strike it out. What is gone is deleted. Raises `Unavailable`."""
+        try:
+            await missing_is_fine(self._api.delete_pod(pod, grace_s=grace_s))
+        except Refusal as refusal:
+            name = pod.metadata.name if pod.metadata is not None else ""
+            raise Unavailable(f"the cluster does not stop {name}: {refusal.message}") from None
 
     # ── being told ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,7 +137,7 @@ class Pods:
     async def _connect(self) -> None:
         """Know where to go on from, and that the cluster answers."""
         if self._version:
-            await self._api.answers(self._namespace, self._labels)
+            await self._api.answers(self._scope, self._labels)
         else:
             await self._list()
         if self._fault is not None:
@@ -123,7 +147,7 @@ class Pods:
 
     async def _list(self) -> None:
         self._added.clear()
-        listed, self._version = await self._api.pods(self._namespace, self._labels)
+        listed, self._version = await self._api.pods(self._scope, self._labels)
         found = {worker: pod for pod in listed if (worker := worker_of(pod))}
         for worker in [one for one in self._pods if one not in found and one not in self._added]:
             self._drop(worker, self._pods[worker])
@@ -131,7 +155,7 @@ class Pods:
             self._take(worker, pod)
 
     async def _follow(self) -> None:
-        async with _closing(self._api.watch(self._namespace, self._labels, self._version)) as happens:
+        async with _closing(self._api.watch(self._scope, self._labels, self._version)) as happens:
             async for kind, pod in happens:
                 assert pod.metadata is not None
                 self._version = pod.metadata.resourceVersion or self._version
@@ -145,6 +169,8 @@ class Pods:
                 await self._tell()
 
     def _take(self, worker: WorkerId, pod: Pod) -> None:
+        if worker not in self._pods and pod.metadata is not None:
+            self._namespaces.learn(worker, pod.metadata.namespace)
         self._pods[worker] = pod
         self._changed(worker, pod)
 
