@@ -10,8 +10,8 @@ What must stay true: an operation that raises a `StokerError` has changed nothin
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import IntEnum, auto
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from stoker.errors import Defect
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId
-from stoker.job import QUEUED, RUNNING, Job, JobState
+from stoker.job import AHEAD, QUEUED, RUNNING, Job, JobState
 from stoker.metering import Account
 from stoker.specification import Place
 from stoker.store import Counts, NewJob, Stop
@@ -187,27 +187,27 @@ class Move(IntEnum):
     OTHER = auto()
 
 
+CLAIMED, ENDED, RENEWED, OTHER = Move
+
+_MOVES: Final[dict[tuple[JobState, JobState], Move]] = {
+    (QUEUED, RUNNING): CLAIMED,
+    (QUEUED, AHEAD): CLAIMED,
+    (AHEAD, RUNNING): CLAIMED,
+    (AHEAD, AHEAD): RENEWED,
+    (RUNNING, RUNNING): RENEWED,
+    **{(was, end): ENDED for was in (QUEUED, RUNNING) for end in JobState if end.final},
+}
+"""What a single step from one state to the next changes; all other steps are `OTHER`, and so is more than one step."""
+
+
 class JobChange(msgspec.Struct, frozen=True, gc=False):
     """A stored job as it was loaded and as it is now."""
 
     seq: int
     before: Job
     after: Job
-
-    @property
-    def move(self) -> Move:
-        """Which columns differ."""
-        before, after = self.before, self.after
-        was, now = before.state, after.state
-        if now is not was and now.held:
-            onwards = was is QUEUED or now is RUNNING
-            return Move.CLAIMED if onwards and not was.final else Move.OTHER
-        if after.attempt != before.attempt or after.worker != before.worker or after.claimed_ms != before.claimed_ms:
-            return Move.OTHER
-        if now is was:
-            return Move.RENEWED if after.queued_ms == before.queued_ms else Move.OTHER
-        only_ended = now.final and not was.final and after.confirmed_ms == before.confirmed_ms
-        return Move.ENDED if only_ended else Move.OTHER
+    move: Move
+    """Which columns differ."""
 
 
 class Image:
@@ -250,8 +250,6 @@ class Image:
         """Jobs whose stream begins anew."""
         self.changed_stops: dict[tuple[WorkerId, JobId], Stop | None] = {}
         """None: cleared."""
-        self.counted: defaultdict[EndpointId, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
-        """Changes of the counters, in the order of `COUNTERS`."""
         self.lines: list[Line] = []
         self.unsettled: set[EndpointId] = set()
         """Endpoints whose queues gained or lost jobs without being looked at, or got back a job that may come before others."""
@@ -261,8 +259,12 @@ class Image:
         """Jobs whose end is about to be replaced."""
         self.used: defaultdict[Account, int] = defaultdict(int)
         """Milliseconds for the ledger of usage."""
-        self._jobs_before: dict[JobId, Job] = {}
-        self._workers_before: dict[WorkerId, Worker] = {}
+        self._job_changes: dict[JobId, JobChange] = {}
+        self._steps: list[tuple[EndpointId, JobState | None, JobState, bool]] = []
+        """From which state a job of which endpoint came to which, and whether its priority is low; None before its first state."""
+        self._touched: dict[WorkerId, StoredWorker] = {}
+        self.restated: set[WorkerId] = set()
+        """Those of the changed workers of whom everybody is told something else; of the others a few columns are new."""
 
     # ── for adapters ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,30 +287,41 @@ class Image:
         if whole or len(heads) < wanted.jobs:
             self.whole_heads.add(endpoint)
 
-    def job_changes(self) -> Iterator[JobChange]:
+    def job_changes(self) -> Collection[JobChange]:
         """Stored jobs that are others now."""
-        for job, before in self._jobs_before.items():
-            stored = self.jobs[job]
-            yield JobChange(stored.seq, before, stored.job)
+        return self._job_changes.values()
 
-    def worker_changes(self) -> Iterator[tuple[Worker, StoredWorker]]:
-        """Stored workers that are others now: as they were, and as they are."""
-        for worker, before in self._workers_before.items():
-            yield before, self.workers[worker]
+    def worker_changes(self) -> Collection[StoredWorker]:
+        """Stored workers that are others now, or hold something else."""
+        return self._touched.values()
+
+    def counted(self) -> Mapping[EndpointId, Sequence[int]]:
+        """Changes of the counters, in the order of `COUNTERS`."""
+        counted: defaultdict[EndpointId, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
+        for (endpoint, was, now, low_priority), jobs in Counter(self._steps).items():
+            counts = counted[endpoint]
+            counts[_counter(now, low_priority)] += jobs
+            if was is not None and not was.final:
+                counts[_counter(was, low_priority)] -= jobs
+            if was is RUNNING and now is QUEUED:
+                counts[_RETRIED] += jobs
+        return counted
 
     # ── for operations ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_job(self, new: NewJob) -> int:
         """The job is new; the number of its row."""
-        if new.job.id in self.jobs:
-            raise Defect(f"two jobs have the id {new.job.id}")
+        job = new.job
+        if job.id in self.jobs:
+            raise Defect(f"two jobs have the id {job.id}")
         seq = next(self.new_seqs)
-        self.new_jobs[new.job.id] = new
-        self.jobs[new.job.id] = StoredJob(seq, new.job)
-        if new.job.endpoint in self.whole_heads:
-            self._follow(self.heads[new.job.endpoint], new)
+        self.new_jobs[job.id] = new
+        self.jobs[job.id] = StoredJob(seq, job)
+        self._steps.append((job.endpoint, None, job.state, job.low_priority))
+        if job.endpoint in self.whole_heads:
+            self._follow(self.heads[job.endpoint], new)
         else:
-            self.unsettled.add(new.job.endpoint)
+            self.unsettled.add(job.endpoint)
         return seq
 
     def _follow(self, heads: list[Head], new: NewJob) -> None:
@@ -319,25 +332,35 @@ class Image:
         heads.insert(place, Head(new.job.id, new.input, new.s3_config))
 
     def save_job(self, stored: StoredJob, after: Job) -> None:
-        """The job is another now."""
-        if after.id not in self.new_jobs:
-            self._jobs_before.setdefault(after.id, stored.job)
-        self.jobs[after.id] = StoredJob(stored.seq, after)
-        was, now = stored.job.state, after.state
-        if now is not was and (now is QUEUED or (was is QUEUED and after.endpoint not in self.whole_heads)):
-            self.unsettled.add(after.endpoint)
+        """The job is another now; the counters follow it to its next state."""
+        seq, before, job = stored.seq, stored.job, after.id
+        self.jobs[job] = StoredJob(seq, after)
+        was, now = before.state, after.state
+        if job not in self.new_jobs:
+            first = self._job_changes.get(job)
+            if first is None:
+                self._job_changes[job] = JobChange(seq, before, after, _MOVES.get((was, now), OTHER))
+            else:
+                self._job_changes[job] = JobChange(seq, first.before, after, OTHER)
+        if now is not was:
+            self._steps.append((after.endpoint, was, now, after.low_priority))
+            if now is QUEUED or (was is QUEUED and after.endpoint not in self.whole_heads):
+                self.unsettled.add(after.endpoint)
 
     def save_worker(self, after: Worker) -> None:
         """The worker is another now."""
         stored = self.touch(after.id)
         assert stored is not None, "who is saved was loaded"
+        if not _same_to_others(stored.worker, after):
+            self.restated.add(after.id)
         stored.worker = after
 
     def touch(self, worker: WorkerId) -> StoredWorker | None:
-        """The worker, for the caller to change; None when it is forgotten, which holds nothing."""
+        """The worker, for the caller to change what it holds, since when it is idle, and its meter; None when it is forgotten,
+        which holds nothing."""
         stored = self.workers.get(worker)
-        if stored is not None and worker not in self._workers_before:
-            self._workers_before[worker] = stored.worker
+        if stored is not None:
+            self._touched[worker] = stored
         return stored
 
     def ask_stop(self, stop: Stop) -> None:
@@ -364,15 +387,6 @@ class Image:
         self.stops[stop.worker][stop.job] = stop
         self.changed_stops[stop.worker, stop.job] = stop
 
-    def count(self, before: Job | None, after: Job) -> None:
-        """The endpoint's counters follow a job to its next state; None before its first."""
-        counts = self.counted[after.endpoint]
-        counts[_counter(after)] += 1
-        if before is not None and not before.state.final:
-            counts[_counter(before)] -= 1
-            if before.state is RUNNING and after.state is QUEUED:
-                counts[_RETRIED] += 1
-
     def keep_body(self, seq: int, body: Body) -> None:
         """Show this from now on."""
         held = self.bodies.get(seq)
@@ -390,9 +404,18 @@ class Image:
         self.dropped_parts.add(seq)
 
 
-def _counter(job: Job) -> int:
-    state = job.state
-    return _QUEUED_LOW if state is QUEUED and job.low_priority else _COUNTER[state]
+def _counter(state: JobState, low_priority: bool) -> int:
+    return _QUEUED_LOW if state is QUEUED and low_priority else _COUNTER[state]
+
+
+def _same_to_others(before: Worker, after: Worker) -> bool:
+    """Whether what everybody is told of a worker is the same."""
+    return (
+        before.state is after.state
+        and before.reason is after.reason
+        and before.detail == after.detail
+        and before.unhealthy_ms == after.unhealthy_ms
+    )
 
 
 _MAY_TAKE: Final = (READY, STARTING, DECIDED)

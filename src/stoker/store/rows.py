@@ -7,8 +7,9 @@ made here once, so that a `SELECT` and the function that understands its rows ca
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from stoker.endpoint import Endpoint, Env, Policy, PolicyType, Release, Secret
 from stoker.job import Job, JobReason, JobState
 from stoker.metering import Meter
 from stoker.specification import Place
-from stoker.store import Failures, NewJob, Stop, StoryLine
+from stoker.store import Failures, Stop, StoryLine
 from stoker.store.image import StoredJob
 from stoker.store.ledger import LedgerLine, Position
 from stoker.store.tables import plain
@@ -79,70 +80,15 @@ def stored_job(row: Row) -> StoredJob:
     )
 
 
-NEW_JOB: Final = ", ".join(
-    [
-        "id",
-        "team",
-        "endpoint",
-        "low_priority",
-        "created_ms",
-        "execution_limit_ms",
-        "retention_ms",
-        "retry_limit",
-        "state",
-        "reason",
-        "queued_ms",
-        "expires_ms",
-        "attempt",
-        "losses",
-        "worker",
-        "claimed_ms",
-        "confirmed_ms",
-        "lease_until_ms",
-        "finished_ms",
-        "deadline_ms",
-        "purge_ms",
-        "receiver",
-        "key",
-        "webhook",
-        "dialect",
-        "s3_config",
-    ]
-)
+_WORDS: Final = {"state": "state.word", "reason": "reason.word"}
 
 
-def new_job_values(new: NewJob, job: Job) -> tuple[Any, ...]:
-    """For `NEW_JOB`: what was submitted, as it stands now."""
-    fixed = (
-        job.id,
-        job.team,
-        job.endpoint,
-        job.low_priority,
-        job.created_ms,
-        job.execution_limit_ms,
-        job.retention_ms,
-        job.retry_limit,
+def job_values(columns: Sequence[str], *, of: str) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads the number of a job's row, and the values for `columns`, from a record: `seq`, and fields of its job `of`."""
+    read: Callable[[Any], tuple[Any, ...]] = attrgetter(
+        "seq", *(f"{of}.{_WORDS.get(column, column)}" for column in columns)
     )
-    return (*fixed, *moving_job_values(job), job.receiver, job.key, new.webhook, new.dialect or None, new.s3_config)
-
-
-def moving_job_values(job: Job) -> tuple[Any, ...]:
-    """What transitions change, and what is derived from it for the indexes: see `save.MOVES`."""
-    return (
-        job.state.word,
-        job.reason.word,
-        job.queued_ms,
-        job.expires_ms,
-        job.attempt,
-        job.losses,
-        job.worker,
-        job.claimed_ms,
-        job.confirmed_ms,
-        job.lease_until_ms,
-        job.finished_ms,
-        job.deadline_ms,
-        job.purge_ms,
-    )
+    return read
 
 
 END: Final = "job, team, endpoint, lane, ended, since_ms, due_ms"
@@ -275,16 +221,6 @@ PLACE: Final = "workers.gpus, workers.specification, workers.memory_bytes"
 def place_of(row: Row) -> Place:
     """From a row of `PLACE`."""
     return Place(gpus=tuple(json.loads(row[0])), specification=row[1], memory_bytes=row[2])
-
-
-def same_to_others(before: Worker, after: Worker) -> bool:
-    """Whether what everybody is told of a worker is the same: then a sign of life has changed a few columns only."""
-    return (
-        before.state is after.state
-        and before.reason is after.reason
-        and before.detail == after.detail
-        and before.unhealthy_ms == after.unhealthy_ms
-    )
 
 
 def moving_worker_values(worker: Worker) -> tuple[Any, ...]:

@@ -33,7 +33,6 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
                 return known
         job = self.new.job
         seq = image.add_job(self.new)
-        image.count(None, job)
         tell_job(image, seq, job, job.created_ms, "submitted")
         return job
 

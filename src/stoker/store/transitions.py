@@ -139,7 +139,6 @@ def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies
         image.save_job(stored, after)
         _keep_bodies(image, stored.seq, after, bodies)
         if after.state is not before.state:
-            image.count(before, after)
             _hand_over(image, before, after, event.at_ms)
         for effect in step.effects:
             _carry_out(image, stored, effect, event)

@@ -201,7 +201,7 @@ class Known:
             self._running[job.worker].add(job.id)
 
     def _keep_workers(self, image: Image, version: Version) -> None:
-        for _, stored in image.worker_changes():
+        for stored in image.worker_changes():
             worker = stored.worker
             if worker.alive and stored.slots and not stored.stopping and not stored.ahead:
                 self._workers[worker.id] = version, stored

@@ -32,7 +32,6 @@ from stoker.store.rows import (
     metered_values,
     moving_worker_values,
     plain_error,
-    same_to_others,
     worker_values,
 )
 from stoker.store.usage import ACCOUNT
@@ -375,7 +374,7 @@ def changes_of(image: Image, shard: int) -> Changes:
     _stops(changes, image)
     for key in image.new_keys:
         changes.add(KEEP_KEYS, key.endpoint, key.key, *image.keys[key])
-    for endpoint, counted in sorted(image.counted.items()):
+    for endpoint, counted in sorted(image.counted().items()):
         if any(counted):
             changes.add(COUNT, endpoint, shard, *counted)
     for line in image.lines:
@@ -488,11 +487,11 @@ def _workers(changes: Changes, image: Image) -> None:
     for worker in image.new_workers:
         stored = image.workers[worker]
         changes.add(ADD_WORKERS, *worker_values(stored.worker), stored.running, stored.stopping, stored.ahead)
-    for before, stored in image.worker_changes():
+    for stored in image.worker_changes():
         after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
         if after.id in image.new_workers:
             continue
-        if same_to_others(before, after):
+        if after.id not in image.restated:
             meter, unmetered = metered_values(after)
             seen = (after.idle_ms, after.seen_ms, after.pinged_ms)
             changes.add(TOUCH_WORKERS, after.id, after.sdk, meter, *seen, *held, unmetered)

@@ -7,30 +7,38 @@ indexes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
-
-from msgspec.structs import astuple
 
 from stoker.store import NewJob
 from stoker.store.image import COUNTERS, LINE, Body, Image, JobChange, Move, StoredJob
 from stoker.store.rows import (
     END,
-    NEW_JOB,
     WORKER,
     end_values,
+    job_values,
     metered_values,
-    moving_job_values,
     moving_worker_values,
-    new_job_values,
     plain_error,
-    same_to_others,
     worker_values,
 )
 from stoker.store.sqlite.tx import LARGE_BYTES, Statement, Tx, places
 from stoker.store.usage import ACCOUNT
 
+_FIXED: Final = [
+    "id",
+    "team",
+    "endpoint",
+    "low_priority",
+    "created_ms",
+    "execution_limit_ms",
+    "retention_ms",
+    "retry_limit",
+    "receiver",
+    "key",
+]
 _MOVING: Final = [
     "state",
     "reason",
@@ -46,7 +54,10 @@ _MOVING: Final = [
     "deadline_ms",
     "purge_ms",
 ]
-_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk", "meter", "unmetered", "running", "stopping", "ahead"]
+_LEASE: Final = ["claimed_ms", "confirmed_ms", "lease_until_ms", "deadline_ms"]
+_SUBMITTED: Final = [*_FIXED, *_MOVING]
+_HOLDS: Final = ["running", "stopping", "ahead"]
+_TOUCHED: Final = ["idle_ms", "seen_ms", "pinged_ms", "sdk"]
 _KEPT: Final = "s3_config = CASE WHEN ?2 IN ('completed', 'cancelled') THEN NULL ELSE s3_config END"
 """A failed or timed-out job keeps its S3 configuration: a client's retry needs it. The second value is the state."""
 
@@ -90,7 +101,7 @@ def update(table: str, key: str, columns: Sequence[str], *more: str) -> str:
 
 
 _OUTPUT: Final = "job, output, error"
-ADD_JOBS: Final = inserts("jobs", f"seq, {NEW_JOB}")
+ADD_JOBS: Final = inserts("jobs", ", ".join(["seq", *_SUBMITTED, "webhook", "dialect", "s3_config"]))
 ADD_INPUTS: Final = inserts("inputs", "job, input")
 ADD_WORKERS: Final = inserts("workers", f"{WORKER}, running, stopping, ahead")
 REPLACE_OUTPUTS: Final = inserts(
@@ -104,35 +115,23 @@ MERGE_OUTPUTS: Final = inserts(
 BOOK: Final = inserts("usage", f"{ACCOUNT}, ms", f"ON CONFLICT ({ACCOUNT}) DO UPDATE SET ms = ms + excluded.ms")
 TELL: Final = inserts("story", ", ".join(LINE[:-1]))
 """Without the job's id: it is found by the number when it is read."""
-TOUCH_WORKER: Final = update("workers", "id", _TOUCHED)
-MOVES: Final[dict[Move, str]] = {
-    Move.CLAIMED: update(
-        "jobs",
-        "seq",
-        ["state", "reason", "attempt", "worker", "claimed_ms", "confirmed_ms", "lease_until_ms", "deadline_ms"],
-    ),
-    Move.ENDED: update(
-        "jobs", "seq", ["state", "reason", "finished_ms", "lease_until_ms", "deadline_ms", "purge_ms"], _KEPT
-    ),
-    Move.RENEWED: update("jobs", "seq", ["reason", "confirmed_ms", "lease_until_ms", "deadline_ms"]),
-    Move.OTHER: update("jobs", "seq", _MOVING, _KEPT),
+TOUCH_WORKER: Final = update("workers", "id", [*_TOUCHED, *_HOLDS, "meter", "unmetered"])
+
+_CHANGED: Final = {
+    Move.CLAIMED: ["state", "reason", "attempt", "worker", *_LEASE],
+    Move.ENDED: ["state", "reason", "finished_ms", "lease_until_ms", "deadline_ms", "purge_ms"],
+    Move.RENEWED: ["reason", *_LEASE[1:]],
+    Move.OTHER: _MOVING,
 }
-
-
-def _moved(change: JobChange, move: Move) -> Sequence[object]:
-    """The row for the statement of the change's move."""
-    job, seq = change.after, change.seq
-    state, reason = job.state.word, job.reason.word
-    match move:
-        case Move.CLAIMED:
-            lease = (job.claimed_ms, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
-            return (seq, state, reason, job.attempt, job.worker, *lease)
-        case Move.ENDED:
-            return (seq, state, reason, job.finished_ms, job.lease_until_ms, job.deadline_ms, job.purge_ms)
-        case Move.RENEWED:
-            return (seq, reason, job.confirmed_ms, job.lease_until_ms, job.deadline_ms)
-        case Move.OTHER:
-            return (seq, *moving_job_values(job))
+MOVES: Final = {
+    move: update("jobs", "seq", columns, *([_KEPT] if "finished_ms" in columns else []))
+    for move, columns in _CHANGED.items()
+}
+_moved: Final = {move: job_values(columns, of="after") for move, columns in _CHANGED.items()}
+_submitted: Final = job_values(_SUBMITTED, of="job")
+_touched: Final = attrgetter(*(f"worker.{name}" for name in ["id", *_TOUCHED]), *_HOLDS)
+_holds: Final = attrgetter(*_HOLDS)
+_told: Final = attrgetter(*LINE[:-1])
 
 
 def save(tx: Tx, image: Image) -> None:
@@ -152,16 +151,18 @@ def save(tx: Tx, image: Image) -> None:
             tx.execute(ASK_STOP, (worker, job, stop.asked_ms, stop.told_ms))
     for key in image.new_keys:
         tx.execute(KEEP_KEY, (*key, *image.keys[key]))
-    for endpoint, changes in image.counted.items():
+    for endpoint, changes in image.counted().items():
         tx.execute(COUNT, (endpoint, *changes))
-    tx.write(TELL, [astuple(line)[:-1] for line in image.lines])
+    tx.write(TELL, [*map(_told, image.lines)])
     tx.write(BOOK, [(*account, ms) for account, ms in image.used.items()])
     for ended in image.ends:
         tx.execute(TELL_END, (*end_values(ended.job), ended.seq))
 
 
 def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:
-    tx.write(ADD_JOBS, [(stored.seq, *new_job_values(new, stored.job)) for stored, new in added])
+    tx.write(
+        ADD_JOBS, [(*_submitted(stored), new.webhook, new.dialect or None, new.s3_config) for stored, new in added]
+    )
     _write_bodies(tx, ADD_INPUTS, [(stored.seq, new.input) for stored, new in added])
 
 
@@ -178,14 +179,13 @@ def _write_bodies(
     tx.write(statement, small)
 
 
-def _save_jobs(tx: Tx, changes: Iterable[JobChange]) -> None:
-    rows: defaultdict[Move, list[Sequence[object]]] = defaultdict(list)
+def _save_jobs(tx: Tx, changes: Collection[JobChange]) -> None:
+    moved: defaultdict[Move, list[JobChange]] = defaultdict(list)
     for change in changes:
-        move = change.move
-        rows[move].append(_moved(change, move))
+        moved[change.move].append(change)
     for move, statement in MOVES.items():
-        if move in rows:
-            tx.each(statement, rows[move])
+        if move in moved:
+            tx.each(statement, map(_moved[move], moved[move]))
 
 
 def _save_bodies(tx: Tx, bodies: dict[int, Body]) -> None:
@@ -216,12 +216,10 @@ def _save_workers(tx: Tx, image: Image) -> None:
     new = [image.workers[worker] for worker in image.new_workers]
     tx.write(ADD_WORKERS, [(*worker_values(one.worker), one.running, one.stopping, one.ahead) for one in new])
     touched = []
-    for before, stored in image.worker_changes():
-        after, held = stored.worker, (stored.running, stored.stopping, stored.ahead)
-        if same_to_others(before, after):
-            touched.append(
-                (after.id, after.idle_ms, after.seen_ms, after.pinged_ms, after.sdk, *metered_values(after), *held)
-            )
+    for stored in image.worker_changes():
+        after = stored.worker
+        if after.id in image.restated:
+            tx.execute(SAVE_WORKER, (*moving_worker_values(after), *_holds(stored), after.id))
         else:
-            tx.execute(SAVE_WORKER, (*moving_worker_values(after), *held, after.id))
+            touched.append((*_touched(stored), *metered_values(after)))
     tx.each(TOUCH_WORKER, touched)
