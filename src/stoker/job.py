@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -287,8 +287,14 @@ class StopOnWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FreeSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The worker holds one job less. Part of the same transaction: the first job that it has ahead gets its turn, or it is
+    """The worker runs one job less. Part of the same transaction: the first job that it has ahead gets its turn, or it is
     idle from then on."""
+
+    worker: WorkerId
+
+
+class FreePlace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The worker has one job less ahead. Part of the same transaction: if that was all it had, it is idle from then on."""
 
     worker: WorkerId
 
@@ -305,7 +311,7 @@ class KeepEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Keep what the end was that its webhook is, or was, told of: the next attempt replaces it."""
 
 
-JobEffect = StopOnWorker | FreeSlot | DropUnreadStream | TellEnd | KeepEnd
+JobEffect = StopOnWorker | FreeSlot | FreePlace | DropUnreadStream | TellEnd | KeepEnd
 
 
 class JobStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -314,6 +320,8 @@ class JobStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     job: Job
     changed: bool
     effects: tuple[JobEffect, ...] = ()
+    told: str = ""
+    """What happened, in the ledger's word; empty for what it does not tell: a sign of life."""
 
 
 # ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,17 +331,20 @@ def _unchanged(job: Job, _event: JobEvent) -> JobStep:
     return JobStep(job=job, changed=False)
 
 
-def _moved(job: Job, *effects: JobEffect) -> JobStep:
-    return JobStep(job=job, changed=True, effects=effects)
+def _moved(job: Job, told: str, *effects: JobEffect) -> JobStep:
+    return JobStep(job=job, changed=True, effects=effects, told=told)
 
 
-def _end(job: Job, state: JobState, reason: JobReason, at_ms: int, *effects: JobEffect) -> JobStep:
+def _end(job: Job, state: JobState, reason: JobReason, at_ms: int, *effects: JobEffect, told: str = "") -> JobStep:
+    """It is over. That is told with the word of its state, unless with another."""
     ended = replace(job, state=state, reason=reason, finished_ms=at_ms, lease_until_ms=None)
-    return _moved(ended, *effects) if job.receiver is None else _moved(ended, *effects, TellEnd())
+    if job.receiver is not None:
+        effects += (TellEnd(),)
+    return JobStep(job=ended, changed=True, effects=effects, told=told or state.word)
 
 
-def _freed(job: Job) -> tuple[JobEffect, ...]:
-    return () if job.worker is None else (FreeSlot(worker=job.worker),)
+def _place_freed(job: Job) -> tuple[JobEffect, ...]:
+    return () if job.worker is None else (FreePlace(worker=job.worker),)
 
 
 def _stopped(job: Job) -> tuple[JobEffect, ...]:
@@ -344,8 +355,7 @@ def _execution_end_ms(job: Job) -> int:
     return (job.claimed_ms or 0) + job.execution_limit_ms
 
 
-def _claim(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, Claimed)
+def _claim(job: Job, event: Claimed) -> JobStep:
     if job.expires_ms <= event.at_ms:
         return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
     claimed = replace(
@@ -358,11 +368,10 @@ def _claim(job: Job, event: JobEvent) -> JobStep:
         confirmed_ms=None,
         lease_until_ms=event.lease_until_ms,
     )
-    return _moved(claimed)
+    return _moved(claimed, "claimed")
 
 
-def _deliver_ahead(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, DeliveredAhead)
+def _deliver_ahead(job: Job, event: DeliveredAhead) -> JobStep:
     if job.expires_ms <= event.at_ms:
         return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
     delivered = replace(
@@ -374,7 +383,7 @@ def _deliver_ahead(job: Job, event: JobEvent) -> JobStep:
         confirmed_ms=None,
         lease_until_ms=event.lease_until_ms,
     )
-    return _moved(delivered)
+    return _moved(delivered, "delivered_ahead")
 
 
 def _begin(job: Job, at_ms: int) -> Job:
@@ -382,64 +391,60 @@ def _begin(job: Job, at_ms: int) -> Job:
     return replace(job, state=RUNNING, reason=JobReason.CLAIMED, attempt=job.attempt + 1, claimed_ms=at_ms)
 
 
-def _come_to_turn(job: Job, event: JobEvent) -> JobStep:
+def _come_to_turn(job: Job, event: TurnCame) -> JobStep:
     """Its worker must still be believed to have it: otherwise it is taken back, which costs no attempt. It frees nothing
     then: whoever asked goes on with the next."""
     lapsed = _expire_ahead(job, event)
     if not lapsed.changed:
-        return _moved(_begin(job, event.at_ms))
-    return replace(lapsed, effects=tuple(effect for effect in lapsed.effects if not isinstance(effect, FreeSlot)))
+        return _moved(_begin(job, event.at_ms), "claimed")
+    return replace(lapsed, effects=tuple(effect for effect in lapsed.effects if not isinstance(effect, FreePlace)))
 
 
-def _confirm(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, Confirmed)
+def _confirm(job: Job, event: Confirmed) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
+    told = job.state is RUNNING and job.confirmed_ms is None  # while it is ahead nobody asks whether it was confirmed
     confirmed = replace(
         job,
         reason=JobReason.CONFIRMED if job.state is RUNNING else job.reason,
         confirmed_ms=job.confirmed_ms if job.confirmed_ms is not None else event.at_ms,
         lease_until_ms=event.lease_until_ms if event.lease_until_ms is not None else job.lease_until_ms,
     )
-    return JobStep(job=confirmed, changed=confirmed != job)
+    return JobStep(job=confirmed, changed=confirmed != job, told="confirmed" if told else "")
 
 
-def _finish(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, Finished)
+def _finish(job: Job, event: Finished) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
+    freed = FreeSlot(worker=event.worker)
     if event.failed:
-        return _end(job, FAILED, JobReason.HANDLER_ERROR, event.at_ms, *_freed(job))
-    return _end(job, COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, *_freed(job))
+        return _end(job, FAILED, JobReason.HANDLER_ERROR, event.at_ms, freed, told="finished")
+    return _end(job, COMPLETED, JobReason.HANDLER_RETURNED, event.at_ms, freed, told="finished")
 
 
-def _finish_ahead(job: Job, event: JobEvent) -> JobStep:
+def _finish_ahead(job: Job, event: Finished) -> JobStep:
     """Its turn came unseen: the result of the job before it got lost, or comes later."""
-    assert isinstance(event, Finished)
     if event.worker != job.worker:
         return _unchanged(job, event)
     return _finish(_begin(job, event.at_ms), event)
 
 
-def _refuse_output_ahead(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, OutputRefused)
+def _refuse_output_ahead(job: Job, event: OutputRefused) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
     return _refuse_output(_begin(job, event.at_ms), event)
 
 
-def _refuse_output(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, OutputRefused)
+def _refuse_output(job: Job, event: OutputRefused) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
-    return _end(job, FAILED, JobReason.OUTPUT_TOO_LARGE, event.at_ms, *_freed(job))
+    return _end(job, FAILED, JobReason.OUTPUT_TOO_LARGE, event.at_ms, FreeSlot(worker=event.worker), told="finished")
 
 
-def _lose(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, AttemptLost)
+def _lose(job: Job, event: AttemptLost) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
-    return _lost(job, event.at_ms, event.reason, *_freed(job))
+    return _lost(job, event.at_ms, event.reason, FreeSlot(worker=event.worker))
 
 
 def _lost(job: Job, at_ms: int, reason: JobReason, *effects: JobEffect) -> JobStep:
@@ -457,7 +462,7 @@ def _lost(job: Job, at_ms: int, reason: JobReason, *effects: JobEffect) -> JobSt
         confirmed_ms=None,
         lease_until_ms=None,
     )
-    return _moved(waiting, *effects, DropUnreadStream())
+    return _moved(waiting, "requeued", *effects, DropUnreadStream())
 
 
 def _left(job: Job) -> Job:
@@ -465,8 +470,7 @@ def _left(job: Job) -> Job:
     return replace(job, worker=None, claimed_ms=None, confirmed_ms=None, lease_until_ms=None)
 
 
-def _take_back(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, AttemptLost)
+def _take_back(job: Job, event: AttemptLost) -> JobStep:
     if event.worker != job.worker:
         return _unchanged(job, event)
     return _waits_again(job)
@@ -474,39 +478,38 @@ def _take_back(job: Job, event: JobEvent) -> JobStep:
 
 def _waits_again(job: Job) -> JobStep:
     """As if it had never been delivered: since when it waits, and what it used up, stay as they were."""
-    return _moved(replace(_left(job), state=QUEUED, reason=JobReason.TAKEN_BACK), *_freed(job))
+    return _moved(replace(_left(job), state=QUEUED, reason=JobReason.TAKEN_BACK), "taken_back", *_place_freed(job))
 
 
-def _cancel_ahead(job: Job, event: JobEvent) -> JobStep:
-    return _end(_left(job), CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_freed(job))
+def _cancel_ahead(job: Job, event: Cancelled) -> JobStep:
+    return _end(_left(job), CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_place_freed(job))
 
 
-def _purge_ahead(job: Job, event: JobEvent) -> JobStep:
-    return _end(_left(job), CANCELLED, JobReason.PURGED, event.at_ms, *_freed(job))
+def _purge_ahead(job: Job, event: Purged) -> JobStep:
+    return _end(_left(job), CANCELLED, JobReason.PURGED, event.at_ms, *_place_freed(job))
 
 
-def _expire_ahead(job: Job, event: JobEvent) -> JobStep:
+def _expire_ahead(job: Job, event: TimePassed | TurnCame) -> JobStep:
     if event.at_ms >= job.expires_ms:
-        return _end(_left(job), TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_freed(job))
+        return _end(_left(job), TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_place_freed(job))
     if job.lease_until_ms is not None and event.at_ms >= job.lease_until_ms:
         return _waits_again(job)
     return _unchanged(job, event)
 
 
-def _cancel_queued(job: Job, event: JobEvent) -> JobStep:
+def _cancel_queued(job: Job, event: Cancelled) -> JobStep:
     return _end(job, CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms)
 
 
-def _cancel_running(job: Job, event: JobEvent) -> JobStep:
+def _cancel_running(job: Job, event: Cancelled) -> JobStep:
     return _end(job, CANCELLED, JobReason.CANCELLED_BY_CLIENT, event.at_ms, *_stopped(job))
 
 
-def _purge(job: Job, event: JobEvent) -> JobStep:
+def _purge(job: Job, event: Purged) -> JobStep:
     return _end(job, CANCELLED, JobReason.PURGED, event.at_ms)
 
 
-def _retry(job: Job, event: JobEvent) -> JobStep:
-    assert isinstance(event, Retried)
+def _retry(job: Job, event: Retried) -> JobStep:
     waiting = replace(
         job,
         state=QUEUED,
@@ -521,16 +524,16 @@ def _retry(job: Job, event: JobEvent) -> JobStep:
         finished_ms=None,
     )
     kept = () if job.receiver is None else (KeepEnd(),)
-    return _moved(waiting, DropUnreadStream(), *kept)
+    return _moved(waiting, "retried", DropUnreadStream(), *kept)
 
 
-def _expire_queued(job: Job, event: JobEvent) -> JobStep:
+def _expire_queued(job: Job, event: TimePassed) -> JobStep:
     if event.at_ms < job.expires_ms:
         return _unchanged(job, event)
     return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms)
 
 
-def _expire_running(job: Job, event: JobEvent) -> JobStep:
+def _expire_running(job: Job, event: TimePassed) -> JobStep:
     if event.at_ms >= job.expires_ms:
         return _end(job, TIMED_OUT, JobReason.TTL_PASSED, event.at_ms, *_stopped(job))
     if event.at_ms >= _execution_end_ms(job):
@@ -541,7 +544,8 @@ def _expire_running(job: Job, event: JobEvent) -> JobStep:
     return _lost(job, event.at_ms, reason, *_stopped(job))  # it may run there all the same: no slot is free for it yet
 
 
-_Rule = Callable[[Job, JobEvent], JobStep]
+_Rule = Callable[[Job, Any], JobStep]
+"""Of the event that it stands for in `TABLE`."""
 
 _ENDED: Final[dict[type, _Rule]] = dict.fromkeys(
     (Confirmed, Finished, OutputRefused, AttemptLost, Cancelled, Purged, TimePassed), _unchanged

@@ -23,6 +23,7 @@ from stoker.job import (
     DeliveredAhead,
     DropUnreadStream,
     Finished,
+    FreePlace,
     FreeSlot,
     Job,
     JobEffect,
@@ -51,7 +52,8 @@ LOSSES = (
     JobReason.DELIVERY_FAILED,
     JobReason.RESULT_MISSING,
 )
-FREED, STOPPED, DROPPED = FreeSlot(worker=OURS), StopOnWorker(worker=OURS), DropUnreadStream()
+FREED, PLACE, STOPPED = FreeSlot(worker=OURS), FreePlace(worker=OURS), StopOnWorker(worker=OURS)
+DROPPED = DropUnreadStream()
 
 
 def queued_job(*, retry_limit: int = 1) -> Job:
@@ -213,10 +215,10 @@ CHANGES: list[tuple[JobState, JobEvent, JobState, JobReason, tuple[JobEffect, ..
     (JobState.AHEAD, EVENTS["TurnCame"], JobState.RUNNING, JobReason.CLAIMED, ()),
     (JobState.AHEAD, finished(), JobState.COMPLETED, JobReason.HANDLER_RETURNED, (FREED,)),
     (JobState.AHEAD, EVENTS["OutputRefused"], JobState.FAILED, JobReason.OUTPUT_TOO_LARGE, (FREED,)),
-    (JobState.AHEAD, EVENTS["Cancelled"], JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, (FREED,)),
-    (JobState.AHEAD, EVENTS["Purged"], JobState.CANCELLED, JobReason.PURGED, (FREED,)),
-    (JobState.AHEAD, TimePassed(at_ms=T0 + 10_000), JobState.TIMED_OUT, JobReason.TTL_PASSED, (FREED,)),
-    *((JobState.AHEAD, lost(reason), JobState.QUEUED, JobReason.TAKEN_BACK, (FREED,)) for reason in LOSSES),
+    (JobState.AHEAD, EVENTS["Cancelled"], JobState.CANCELLED, JobReason.CANCELLED_BY_CLIENT, (PLACE,)),
+    (JobState.AHEAD, EVENTS["Purged"], JobState.CANCELLED, JobReason.PURGED, (PLACE,)),
+    (JobState.AHEAD, TimePassed(at_ms=T0 + 10_000), JobState.TIMED_OUT, JobReason.TTL_PASSED, (PLACE,)),
+    *((JobState.AHEAD, lost(reason), JobState.QUEUED, JobReason.TAKEN_BACK, (PLACE,)) for reason in LOSSES),
     (JobState.RUNNING, EVENTS["Confirmed"], JobState.RUNNING, JobReason.CONFIRMED, ()),
     (JobState.RUNNING, finished(), JobState.COMPLETED, JobReason.HANDLER_RETURNED, (FREED,)),
     (JobState.RUNNING, finished(failed=True), JobState.FAILED, JobReason.HANDLER_ERROR, (FREED,)),
@@ -248,6 +250,40 @@ def test_a_webhook_is_told_of_every_end(
     told: tuple[JobEffect, ...] = (TellEnd(),) if state.final else ()
     kept: tuple[JobEffect, ...] = (KeepEnd(),) if isinstance(event, Retried) else ()
     assert (step.job.state, step.job.reason, step.effects) == (state, reason, (*effects, *told, *kept))
+
+
+TOLD = [
+    (JobState.QUEUED, EVENTS["Claimed"], "claimed"),
+    (JobState.QUEUED, EVENTS["DeliveredAhead"], "delivered_ahead"),
+    (JobState.QUEUED, claimed(T0 + 10_000), "timed_out"),
+    (JobState.QUEUED, EVENTS["Purged"], "cancelled"),
+    (JobState.AHEAD, EVENTS["TurnCame"], "claimed"),
+    (JobState.AHEAD, TurnCame(at_ms=T0 + 10_000), "timed_out"),
+    (JobState.AHEAD, Confirmed(at_ms=T0, worker=OURS, lease_until_ms=T0 + 1), ""),
+    (JobState.AHEAD, EVENTS["AttemptLost"], "taken_back"),
+    (JobState.AHEAD, EVENTS["Finished"], "finished"),
+    (JobState.RUNNING, EVENTS["Confirmed"], "confirmed"),
+    (JobState.RUNNING, EVENTS["Finished"], "finished"),
+    (JobState.RUNNING, EVENTS["FinishedFailed"], "finished"),
+    (JobState.RUNNING, EVENTS["OutputRefused"], "finished"),
+    (JobState.RUNNING, EVENTS["AttemptLost"], "requeued"),
+    (JobState.RUNNING, EVENTS["Cancelled"], "cancelled"),
+    (JobState.RUNNING, EVENTS["DeadlinePassed"], "timed_out"),
+    (JobState.FAILED, EVENTS["Retried"], "retried"),
+]
+
+
+@pytest.mark.parametrize(("before", "event", "told"), TOLD)
+def test_each_change_is_told_in_a_word(before: JobState, event: JobEvent, told: str) -> None:
+    """What happened has its word in the ledger; where there is none it is the state that it led to."""
+    assert advance(JOBS[before], event).told == told
+
+
+def test_only_the_first_sign_of_life_is_told() -> None:
+    """The heartbeats that follow the confirmation change the job and tell nothing."""
+    confirmed = after(running_job(), Confirmed(at_ms=T0, worker=OURS, lease_until_ms=T0 + 1))
+    step = advance(confirmed, Confirmed(at_ms=T0, worker=OURS, lease_until_ms=T0 + 2))
+    assert (step.changed, step.told) == (True, "")
 
 
 def test_an_end_at_its_turn_is_told() -> None:

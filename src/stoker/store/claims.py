@@ -7,6 +7,7 @@ nothing there but jobs that were over, it looks again, further (`Taken.again`).
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from stoker import worker as workers
 from stoker.ids import EndpointId, WorkerId
 from stoker.job import QUEUED, AttemptLost, Claimed, DeliveredAhead, Job, JobReason
 from stoker.store import Claim, Claims
-from stoker.store.image import AHEAD_BYTES, Head, Image, Needs, StoredWorker, Wish
+from stoker.store.image import AHEAD_BYTES, Head, Image, Needs, StoredWorker
 from stoker.store.signs import clear_stops
 from stoker.store.transitions import advance_job, find_worker, held_by, save_worker
 from stoker.worker import READY, Took
@@ -54,47 +55,49 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def need(self, needs: Needs) -> None:
         """The worker and the head of its endpoint's queue."""
         needs.workers.add(self.worker)
-        needs.takes.append(Wish(self.worker, self.limit, self.look, self.ahead))
+        needs.takes.append(self)
         if self.lost_before_ms is not None:
             needs.held_by.add(self.worker)
 
     def decide(self, image: Image) -> Taken:
         """Register the take and hand out what the worker may have. Raises `NotFound`."""
         stored = find_worker(image, self.worker)
-        before = stored.worker
-        after = before
-        if before.state is not READY or not workers.took_lately(before, self.at_ms):
-            after = workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker
-            save_worker(image, before, after)
-        ready_now = after.state is READY and before.state is not READY
-        lost = self._settle(image)
-        if lost:  # they wait again, some of them before the head that was loaded
-            return Taken(Claims(worker=stored.worker, lost=lost, ready_now=ready_now), again=True)
-        takes = after.takes_jobs
+        ready_now = self._register(image, stored)
+        if self.lost_before_ms is not None and stored.busy:
+            lost = self._settle(image, self.lost_before_ms)
+            if lost:  # they wait again, some of them before the head that was loaded
+                return Taken(Claims(worker=stored.worker, lost=lost, ready_now=ready_now), again=True)
+        takes = stored.worker.takes_jobs
         full = takes and stored.free <= 0
         claims, again = self._hand_out(image, stored) if takes and not full else ([], False)
-        if claims and stored.worker.idle_ms is not None:
-            image.save_worker(workers.awake(stored.worker, self.at_ms))
         return Taken(Claims(worker=stored.worker, claims=claims, ready_now=ready_now, full=full), again)
 
-    def _settle(self, image: Image) -> list[Job]:
+    def _register(self, image: Image, stored: StoredWorker) -> bool:
+        """Note that the worker asked; whether it was the first time."""
+        before = stored.worker
+        if before.state is READY and workers.took_lately(before, self.at_ms):
+            return False
+        save_worker(image, before, workers.advance(before, Took(at_ms=self.at_ms, sdk=self.sdk)).worker)
+        return stored.worker.state is READY and before.state is not READY
+
+    def _settle(self, image: Image, before_ms: int) -> list[Job]:
         """The worker says that it holds nothing: what it was given before, and did not finish, is lost."""
-        if self.lost_before_ms is None:
-            return []
         lost = []
         event = AttemptLost(at_ms=self.at_ms, worker=self.worker, reason=JobReason.RESULT_MISSING)
         for stored in held_by(image, self.worker):
-            if stored.job.claimed_ms is not None and stored.job.claimed_ms < self.lost_before_ms:
+            if stored.job.claimed_ms is not None and stored.job.claimed_ms < before_ms:
                 lost.append(advance_job(image, stored, event).job)
-        clear_stops(image, self.worker, self.lost_before_ms, self.at_ms)
+        clear_stops(image, self.worker, before_ms, self.at_ms)
         return lost
 
     def _hand_out(self, image: Image, stored: StoredWorker) -> tuple[list[Claim], bool]:
         """Up to `limit` jobs to begin, and up to `ahead` behind them; and whether more may wait behind jobs that were none
         any more."""
+        endpoint = stored.worker.endpoint
+        if not image.heads.get(endpoint):
+            return [], False
         lease_until_ms = None if stored.worker.pinged_ms is None else self.at_ms + self.lease_ms
         begun = Claimed(at_ms=self.at_ms, worker=self.worker, lease_until_ms=lease_until_ms)
-        endpoint = stored.worker.endpoint
         missed: list[Head] = []
         claims = self._give(image, endpoint, min(self.limit, stored.free), begun, missed)
         if claims and self.ahead:
@@ -104,6 +107,8 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             more = self._give(image, endpoint, most, later, missed, room=room)
             image.spare[endpoint] -= len(more)
             claims += more
+        if claims and stored.worker.idle_ms is not None:  # with its first job it was touched
+            stored.worker = workers.awake(stored.worker, self.at_ms)
         return claims, bool(missed) and not claims
 
     def _give(
@@ -114,14 +119,14 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         event: Claimed | DeliveredAhead,
         missed: list[Head],
         *,
-        room: int | None = None,
+        room: float = math.inf,
     ) -> list[Claim]:
         """Jobs from the head of the queue, with inputs of at most `room` bytes; those that were none any more are `missed`."""
         head = image.heads[endpoint]
         stops = image.stops.get(self.worker, ())
         claims: list[Claim] = []
         passed = []
-        while head and len(claims) < limit and (room is None or len(head[0].input) <= room):
+        while head and len(claims) < limit and len(head[0].input) <= room:
             first = head.pop(0)
             if first.job in stops:  # the stop would hit it
                 passed.append(first)
@@ -134,6 +139,6 @@ class Take(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 missed.append(first)
                 continue
             claims.append(Claim(job=job, input=first.input, s3_config=first.s3_config))
-            room = None if room is None else room - len(first.input)
+            room -= len(first.input)
         head[:0] = passed
         return claims

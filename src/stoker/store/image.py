@@ -82,16 +82,28 @@ class Needs(msgspec.Struct):
         return slots + len(self.jobs)
 
 
-class Wish(NamedTuple):
-    """A worker that may be given jobs."""
+class Wish(Protocol):
+    """What is known of a take before its worker is loaded."""
 
-    worker: WorkerId
-    limit: int
-    """How many to begin at once."""
-    more: int
-    """How many more to look at: some may be over."""
-    ahead: int
-    """How many besides."""
+    @property
+    def worker(self) -> WorkerId:
+        """Who may be given jobs."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """How many to begin at once."""
+        ...
+
+    @property
+    def look(self) -> int:
+        """How many more to look at: some may be over."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many besides."""
+        ...
 
 
 class Wanted(NamedTuple):
@@ -124,7 +136,7 @@ class StoredJob(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A waiting job, which is among the image's jobs, with what its worker will see."""
 
     job: JobId
@@ -149,6 +161,11 @@ class StoredWorker(msgspec.Struct, gc=False):
     def free(self) -> int:
         """Slots that are not in use."""
         return self.slots - self.running - self.stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds anything."""
+        return bool(self.running or self.stopping or self.ahead)
 
 
 class Body(msgspec.Struct, gc=False):
@@ -270,15 +287,16 @@ class Image:
 
     def heads_wanted(self, needs: Needs) -> Mapping[EndpointId, Wanted]:
         """How many waiting jobs of which endpoint the takes may be given, once the workers are loaded."""
-        wanted: dict[EndpointId, Wanted] = {}
-        for worker, limit, more, ahead in needs.takes:
-            stored = self.workers.get(worker)
+        jobs: defaultdict[EndpointId, int] = defaultdict(int)
+        ahead: defaultdict[EndpointId, int] = defaultdict(int)
+        for take in needs.takes:
+            stored = self.workers.get(take.worker)
             if stored is not None and stored.worker.state in _MAY_TAKE and stored.running < stored.slots:
+                endpoint = stored.worker.endpoint
                 # What it was told to stop it may have let go; or it waits again, and is not for this worker.
-                jobs = min(limit, stored.slots - stored.running) + stored.stopping + more
-                others = wanted.get(stored.worker.endpoint, Wanted(0, 0))
-                wanted[stored.worker.endpoint] = Wanted(others.jobs + jobs, others.ahead + ahead)
-        return wanted
+                jobs[endpoint] += min(take.limit, stored.slots - stored.running) + stored.stopping + take.look
+                ahead[endpoint] += take.ahead
+        return {endpoint: Wanted(most, ahead[endpoint]) for endpoint, most in jobs.items()}
 
     def add_head(self, endpoint: EndpointId, heads: Sequence[Head], wanted: Wanted, *, whole: bool = False) -> None:
         """Waiting jobs in their order: at most `wanted.jobs`, and those that follow them; or the `whole` queue."""

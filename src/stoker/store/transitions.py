@@ -23,22 +23,18 @@ from stoker.job import (
     QUEUED,
     RUNNING,
     AttemptLost,
-    Claimed,
-    Confirmed,
-    DeliveredAhead,
     DropUnreadStream,
     Finished,
+    FreePlace,
     FreeSlot,
     Job,
     JobEffect,
     JobEvent,
     JobReason,
-    JobState,
     JobStep,
     KeepEnd,
     OutputRefused,
     Purged,
-    Retried,
     StopOnWorker,
     TellEnd,
     TurnCame,
@@ -132,21 +128,21 @@ def _in_order(image: Image, jobs: Iterable[JobId]) -> list[StoredJob]:
 
 def advance_job(image: Image, stored: StoredJob, event: JobEvent, bodies: Bodies | None = None) -> JobStep:
     """Decide one event and note everything that follows from it."""
-    before = stored.job
+    before, at_ms = stored.job, event.at_ms
     step = jobs.advance(before, event)
     if step.changed:
         after = step.job
         image.save_job(stored, after)
         _keep_bodies(image, stored.seq, after, bodies)
         if after.state is not before.state:
-            _hand_over(image, before, after, event.at_ms)
+            _hand_over(image, before, after, at_ms)
         for effect in step.effects:
-            _carry_out(image, stored, effect, event)
-        if not _is_heartbeat(before, event):
+            _carry_out(image, stored, effect, at_ms)
+        if step.told:
             text = _text(event) if isinstance(event, AttemptLost) else ""
-            tell_job(image, stored.seq, after, event.at_ms, _kind(after, event), text, before.worker)
+            tell_job(image, stored.seq, after, at_ms, step.told, text, before.worker)
     elif isinstance(event, _RESULTS) and image.let_go(event.worker, before.id):
-        free_slot(image, event.worker, event.at_ms)
+        free_slot(image, event.worker, at_ms)
     return step
 
 
@@ -211,16 +207,14 @@ def _metered(worker: Worker, job: Job, at_ms: int) -> Worker:
     return worker if noted is meter else replace(worker, meter=noted)
 
 
-def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEvent) -> None:
-    at_ms = event.at_ms
+def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, at_ms: int) -> None:
     match effect:
+        case FreeSlot(worker=worker):
+            free_slot(image, worker, at_ms)
+        case FreePlace(worker=worker):
+            rest(image, worker, at_ms)
         case StopOnWorker(worker=worker):
             image.ask_stop(Stop(job=stored.job.id, worker=worker, asked_ms=at_ms))
-        case FreeSlot(worker=worker):
-            if stored.job.state is RUNNING or isinstance(event, _RESULTS):
-                free_slot(image, worker, at_ms)
-            else:
-                rest(image, worker, at_ms)
         case DropUnreadStream():
             image.drop_parts(stored.seq)
             if stored.job.state.final:
@@ -233,39 +227,15 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, event: JobEve
             assert_never(effect)
 
 
-def _is_heartbeat(before: Job, event: JobEvent) -> bool:
-    """While a job is ahead nobody asks whether it was confirmed."""
-    return isinstance(event, Confirmed) and (before.confirmed_ms is not None or before.state is AHEAD)
-
-
-_KINDS: Final[dict[tuple[type[JobEvent], JobState], str]] = {
-    **{(event, RUNNING): "claimed" for event in (Claimed, TurnCame)},
-    (DeliveredAhead, AHEAD): "delivered_ahead",
-    **{(Confirmed, state): "confirmed" for state in JobState},
-    **{(event, state): "finished" for event in (Finished, OutputRefused) for state in JobState},
-    (Retried, QUEUED): "retried",
-}
-
-
-def _kind(job: Job, event: JobEvent) -> str:
-    """The word of the ledger for what happened, or for where that has led."""
-    kind = _KINDS.get((type(event), job.state))
-    if kind is not None:
-        return kind
-    if job.state is QUEUED:
-        return "taken_back" if job.reason is JobReason.TAKEN_BACK else "requeued"
-    return job.state.word
-
-
 def _text(event: AttemptLost) -> str:
     """What the ledger says besides the reason: how an attempt was lost."""
-    return f"{event.reason.value}: {event.text}" if event.text else event.reason.value
+    return f"{event.reason.value}: {plain(event.text)}" if event.text else event.reason.value
 
 
 def tell_job(
     image: Image, seq: int, job: Job, at_ms: int, kind: str, text: str = "", worker: WorkerId | None = None
 ) -> None:
-    """A line of the ledger about a job; `worker` is who had it until now."""
+    """A line of the ledger about a job, with a text that can be stored; `worker` is who had it until now."""
     image.lines.append(
         Line(
             at_ms,
@@ -277,7 +247,7 @@ def tell_job(
             job.state.shown.word,
             job.reason.word,
             job.attempt or None,
-            plain(text) if text else "",
+            text,
             job.id,
         )
     )
@@ -383,10 +353,9 @@ def free_slot(image: Image, worker: WorkerId, at_ms: int) -> None:
 def rest(image: Image, worker: WorkerId, at_ms: int) -> None:
     """Note since when the worker is idle, if it holds nothing now."""
     stored = image.workers.get(worker)
-    if stored is None or stored.running or stored.stopping or stored.ahead:
-        return
-    if stored.worker.idle_ms is None and stored.worker.state in _UP:
-        image.save_worker(replace(stored.worker, idle_ms=at_ms))
+    if stored is not None and not stored.busy and stored.worker.idle_ms is None and stored.worker.state in _UP:
+        image.touch(worker)
+        stored.worker = replace(stored.worker, idle_ms=at_ms)
 
 
 _UP: Final = (READY, DRAINING)
