@@ -295,7 +295,8 @@ class Image:
                 endpoint = stored.worker.endpoint
                 # What it was told to stop it may have let go; or it waits again, and is not for this worker.
                 jobs[endpoint] += min(take.limit, stored.slots - stored.running) + stored.stopping + take.look
-                ahead[endpoint] += take.ahead
+                if take.ahead:
+                    ahead[endpoint] += take.ahead
         return {endpoint: Wanted(most, ahead[endpoint]) for endpoint, most in jobs.items()}
 
     def add_head(self, endpoint: EndpointId, heads: Sequence[Head], wanted: Wanted, *, whole: bool = False) -> None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, TeamId
+from stoker.job import Job
 from stoker.store import Result
 
 KEPT_MOST: Final = 4_096
@@ -43,8 +44,14 @@ class Recent:
             _, oldest = self._results.popitem(last=False)
             self._bytes -= _size(oldest)
 
+    def follow(self, job: Job) -> None:
+        """The job is another now; what it has said is the same."""
+        known = self._results.get(job.id)
+        if known is not None:
+            self._results[job.id] = Result(job=job, output=known.output, error=known.error)
+
     def drop(self, job: JobId) -> None:
-        """The job is another now."""
+        """Forget it."""
         known = self._results.pop(job, None)
         if known is not None:
             self._bytes -= _size(known)

@@ -246,11 +246,12 @@ def moving_worker_values(worker: Worker) -> tuple[Any, ...]:
 
 
 _METERS: Final = msgspec.json.Decoder(Meter)
+_as_json: Final = msgspec.json.Encoder().encode
 
 
 def metered_values(worker: Worker) -> tuple[str | None, bool]:
     """Its meter, and whether it is to be read."""
-    meter = None if worker.meter is None else msgspec.json.encode(worker.meter).decode()
+    meter = None if worker.meter is None else _as_json(worker.meter).decode()
     return meter, worker.unmetered
 
 

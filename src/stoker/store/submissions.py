@@ -20,15 +20,13 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
     def need(self, needs: Needs) -> None:
         """What the key was used for, if there is one."""
         needs.new_jobs += 1
-        key = self._key()
-        if key is not None:
-            needs.keys.add(key)
+        if self.new.idempotency_key is not None:
+            needs.keys.add(self._key(self.new.idempotency_key))
 
     def decide(self, image: Image) -> Job:
         """The job, or the one that its key made before. Raises `Conflict`."""
-        key = self._key()
-        if key is not None:
-            known = self._known(image, key)
+        if self.new.idempotency_key is not None:
+            known = self._known(image, self._key(self.new.idempotency_key))
             if known is not None:
                 return known
         job = self.new.job
@@ -36,9 +34,8 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
         tell_job(image, seq, job, job.created_ms, "submitted")
         return job
 
-    def _key(self) -> SubmitKey | None:
-        key = self.new.idempotency_key
-        return None if key is None else SubmitKey(self.new.job.endpoint, plain(key))
+    def _key(self, key: str) -> SubmitKey:
+        return SubmitKey(self.new.job.endpoint, plain(key))
 
     def _known(self, image: Image, key: SubmitKey) -> Job | None:
         """The job that the key made within its life; otherwise remember the key for the new one."""

@@ -212,7 +212,8 @@ def _carry_out(image: Image, stored: StoredJob, effect: JobEffect, at_ms: int) -
         case FreeSlot(worker=worker):
             free_slot(image, worker, at_ms)
         case FreePlace(worker=worker):
-            rest(image, worker, at_ms)
+            if (left := image.touch(worker)) is not None:
+                _rest(left, at_ms)
         case StopOnWorker(worker=worker):
             image.ask_stop(Stop(job=stored.job.id, worker=worker, asked_ms=at_ms))
         case DropUnreadStream():
@@ -344,18 +345,18 @@ def free_slot(image: Image, worker: WorkerId, at_ms: int) -> None:
 
     One slot, one turn: a worker with more slots than it uses must not seem to run more jobs than it does.
     """
-    stored = image.workers.get(worker)
-    if stored is not None and stored.ahead and stored.free > 0:
-        _begin_next(image, stored, at_ms)
-    rest(image, worker, at_ms)
+    stored = image.touch(worker)
+    if stored is not None:
+        if stored.ahead and stored.free > 0:
+            _begin_next(image, stored, at_ms)
+        _rest(stored, at_ms)
 
 
-def rest(image: Image, worker: WorkerId, at_ms: int) -> None:
+def _rest(stored: StoredWorker, at_ms: int) -> None:
     """Note since when the worker is idle, if it holds nothing now."""
-    stored = image.workers.get(worker)
-    if stored is not None and not stored.busy and stored.worker.idle_ms is None and stored.worker.state in _UP:
-        image.touch(worker)
-        stored.worker = replace(stored.worker, idle_ms=at_ms)
+    worker = stored.worker
+    if worker.idle_ms is None and not stored.busy and worker.state in _UP:
+        stored.worker = replace(worker, idle_ms=at_ms)
 
 
 _UP: Final = (READY, DRAINING)

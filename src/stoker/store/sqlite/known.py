@@ -7,7 +7,6 @@ they are alive. What must stay true: whatever fails, and whatever is written pas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
@@ -15,7 +14,7 @@ from stoker.job import Job, JobState
 from stoker.store import Result
 from stoker.store.image import Body, Head, Image, Needs, StoredJob, StoredWorker
 from stoker.store.recent import Recent
-from stoker.worker import WorkerState, took_lately
+from stoker.worker import GONE, READY, took_lately
 
 ROWS_MOST: Final = 20_000
 """Jobs and workers known at once."""
@@ -23,7 +22,6 @@ HEAD_MOST: Final = 64
 """Jobs of a queue that is known as a whole."""
 HEAD_BYTES: Final = 256 * 1024
 """Their inputs."""
-_WITH_WORKER: Final = (JobState.RUNNING, JobState.AHEAD)
 _NOTHING: Final = Body(None, None, fresh=True)
 
 
@@ -67,25 +65,21 @@ class Known:
         return (
             stored is not None
             and stored.worker.endpoint in self._empty
-            and stored.worker.state is WorkerState.READY
+            and stored.worker.state is READY
             and took_lately(stored.worker, at_ms)
             and not (stored.running or stored.stopping or stored.ahead)
         )
 
     def lend(self, image: Image, needs: Needs) -> None:
         """Put into the image what is needed by its id and known."""
-        for job in needs.jobs:
-            stored = self._jobs.get(job)
-            if stored is not None:
-                image.jobs[job] = stored
+        for job in needs.jobs & self._jobs.keys():
+            image.jobs[job] = self._jobs[job]
         self.lend_workers(image, needs.workers)
 
-    def lend_workers(self, image: Image, workers: Iterable[WorkerId]) -> None:
+    def lend_workers(self, image: Image, workers: set[WorkerId]) -> None:
         """Those that are known."""
-        for worker in workers:
-            stored = self._workers.get(worker)
-            if stored is not None and worker not in image.workers:
-                image.workers[worker] = stored
+        for worker in workers & self._workers.keys():
+            image.workers[worker] = self._workers[worker]
 
     def queue(self, image: Image, endpoint: EndpointId) -> list[Head] | None:
         """All waiting jobs of the endpoint, if that is known; they are among the image's jobs then."""
@@ -102,12 +96,12 @@ class Known:
             self.forget()
             return
         for worker, stored in image.workers.items():
-            if stored.worker.alive and stored.slots:
+            if stored.slots and stored.worker.state is not GONE:
                 self._workers[worker] = stored
             else:
                 self._workers.pop(worker, None)
         for job, row in image.jobs.items():
-            if row.job.state in _WITH_WORKER:
+            if row.job.state.held:
                 self._jobs[job] = row
             else:
                 self._jobs.pop(job, None)
@@ -126,22 +120,21 @@ class Known:
             stored = image.jobs[new]
             self._show(stored.job, bodies.pop(stored.seq, _NOTHING))
         for change in image.job_changes():
-            self._show(change.after, bodies.pop(change.seq, None))
+            body = bodies.pop(change.seq, None)
+            if body is None:
+                self.recent.follow(change.after)
+            else:
+                self._show(change.after, body)
         if bodies:  # what a job said that is otherwise as it was
             for stored in image.jobs.values():
                 if stored.seq in bodies:
                     self._show(stored.job, bodies[stored.seq])
 
-    def _show(self, job: Job, body: Body | None) -> None:
-        """The job's status shows this body now; None: the same as before."""
-        shown = self.recent.get(job.id)
-        if body is not None and body.fresh:
+    def _show(self, job: Job, body: Body) -> None:
+        """The job's status shows this body now."""
+        if body.fresh:
             self.recent.keep(Result(job=job, output=body.output, error=body.error))
-        elif shown is None:
-            pass
-        elif body is None:
-            self.recent.keep(Result(job=job, output=shown.output, error=shown.error))
-        else:
+        elif (shown := self.recent.get(job.id)) is not None:
             output = shown.output if body.output is None else body.output
             self.recent.keep(Result(job=job, output=output, error=shown.error if body.error is None else body.error))
 

@@ -11,7 +11,6 @@ from itertools import count
 from typing import Final
 
 from stoker.ids import EndpointId, JobId, WorkerId
-from stoker.job import JobState
 from stoker.store.image import AHEAD_BYTES, Head, Image, KeyUse, Needs, Queued, StoredJob, StoredWorker, Wanted
 from stoker.store.rows import JOB, JOB_WIDTH, PLACE, STOP, WORKER, WORKER_WIDTH, Row, place_of, stop, stored_job, worker
 from stoker.store.sqlite.known import Known
@@ -120,8 +119,8 @@ def _load_queued(tx: Tx, image: Image, which: Queued) -> None:
 
 def _workers_of(image: Image) -> set[WorkerId]:
     """Who has the jobs."""
-    jobs = (stored.job for stored in image.jobs.values())
-    return {job.worker for job in jobs if job.worker is not None and job.state in (JobState.AHEAD, JobState.RUNNING)}
+    workers = {stored.job.worker for stored in image.jobs.values() if stored.job.state.held}
+    return {worker for worker in workers if worker is not None}
 
 
 def _load_workers(tx: Tx, image: Image, workers: set[WorkerId]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import msgspec
 
@@ -112,11 +112,10 @@ class Session:
         tx = Tx(self.connection)
         tx.execute("BEGIN IMMEDIATE")
         self._image = None
+        if _are_operations(works):
+            return self._operate(tx, works)
         operations = [work for work in works if not callable(work)]
-        outcomes = self._operate(tx, operations) if operations else []
-        if len(operations) == len(works):
-            return outcomes
-        decided = iter(outcomes)
+        decided = iter(self._operate(tx, operations) if operations else ())
         return [self._call(tx, work) if callable(work) else next(decided) for work in works]
 
     def _call(self, tx: Tx, work: Function[Any]) -> Outcome:
@@ -147,6 +146,11 @@ class Session:
         if version != self._version:
             self._version = version
             self.known.forget()
+
+
+def _are_operations(works: Sequence[Work]) -> TypeGuard[Sequence[Operation[Any]]]:
+    """Whether there is no function among them, as is most often so."""
+    return not any(map(callable, works))
 
 
 def _apart(tx: Tx, function: Function[Any]) -> Outcome:
