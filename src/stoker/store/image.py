@@ -281,7 +281,7 @@ class Image:
         """From which state a job of which endpoint came to which, and whether its priority is low; None before its first state."""
         self._touched: dict[WorkerId, StoredWorker] = {}
         self.restated: set[WorkerId] = set()
-        """Those of the changed workers of whom everybody is told something else; of the others a few columns are new."""
+        """Those of the changed workers that changed by more than a sign of life and what they hold."""
 
     # ── for adapters ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -370,7 +370,7 @@ class Image:
         """The worker is another now."""
         stored = self.touch(after.id)
         assert stored is not None, "who is saved was loaded"
-        if not _same_to_others(stored.worker, after):
+        if not _same_but_for_signs(stored.worker, after):
             self.restated.add(after.id)
         stored.worker = after
 
@@ -427,13 +427,14 @@ def _counter(state: JobState, low_priority: bool) -> int:
     return _QUEUED_LOW if state is QUEUED and low_priority else _COUNTER[state]
 
 
-def _same_to_others(before: Worker, after: Worker) -> bool:
-    """Whether what everybody is told of a worker is the same."""
+def _same_but_for_signs(before: Worker, after: Worker) -> bool:
+    """Whether a sign of life has changed a few columns only."""
     return (
         before.state is after.state
         and before.reason is after.reason
         and before.detail == after.detail
         and before.unhealthy_ms == after.unhealthy_ms
+        and before.unmetered is after.unmetered
     )
 
 

@@ -249,10 +249,14 @@ _METERS: Final = msgspec.json.Decoder(Meter)
 _as_json: Final = msgspec.json.Encoder().encode
 
 
+def meter_value(worker: Worker) -> str | None:
+    """Its meter, as it is stored."""
+    return None if worker.meter is None else _as_json(worker.meter).decode()
+
+
 def metered_values(worker: Worker) -> tuple[str | None, bool]:
     """Its meter, and whether it is to be read."""
-    meter = None if worker.meter is None else _as_json(worker.meter).decode()
-    return meter, worker.unmetered
+    return meter_value(worker), worker.unmetered
 
 
 # ── what customers configure ──────────────────────────────────────────────────────────────────────────────────────────

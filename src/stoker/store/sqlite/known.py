@@ -95,7 +95,8 @@ class Known:
         if len(self._jobs) + len(self._workers) + len(image.jobs) + len(image.workers) > ROWS_MOST:
             self.forget()
             return
-        for worker, stored in image.workers.items():
+        for worker in image.restated | (image.workers.keys() - self._workers.keys()):  # the others are the same objects
+            stored = image.workers[worker]
             if stored.slots and stored.worker.state is not GONE:
                 self._workers[worker] = stored
             else:

@@ -6,7 +6,7 @@ ended. The index `jobs_queued` is walked from its beginning, once for each prior
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Final
 
@@ -64,8 +64,10 @@ def load(tx: Tx, needs: Needs, known: Known) -> Image:
     known.lend_workers(image, others)
     _load_workers(tx, image, (needs.workers | others) - image.workers.keys())
     _load_running(tx, image, needs.held_by)
-    _load_ahead(tx, image, needs)
-    _load_stops(tx, image)
+    more = {one: stored for one, stored in image.workers.items() if stored.ahead or stored.stopping}
+    if more:
+        _load_ahead(tx, image, needs, more)
+        _load_stops(tx, image, more)
     for endpoint, wanted in image.heads_wanted(needs).items():
         queue = known.queue(image, endpoint)
         if queue is None:
@@ -137,16 +139,16 @@ def _load_running(tx: Tx, image: Image, workers: set[WorkerId]) -> None:
             image.running[runs.job.worker].add(job)
 
 
-def _load_ahead(tx: Tx, image: Image, needs: Needs) -> None:
+def _load_ahead(tx: Tx, image: Image, needs: Needs, workers: Mapping[WorkerId, StoredWorker]) -> None:
     """All that a worker has ahead, or the first of them: a report of one job costs the same however many wait behind it."""
-    for one, stored in image.workers.items():
+    for one, stored in workers.items():
         if stored.ahead:
             most = stored.ahead if one in needs.held_by else needs.turns(stored.slots)
             image.ahead[one].update(_add_jobs(image, tx.gather(AHEAD_OF, one, most)))
 
 
-def _load_stops(tx: Tx, image: Image) -> None:
-    told = [one for one, stored in image.workers.items() if stored.stopping]
+def _load_stops(tx: Tx, image: Image, workers: Mapping[WorkerId, StoredWorker]) -> None:
+    told = [one for one, stored in workers.items() if stored.stopping]
     for row in tx.gather(STOPS, told) if told else ():
         found = stop(row)
         image.stops[found.worker][found.job] = found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from stoker.store import NewJob
@@ -19,7 +19,7 @@ from stoker.store.rows import (
     WORKER,
     end_values,
     job_values,
-    metered_values,
+    meter_value,
     moving_worker_values,
     plain_error,
     worker_values,
@@ -115,7 +115,7 @@ MERGE_OUTPUTS: Final = inserts(
 BOOK: Final = inserts("usage", f"{ACCOUNT}, ms", f"ON CONFLICT ({ACCOUNT}) DO UPDATE SET ms = ms + excluded.ms")
 TELL: Final = inserts("story", ", ".join(LINE[:-1]))
 """Without the job's id: it is found by the number when it is read."""
-TOUCH_WORKER: Final = update("workers", "id", [*_TOUCHED, *_HOLDS, "meter", "unmetered"])
+TOUCH_WORKER: Final = update("workers", "id", [*_TOUCHED, *_HOLDS, "meter"])
 
 _CHANGED: Final = {
     Move.CLAIMED: ["state", "reason", "attempt", "worker", *_LEASE],
@@ -132,6 +132,7 @@ _submitted: Final = job_values(_SUBMITTED, of="job")
 _touched: Final = attrgetter(*(f"worker.{name}" for name in ["id", *_TOUCHED]), *_HOLDS)
 _holds: Final = attrgetter(*_HOLDS)
 _told: Final = attrgetter(*LINE[:-1])
+_body: Final = itemgetter(1)
 
 
 def save(tx: Tx, image: Image) -> None:
@@ -169,14 +170,12 @@ def _add_jobs(tx: Tx, added: Sequence[tuple[StoredJob, NewJob]]) -> None:
 def _write_bodies(
     tx: Tx, statement: Statement, rows: Sequence[tuple[int, Any]] | Sequence[tuple[int, Any, Any]]
 ) -> None:
-    """Rows whose second value is a body: large ones go alone."""
-    small = []
-    for row in rows:
-        if row[1] is not None and len(row[1]) >= LARGE_BYTES:
+    """Rows whose second value is a body: one by one when one of them is large."""
+    if max(map(len, filter(None, map(_body, rows))), default=0) < LARGE_BYTES:
+        tx.write(statement, rows)
+    else:
+        for row in rows:
             tx.write(statement, [row])
-        else:
-            small.append(row)
-    tx.write(statement, small)
 
 
 def _save_jobs(tx: Tx, changes: Collection[JobChange]) -> None:
@@ -221,5 +220,5 @@ def _save_workers(tx: Tx, image: Image) -> None:
         if after.id in image.restated:
             tx.execute(SAVE_WORKER, (*moving_worker_values(after), *_holds(stored), after.id))
         else:
-            touched.append((*_touched(stored), *metered_values(after)))
+            touched.append((*_touched(stored), meter_value(after)))
     tx.each(TOUCH_WORKER, touched)
