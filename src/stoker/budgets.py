@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from stoker.audit import Action, Actor, AuditLine, Facts, Kind
 from stoker.budget import Budget, Level, Spender, arrears, begins_ms, check, counting, jobs_in_turn, upto, worst
+from stoker.catalog.remembered import Remembered
 from stoker.clock import Clock
 from stoker.endpoint import Endpoint
 from stoker.errors import Exhausted
@@ -23,10 +23,6 @@ from stoker.store import Store
 from stoker.store.budgets import no_budget
 from stoker.usage import cost_of
 
-BELIEVED_MS: Final = 1_000
-TEAMS_MOST: Final = 10_000
-"""Whose budgets are remembered at once."""
-
 
 class Budgets:
     """Operations on budgets."""
@@ -35,7 +31,7 @@ class Budgets:
         self._store = store
         self._clock = clock
         self._signals = signals
-        self._known: dict[TeamId, tuple[int, Sequence[Budget]]] = {}
+        self._believed: Remembered[TeamId, Sequence[Budget]] = Remembered(clock, store.budgets.of_team)
 
     # ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,7 +77,7 @@ class Budgets:
         )
 
     async def _changed(self, team: TeamId) -> None:
-        self._known.pop(team, None)
+        self._believed.forget()
         for endpoint in await self._store.endpoints.of_team(team):
             self._signals.scale(endpoint.id)
 
@@ -90,7 +86,7 @@ class Budgets:
     async def check(self, endpoint: Endpoint) -> None:
         """Raise `Exhausted` (`budget_exhausted`) when new jobs are refused."""
         now_ms = self._clock.now_ms()
-        believed = await self._believed(endpoint.team, now_ms)
+        believed = await self._believed.get(endpoint.team)
         if not believed:
             return
         found = worst(counting(believed, endpoint.id), now_ms)
@@ -116,8 +112,7 @@ class Budgets:
 
     def none_of(self, team: TeamId, now_ms: int) -> bool:
         """Whether it is known, without asking the database, that the team has no budget."""
-        until_ms, known = self._known.get(team, (0, ()))
-        return now_ms < until_ms and not known
+        return now_ms < self._believed.until_ms(team) and not self._believed.last(team)
 
     async def spent(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> str:
         """Why no job of the endpoint may begin at this moment, in words; empty while one may. It reads as `jobs_in_turn` does."""
@@ -127,22 +122,14 @@ class Budgets:
         return arrears([upto(one, spenders, now_ms) for one in budgets], endpoint_id, now_ms)
 
     async def _capped(self, team: TeamId, endpoint: EndpointId, now_ms: int) -> bool:
-        believed = await self._believed(team, now_ms)
-        return bool(believed) and any(one.cap_micros is not None for one in counting(believed, endpoint))
+        believed = await self._believed.get(team) or ()
+        return any(one.cap_micros is not None for one in counting(believed, endpoint))
 
     async def _upto_now(self, team: TeamId, now_ms: int) -> tuple[Sequence[Budget], Sequence[Spender]]:
         """The team's budgets, and whose time may not be counted in them yet."""
         budgets = await self._store.budgets.of_team(team)
         spenders = await self._store.budgets.spenders(team, min((one.counted_ms for one in budgets), default=now_ms))
         return budgets, spenders
-
-    async def _believed(self, team: TeamId, now_ms: int) -> Sequence[Budget]:
-        known = self._known.get(team)
-        if known is None or now_ms >= known[0]:
-            if len(self._known) >= TEAMS_MOST:
-                self._known.clear()
-            known = self._known[team] = (now_ms + BELIEVED_MS, await self._store.budgets.of_team(team))
-        return known[1]
 
     # ── for the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -127,6 +127,20 @@ async def test_key_is_read_once_a_second(world: World) -> None:
     assert world.slow.teams.asked == before + 2
 
 
+async def test_requests_at_once_share_one_look(world: World) -> None:
+    """When the second is over all requests that are under way ask once; one that comes a second later does not believe that look."""
+    key, secret = await new_key(world)
+    before = world.slow.teams.asked
+    world.slow.teams.hold()
+    early = [asyncio.create_task(world.ours.authenticate(secret)) for _ in range(8)]
+    await world.slow.teams.read.wait()
+    world.clock.advance_s(TRUST_MS / 1000)
+    late = asyncio.create_task(world.ours.authenticate(secret))
+    world.slow.teams.open.set()
+    assert {found.id for found in await asyncio.gather(*early, late)} == {key.id}
+    assert world.slow.teams.asked == before + 2
+
+
 async def test_revoked_key_opens_nothing_here(world: World) -> None:
     """Once the revocation is answered the key is refused, though it was used a moment before."""
     key, secret = await new_key(world)

@@ -2,11 +2,12 @@
 
 Every request of a customer names a key and an endpoint, so both are remembered for `TRUST_MS`. What this server changes it
 forgets at once: a key revoked here opens nothing here once the revocation is answered. What another server on the same
-database changes is seen within that time.
+database changes is seen within that time. When it ends, all requests that are under way share one look at the database.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
@@ -28,6 +29,7 @@ class Remembered(Generic[K, V]):
         self._clock = clock
         self._read = read
         self._found: dict[K, tuple[int, V]] = {}
+        self._looks: dict[K, tuple[int, asyncio.Task[V | None]]] = {}
         self._forgotten = 0
         self._watchers: list[Callable[[], None]] = []
 
@@ -37,8 +39,21 @@ class Remembered(Generic[K, V]):
         until_ms, found = self._found.get(name, (0, None))
         if now_ms < until_ms:
             return found
+        until_ms, look = self._looks.get(name, (0, None))
+        if look is not None and now_ms < until_ms and (found := await asyncio.shield(look)) is not None:
+            return found
+        look = asyncio.create_task(self._look(name, now_ms))
+        self._looks[name] = now_ms + TRUST_MS, look
+        return await asyncio.shield(look)  # others may wait for it too
+
+    async def _look(self, name: K, now_ms: int) -> V | None:
+        """What is there now; it is believed from the moment it was asked."""
         forgotten = self._forgotten
-        found = await self._read(name)
+        try:
+            found = await self._read(name)
+        finally:
+            if name in self._looks and self._looks[name][1] is asyncio.current_task():
+                del self._looks[name]
         if found is not None and forgotten == self._forgotten:
             if len(self._found) >= REMEMBERED_MOST:
                 self._found.clear()
@@ -52,6 +67,7 @@ class Remembered(Generic[K, V]):
     def forget(self) -> None:
         """Something changed. What is being read right now is not remembered either: it may be from before."""
         self._found.clear()
+        self._looks.clear()
         self._forgotten += 1
         for tell in self._watchers:
             tell()
