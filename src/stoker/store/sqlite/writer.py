@@ -10,13 +10,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
-
-import msgspec
 
 from stoker.errors import Unavailable
 from stoker.store.image import Operation
@@ -95,12 +92,9 @@ class _Known(Generic[T]):
         return self.answer
 
 
-class _Waiting(msgspec.Struct, frozen=True):
-    work: Work
-    future: asyncio.Future[Any]
-    size: int
-    light: bool
-    """Whether it is short, as operations are."""
+_Waiting = tuple[Work, asyncio.Future[Any], int]
+"""Work, who waits for it, and how many bytes of bodies it brings."""
+_Answer = Callable[[list[Outcome]], None]
 
 
 class _Shared(ABC):
@@ -111,7 +105,7 @@ class _Shared(ABC):
         self._hand = Hand(name)
         self._loop = asyncio.get_running_loop()
         self._room = Room()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: list[_Waiting] = []
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -123,7 +117,7 @@ class _Shared(ABC):
             raise _closed()
         self._room.enter(size)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Waiting(work, future, size, not callable(work) or isinstance(work, Brief)))
+        self._waiting.append((work, future, size))
         if not self._busy:
             self._busy = True
             self._idle.clear()
@@ -139,8 +133,8 @@ class _Shared(ABC):
             self._connection.close()
 
     @abstractmethod
-    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
-        """Begin with a batch; `_answer` is called when it is done."""
+    def _carry_out(self, works: Sequence[Work], size: int, answer: _Answer) -> None:
+        """Begin with a batch, which brings so many bytes; `answer` is called when it is done."""
 
     def _gather(self, seen: int, turns: int) -> None:
         """Begin with the next once a turn has brought nothing to the `seen` that wait."""
@@ -152,16 +146,18 @@ class _Shared(ABC):
 
     def _next(self) -> None:
         """Everything that waits, up to the most."""
-        if self._waiting:
-            self._carry_out([self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MOST))])
-        else:
+        if not self._waiting:
             self._busy = False
             self._idle.set()
+            return
+        works, futures, sizes = zip(*self._waiting[:BATCH_MOST], strict=True)
+        del self._waiting[:BATCH_MOST]
+        size = sum(sizes)
+        self._carry_out(works, size, partial(self._answer, futures, size))
 
-    def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-        self._room.leave(sum([waiting.size for waiting in batch]), len(batch))
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            future = waiting.future
+    def _answer(self, futures: Sequence[asyncio.Future[Any]], size: int, outcomes: list[Outcome]) -> None:
+        self._room.leave(size, len(futures))
+        for future, outcome in zip(futures, outcomes, strict=True):
             if future.done():
                 continue
             if outcome.error is None:
@@ -174,9 +170,8 @@ class _Shared(ABC):
 class Reader(_Shared):
     """A thread that looks, with a connection of its own."""
 
-    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
-        works = [waiting.work for waiting in batch]
-        self._hand.do(partial(read, self._connection, works), partial(self._answer, batch))
+    def _carry_out(self, works: Sequence[Work], size: int, answer: _Answer) -> None:
+        self._hand.do(partial(read, self._connection, works), answer)
 
 
 class Writer(_Shared):
@@ -204,15 +199,13 @@ class Writer(_Shared):
             self._checkpoints = None
         await super().close()
 
-    def _carry_out(self, batch: Sequence[_Waiting]) -> None:
-        works = [waiting.work for waiting in batch]
-        answer = partial(self._answer, batch)
+    def _carry_out(self, works: Sequence[Work], size: int, answer: _Answer) -> None:
         if self._checkpoints is not None:
-            self._checkpoints.wrote(sum([waiting.size for waiting in batch]))
-        outcomes = None if _is_heavy(batch) else self._session.begin(works)
+            self._checkpoints.wrote(size)
+        outcomes = None if size >= HEAVY_BYTES or _takes_long(works) else self._session.begin(works)
         if outcomes is None:
             self._hand.do(partial(self._write_patiently, works), answer)
-        elif len(batch) <= LONE_MOST and not self._waiting and self._pace.quick:
+        elif len(works) <= LONE_MOST and not self._waiting and self._pace.quick:
             answer(self._flush(works, outcomes))
         else:
             self._hand.do(partial(self._flush, works, outcomes), answer)
@@ -223,9 +216,9 @@ class Writer(_Shared):
         self._pace.end()
         return flushed
 
-    def _answer(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    def _answer(self, futures: Sequence[asyncio.Future[Any]], size: int, outcomes: list[Outcome]) -> None:
         self._session.known.settle()
-        super()._answer(batch, outcomes)
+        super()._answer(futures, size, outcomes)
 
     def _next(self) -> None:
         task = None if self._checkpoints is None else self._checkpoints.due()
@@ -241,10 +234,6 @@ class Writer(_Shared):
         return outcomes
 
 
-def _is_heavy(batch: Sequence[_Waiting]) -> bool:
-    size = 0
-    for waiting in batch:
-        size += waiting.size
-        if size >= HEAVY_BYTES or not waiting.light:
-            return True
-    return False
+def _takes_long(works: Sequence[Work]) -> bool:
+    """Whether there is more to do than operations, and functions that are as short."""
+    return not all(isinstance(work, Brief) for work in filter(callable, works))
