@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stoker.clock import Clock
-from stoker.delivery import Demand, jobs_ahead
+from stoker.delivery import Demand, gains, jobs_ahead
 from stoker.endpoint import Endpoint
 from stoker.ids import EndpointId
 from stoker.job import Job
@@ -28,8 +28,10 @@ _LIVE: Final = (WorkerState.DECIDED, WorkerState.STARTING, WorkerState.READY)
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    at_ms: int
+    until_ms: int
+    """How long it is believed."""
     endpoint: Endpoint | None
+    """None where none is delivered ahead, whoever takes: it is gone, does not want it, or no more jobs wait than a worker has slots."""
     queued: int
 
 
@@ -47,22 +49,29 @@ class Backlog:
         run_ms = job.execution_ms
         if not run_ms:
             return
-        if job.endpoint not in self._run_ms and len(self._run_ms) >= REMEMBERED_MOST:
-            self._run_ms.clear()
-        mean = self._run_ms.get(job.endpoint, run_ms)
+        mean = self._run_ms.get(job.endpoint)
+        if mean is None:
+            mean = run_ms
+            if len(self._run_ms) >= REMEMBERED_MOST:
+                self._run_ms.clear()
         self._run_ms[job.endpoint] = mean + WEIGHT * (run_ms - mean)
+
+    def none_ahead(self, endpoint_id: EndpointId, sdk: str, now_ms: int) -> bool:
+        """Whether it is known, without asking the database, that `ahead` is 0."""
+        look = self._looks.get(endpoint_id)
+        if look is None or now_ms >= look.until_ms:
+            return False
+        return look.endpoint is None or not gains(sdk, look.endpoint.slots)
 
     async def ahead(self, endpoint_id: EndpointId, sdk: str, now_ms: int) -> int:
         """How many jobs a worker that takes now may have ahead."""
         look = self._looks.get(endpoint_id)
-        if look is None or now_ms >= look.at_ms + TRUST_MS:
+        if look is None or now_ms >= look.until_ms:
             if look is not None:  # others who take now believe it once more, and do not look too
-                self._looks[endpoint_id] = replace(look, at_ms=now_ms)
+                self._looks[endpoint_id] = replace(look, until_ms=now_ms + TRUST_MS)
             look = await self._look(endpoint_id, now_ms)
         endpoint = look.endpoint
-        if endpoint is None or endpoint.deliver_ahead == 0 or look.queued <= endpoint.slots:
-            return 0
-        if not self._allows(endpoint, sdk, look.queued, live=1):
+        if endpoint is None or not self._allows(endpoint, sdk, look.queued, live=1):
             return 0
         counts = await self._store.jobs.counts(endpoint_id)
         workers = await self._store.workers.of_endpoint(endpoint_id)
@@ -84,9 +93,12 @@ class Backlog:
     async def _look(self, endpoint_id: EndpointId, now_ms: int) -> _Look:
         endpoint = await self._store.endpoints.get(endpoint_id)
         counts = await self._store.jobs.counts(endpoint_id)
+        queued = counts.queued + counts.queued_low
+        if endpoint is not None and (endpoint.deliver_ahead == 0 or queued <= endpoint.slots):
+            endpoint = None
         if len(self._looks) >= REMEMBERED_MOST:
             self._looks.clear()
-        look = self._looks[endpoint_id] = _Look(now_ms, endpoint, counts.queued + counts.queued_low)
+        look = self._looks[endpoint_id] = _Look(now_ms + TRUST_MS, endpoint, queued)
         return look
 
 

@@ -7,7 +7,7 @@ All stored times are integer milliseconds since the Unix epoch (`*_ms`); duratio
 
 from __future__ import annotations
 
-import time
+from time import time_ns
 from typing import Protocol
 
 
@@ -27,7 +27,7 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch; never less than the answer before."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = time_ns() // 1_000_000
         if now_ms > self._last_ms:
             self._last_ms = now_ms
         return self._last_ms

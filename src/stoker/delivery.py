@@ -47,7 +47,7 @@ def jobs_ahead(demand: Demand) -> int:
     """How many jobs the worker may get to wait there for their turn."""
     live = max(1, demand.live)
     share = max(0, demand.queued - live * demand.slots) // live
-    if not share or not _gains(demand.sdk, demand.slots):
+    if not share or not gains(demand.sdk, demand.slots):
         return 0
     wanted = _wanted(demand) if demand.setting is None else demand.setting
     return min(wanted, share, AHEAD_MOST)
@@ -60,7 +60,7 @@ def _wanted(demand: Demand) -> int:
 
 
 @lru_cache(maxsize=64)
-def _gains(sdk: str, slots: int) -> bool:
+def gains(sdk: str, slots: int) -> bool:
     """Whether this SDK is better off with jobs ahead. Unknown ones are left alone."""
     found = _VERSION.match(sdk)
     if found is None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -25,7 +26,7 @@ from stoker.errors import NotFound, Unauthenticated
 from stoker.ids import EndpointId, JobId, TeamId, WorkerId, secret_hash
 from stoker.job import QUEUED, AttemptLost, Finished, Job, JobReason, JobStep, OutputRefused
 from stoker.metrics import Metrics
-from stoker.signals import Signals, queue_key, worker_key
+from stoker.signals import Signals
 from stoker.store import Bodies, Claim, Claims, Store
 from stoker.streaks import Streaks
 from stoker.vault import JOBS, NO_VAULT, Vault
@@ -41,6 +42,7 @@ CALLERS_MOST: Final = 10_000
 """Workers remembered with their tokens."""
 RETELL_AFTER_MS: Final = 5_000
 """A stop that was told and not obeyed is told again after this: the answer may have been lost."""
+_S3_CONFIG: Final = attrgetter("s3_config")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +100,7 @@ class Leases:
         self._backlog = Backlog(store, clock)
         self._streaks = streaks or Streaks(0)
         self._metrics = metrics or Metrics()
-        self._budgets = budgets
+        self._budgets = budgets or Budgets(store, clock, signals)
 
     def known(self, worker: WorkerId, token: str) -> Caller | None:
         """Who calls, if it called before: whose a token is never changes."""
@@ -129,18 +131,18 @@ class Leases:
         many jobs as its endpoint has slots, or is draining, stopping or gone; it is held all the same.
         """
         believed = holds_none and lists_its_jobs(sdk)
-        keys = (queue_key(caller.endpoint), worker_key(caller.id))
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._hold_s
-        look = not (believed and self._store.jobs.nothing_for(caller.id, self._clock.now_ms()))
-        with self._signals.listen(*keys) as ear:
+        with self._signals.listen(caller.id, line=caller.endpoint) as ear:
+            look = not (believed and self._store.jobs.nothing_for(caller.id, self._clock.now_ms()))
             while not asker.hung_up:
                 if look:
                     answer = await self._claim(caller, limit, sdk, holds_none=believed)
-                    if answer.claims:
-                        return await self._opened(answer.claims)
+                    claims = answer.claims
+                    if claims:  # most have nothing sealed
+                        return await self._opened(claims) if any(map(_S3_CONFIG, claims)) else claims
                     if not answer.worker.takes_jobs or answer.full:
-                        ear.leave(keys[0])
+                        ear.leave_line()
                     if answer.worker.state in (WorkerState.STOPPING, WorkerState.GONE):
                         until_s = min(until_s, loop.time() + LEAVING_HOLD_S)
                 look = True
@@ -153,11 +155,8 @@ class Leases:
         return ()
 
     async def _opened(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """The same with what was sealed of them; most have nothing. Raises `Unavailable`: then nobody confirms the delivery."""
-        for claim in claims:
-            if claim.s3_config is not None:
-                return [await self._open(one) for one in claims]
-        return claims
+        """The same with what was sealed of them. Raises `Unavailable`: then nobody confirms the delivery."""
+        return [await self._open(claim) for claim in claims]
 
     async def _open(self, claim: Claim) -> Claim:
         if claim.s3_config is None:
@@ -166,8 +165,9 @@ class Leases:
 
     async def _claim(self, caller: Caller, limit: int, sdk: str, *, holds_none: bool) -> Claims:
         now_ms = self._clock.now_ms()
-        ahead = await self._backlog.ahead(caller.endpoint, sdk, now_ms)
-        if self._budgets is not None and not self._budgets.none_of(caller.team, now_ms):
+        none = self._backlog.none_ahead(caller.endpoint, sdk, now_ms)
+        ahead = 0 if none else await self._backlog.ahead(caller.endpoint, sdk, now_ms)
+        if not self._budgets.none_of(caller.team, now_ms):
             turns = await self._budgets.jobs_in_turn(caller.team, caller.endpoint, now_ms)
             if turns is not None:
                 limit, ahead = limit if turns else 0, max(0, min(ahead, turns - 1))
@@ -203,7 +203,8 @@ class Leases:
     async def ping(self, caller: Caller, jobs: Sequence[JobId], *, sdk: str) -> None:
         """A sign of life, and of the jobs that it lists."""
         now_ms = self._clock.now_ms()
-        await self._keep_to_caps(caller, now_ms)
+        if not self._budgets.none_of(caller.team, now_ms):
+            await self._keep_to_caps(caller, now_ms)
         step = await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
         named = jobs if lists_its_jobs(sdk) else None
         await self._store.jobs.confirm(caller.id, named, at_ms=now_ms, lease_ms=self._lease_ms)
@@ -229,7 +230,8 @@ class Leases:
         if report.output is not None and len(report.output) > self._output_bytes_max:
             await self.refuse_output(caller, job, len(report.output))
         else:
-            await self._keep_to_caps(caller, now_ms)
+            if not self._budgets.none_of(caller.team, now_ms):
+                await self._keep_to_caps(caller, now_ms)
             event = Finished(at_ms=now_ms, worker=caller.id, failed=report.error is not None)
             step = await self._store.jobs.advance(job, event, Bodies(output=report.output, error=report.error))
             self._announce(caller, step)
@@ -250,7 +252,8 @@ class Leases:
             "upload it to a bucket from the handler (BUCKET_* variables or s3Config) and return its URL"
         )
         now_ms = self._clock.now_ms()
-        await self._keep_to_caps(caller, now_ms)
+        if not self._budgets.none_of(caller.team, now_ms):
+            await self._keep_to_caps(caller, now_ms)
         step = await self._store.jobs.advance(job, OutputRefused(at_ms=now_ms, worker=caller.id), Bodies(error=error))
         self._announce(caller, step)
         if step.changed:
@@ -258,8 +261,6 @@ class Leases:
 
     async def _keep_to_caps(self, caller: Caller, now_ms: int) -> None:
         """Before a slot becomes free: if a budget is used up at this moment, nothing that the worker has ahead begins in it."""
-        if self._budgets is None or self._budgets.none_of(caller.team, now_ms):
-            return
         text = await self._budgets.spent(caller.team, caller.endpoint, now_ms)
         if text:
             with suppress(NotFound):  # a worker that is forgotten holds nothing
@@ -294,7 +295,7 @@ class Leases:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._hold_s
         while True:
-            with self._signals.listen(worker_key(caller.id)) as ear:
+            with self._signals.listen(caller.id) as ear:
                 worker = await self._store.workers.get(caller.id)
                 jobs = await self._untold(caller)
                 if jobs:

@@ -20,7 +20,7 @@ from stoker.headroom import NO_DISK, Headroom
 from stoker.ids import EndpointId, JobId, KeyId, TeamId
 from stoker.job import CANCELLED, FAILED, QUEUED, TIMED_OUT, Cancelled, Job, JobState, Retried
 from stoker.polls import HOLD_S, Polls
-from stoker.signals import Signals, job_key
+from stoker.signals import Signals
 from stoker.span import Parent
 from stoker.store import Counts, NewJob, Page, Parts, Result, Store, StoryLine
 from stoker.vault import JOBS, NO_VAULT, Vault
@@ -164,7 +164,7 @@ class Queue:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + wait_s
         while True:
-            with self._signals.listen(job_key(job)) as ear:
+            with self._signals.listen(job) as ear:
                 result = await self.status(team, endpoint, job)
                 left_s = until_s - loop.time()
                 if (
@@ -224,7 +224,7 @@ class Queue:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + wait_s
         while True:
-            with self._signals.listen(job_key(job)) as ear:
+            with self._signals.listen(job) as ear:
                 parts = await self._read_parts(team, endpoint, job, bytes_max)
                 left_s = until_s - loop.time()
                 if parts.parts or parts.job.state.final or left_s <= 0 or self._signals.closed:

@@ -4,106 +4,101 @@ A signal only saves time (D5, D14). Whoever waits first listens, then looks at t
 woken or after a while; so a lost signal costs a delay and never a job. Signals follow a commit; only `job_coming` leads one,
 that of a transaction which whoever it wakes takes part in.
 
-Keys are tuples: `queue_key` (rung once per job, wakes one listener each), `worker_key`, `job_key` (wake all). What is rung
-here is told to other servers as a word, the kind and the id (`relay.py` carries it); what they tell is rung by `heard`.
+An ear hears of one thing, a worker, a job or `IMAGES`, by its id; what rings it wakes all who listen. A held take stands in a queue's line
+besides: a job that waits wakes one of them. What is rung here is told to other servers as a word, the kind and the id (`relay.py` carries
+it); what they tell is rung by `heard`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from stoker.ids import EndpointId, JobId, WorkerId
 
-Key = tuple[str, str]
-
-
-def queue_key(endpoint: EndpointId) -> Key:
-    """Rung when a job of the endpoint waits."""
-    return ("queue", endpoint)
-
-
-def worker_key(worker: WorkerId) -> Key:
-    """Rung when the worker's slots, state or stops changed."""
-    return ("worker", worker)
-
-
-def job_key(job: JobId) -> Key:
-    """Rung when the job changed."""
-    return ("job", job)
-
-
-IMAGES: Final[Key] = ("images", "")
-"""Rung when an image is to be fetched, or one more."""
+IMAGES: Final = ""
+"""What is rung when an image is to be fetched, or one more."""
+ENDS_EVERY_S: Final = 0.01
+"""Waits end at multiples of it: those that would end within it share a timer, which costs more than all else of a wait."""
 
 
 class Ear:
     """One listener. Use it as a context manager around *look, then wait*."""
 
-    __slots__ = ("_keys", "_rung_by", "_signals", "_woken")
+    __slots__ = ("_line", "_signals", "_thing", "_turn", "_woken", "rung")
 
-    def __init__(self, signals: Signals, keys: tuple[Key, ...]) -> None:
+    def __init__(self, signals: Signals, thing: str, line: EndpointId | None) -> None:
         self._signals = signals
-        self._keys = keys
-        self._rung_by: Key | None = None
+        self._thing = thing
+        self._line = line
+        self._turn = False
+        """Whether the line rang: who does not look for the job lets the next one do it."""
         self._woken: asyncio.Future[None] | None = None
+        self.rung = False
+        """Whether a signal came since listening began."""
 
     def __enter__(self) -> Self:
-        self._signals._register(self, self._keys)
+        self._signals._ears.setdefault(self._thing, {})[self] = None
+        if self._line is not None:
+            self._signals._lines.setdefault(self._line, {})[self] = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._signals._unregister(self, self._keys)
-        if kind is not None and self._rung_by is not None:
-            self._pass_on(self._rung_by)
+        ears = self._signals._ears[self._thing]
+        del ears[self]
+        if not ears:
+            del self._signals._ears[self._thing]
+        if self._line is not None:
+            self._signals._leave(self._line, self)
+            if kind is not None and self._turn:
+                self._signals._ring_next_anywhere(self._line)
 
     def again(self) -> None:
-        """Listen anew, to all keys, before another look: whatever rang until now is what it is for."""
-        self._rung_by = None
-        self._signals._register(self, self._keys)
+        """Listen anew, in the line too, before another look: whatever rang until now is what it is for."""
+        self.rung = self._turn = False
+        if self._line is not None:
+            self._signals._lines.setdefault(self._line, {})[self] = None
 
-    def leave(self, key: Key) -> None:
-        """Stop listening to one key; a ring that already came from it goes to the next listener."""
-        self._signals._unregister(self, (key,))
-        if self._rung_by == key:
-            self._rung_by = None
-            self._pass_on(key)
+    def leave_line(self) -> None:
+        """Until it listens anew, hear of no job; if one rang already, the next in the line does."""
+        if self._line is not None:
+            self._signals._leave(self._line, self)
+            if self._turn:
+                self.rung = self._turn = False
+                self._signals._ring_next_anywhere(self._line)
 
-    def _pass_on(self, key: Key) -> None:
-        if key[0] == "queue":
-            self._signals._ring_next_anywhere(key)
-
-    def hear(self, key: Key) -> None:
-        """Called by the signals when the key rings."""
-        self._rung_by = key
+    def hear(self) -> None:
+        """Called by the signals when it is rung."""
+        self.rung = True
         self.wake()
 
     def wake(self) -> None:
-        """End the wait, whether or not a key rang."""
+        """End the wait, whether or not anything rang."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
-    @property
-    def rung(self) -> bool:
-        """Whether a signal came since listening began."""
-        return self._rung_by is not None
-
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a signal, at most `timeout_s` seconds; whether one came."""
-        if self._rung_by is None and timeout_s > 0 and not self._signals.closed:
+        """Wait for a signal, `timeout_s` seconds and at most `ENDS_EVERY_S` more; whether one came."""
+        if not self.rung and timeout_s > 0 and not self._signals.closed:
             loop = asyncio.get_running_loop()
             self._woken = loop.create_future()
-            end = loop.call_later(timeout_s, self.wake)
+            ending = self._signals._ending(loop, timeout_s)
+            ending[self] = None
             try:
                 await self._woken
             finally:
-                end.cancel()
                 self._woken = None
+                ending.pop(self, None)
         return self.rung
+
+
+_Ears = dict[Ear, None]
+"""In the order of coming."""
 
 
 class _Bell:
@@ -137,8 +132,12 @@ class Signals:
     """All ears of this process, and the endpoints that the autoscaler should look at."""
 
     def __init__(self) -> None:
-        self._ears: dict[Key, dict[Ear, None]] = {}
-        """Who listens, in the order of coming."""
+        self._ears: dict[str, _Ears] = {}
+        """Who hears of a thing."""
+        self._lines: dict[EndpointId, _Ears] = {}
+        """Held takes. The first gets the next job."""
+        self._ends: dict[int, _Ears] = {}
+        """Whose wait ends, by when, in multiples of `ENDS_EVERY_S`."""
         self._to_scale: dict[EndpointId, None] = {}
         self._scale = _Bell()
         self._lifeline = _Bell()
@@ -152,9 +151,9 @@ class Signals:
         self.closed = False
         """Whether nobody should wait any more: the server is about to stop answering."""
 
-    def listen(self, *keys: Key) -> Ear:
-        """An ear for these keys; the first that rings wakes it."""
-        return Ear(self, keys)
+    def listen(self, thing: str, *, line: EndpointId | None = None) -> Ear:
+        """An ear for a worker, a job or `IMAGES`, and in the line for jobs of an endpoint; what rings first wakes it."""
+        return Ear(self, thing, line)
 
     def close(self) -> None:
         """Wake everybody, and let nobody wait again."""
@@ -165,29 +164,41 @@ class Signals:
 
     def job_queued(self, endpoint: EndpointId) -> None:
         """A job waits: wake one held take, and let the autoscaler look."""
-        self._ring_next_anywhere(queue_key(endpoint))
+        self._ring_next_anywhere(endpoint)
         self.scale(endpoint)
 
     def job_coming(self, endpoint: EndpointId) -> bool:
-        """A job will wait, and whoever looks from now on finds it: wake one held take; whether there was one here."""
-        return self._ring_next(queue_key(endpoint))
+        """A job will wait, and whoever looks from now on finds it: wake one held take; whether there was one here.
+
+        Who was woken, by this or anything else, is passed over only once: it comes again by itself when it goes on listening.
+        """
+        line = self._lines.get(endpoint)
+        while line:
+            ear = next(iter(line))
+            del line[ear]
+            if not ear.rung:
+                ear._turn = True
+                ear.hear()
+                return True
+        return False
 
     def jobs_queued(self, endpoint: EndpointId) -> None:
         """Several jobs may wait: wake every held take of the endpoint."""
-        self._ring_everywhere(queue_key(endpoint))
+        self._ring_line(endpoint)
+        self._say("queue", endpoint)
         self.scale(endpoint)
 
     def job_changed(self, job: JobId) -> None:
         """The job's state, progress or stream changed."""
-        self._ring_everywhere(job_key(job))
+        self._ring("job", job)
 
     def worker_changed(self, worker: WorkerId) -> None:
         """The worker's slots, state or stops changed."""
-        self._ring_everywhere(worker_key(worker))
+        self._ring("worker", worker)
 
     def images_wanted(self) -> None:
         """An image is to be fetched ahead of its workers."""
-        self._ring_everywhere(IMAGES)
+        self._ring("images", IMAGES)
 
     def scale(self, endpoint: EndpointId) -> None:
         """Something that the scaling decision depends on changed."""
@@ -195,9 +206,8 @@ class Signals:
             self._stirred.ring()
         if not self.on_duty:
             self._say("scale", endpoint)
-            return
-        self._to_scale[endpoint] = None
-        if not self._scale.rung:
+        elif endpoint not in self._to_scale:
+            self._to_scale[endpoint] = None
             self._scale.ring()
 
     def look_at_workers(self) -> None:
@@ -215,11 +225,13 @@ class Signals:
         for word in words:
             kind, _, name = word.partition(" ")
             if kind == "next":
-                self._ring_next(queue_key(EndpointId(name)))
+                self.job_coming(EndpointId(name))
+            elif kind == "queue":
+                self._ring_line(EndpointId(name))
             elif kind == "admitted" and self.admitted is not None:
                 self.admitted(name)
-            elif kind in ("queue", "job", "worker", "images"):
-                self._ring_all((kind, name))
+            elif kind in ("job", "worker", "images"):
+                self._ring_here(name)
             elif self.on_duty and kind == "scale":
                 self.scale(EndpointId(name))
             elif self.on_duty:
@@ -238,66 +250,65 @@ class Signals:
 
     def waiting(self) -> int:
         """How many held takes wait here."""
-        return sum(len(ears) for key, ears in self._ears.items() if key[0] == "queue")
+        return sum(map(len, self._lines.values()))
 
     async def stirred(self, timeout_s: float) -> None:
         """Return when anything was rung here or told by others since the last call, or after `timeout_s`. For who follows
         the ledger."""
         await self._stirred.heard(timeout_s)
 
-    def _register(self, ear: Ear, keys: tuple[Key, ...]) -> None:
-        for key in keys:
-            ears = self._ears.get(key)
-            if ears is None:
-                self._ears[key] = {ear: None}
-            else:
-                ears[ear] = None
-
-    def _unregister(self, ear: Ear, keys: tuple[Key, ...]) -> None:
-        for key in keys:
-            ears = self._ears.get(key)
-            if ears is not None:
-                ears.pop(ear, None)
-                if not ears:
-                    del self._ears[key]
-
     def _say(self, kind: str, name: str) -> None:
         if self.tell is not None:
             self.tell(f"{kind} {name}")
 
-    def _ring_next_anywhere(self, key: Key) -> None:
-        """Wake a listener here, or one on each other server: one of them gets the job, the others find nothing."""
+    def _ring(self, kind: str, thing: str) -> None:
+        """Here and on other servers."""
         if not self._stirred.rung:
             self._stirred.ring()
-        if not self._ring_next(key):
-            self._say("next", key[1])
-
-    def _ring_everywhere(self, key: Key) -> None:
-        if not self._stirred.rung:
-            self._stirred.ring()
-        if key in self._ears:  # most often nobody listens
-            self._ring_all(key)
+        if thing in self._ears:  # most often nobody listens
+            self._ring_here(thing)
         if self.tell is not None:
-            self._say(*key)
+            self._say(kind, thing)
+
+    def _leave(self, endpoint: EndpointId, ear: Ear) -> None:
+        line = self._lines.get(endpoint)
+        if line is not None:
+            line.pop(ear, None)
+            if not line:
+                del self._lines[endpoint]
+
+    def _ring_here(self, thing: str) -> None:
+        for ear in self._ears.get(thing, ()):
+            ear.hear()
+
+    def _ring_line(self, endpoint: EndpointId) -> None:
+        """All that stand there."""
+        for ear in self._lines.get(endpoint, ()):
+            if not ear.rung:
+                ear._turn = True
+                ear.hear()
+
+    def _ring_next_anywhere(self, endpoint: EndpointId) -> None:
+        """Wake a held take here, or one on each other server: one of them gets the job, the others find nothing."""
+        if not self._stirred.rung:
+            self._stirred.ring()
+        if not self.job_coming(endpoint):
+            self._say("next", endpoint)
 
     def _wake_all(self) -> None:
         for ears in list(self._ears.values()):
             for ear in ears:
                 ear.wake()
 
-    def _ring_next(self, key: Key) -> bool:
-        """Whether somebody was woken. Who was woken, by this key or another, is passed over only once: it comes again by
-        itself when it goes on listening."""
-        ears = self._ears.get(key)
-        while ears:
-            ear = next(iter(ears))
-            del ears[ear]
-            if ear._rung_by is None:
-                ear.hear(key)
-                return True
-        return False
+    def _ending(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> _Ears:
+        """Whose wait ends with one that begins now and lasts so long."""
+        number = math.ceil((loop.time() + timeout_s) / ENDS_EVERY_S)
+        ending = self._ends.get(number)
+        if ending is None:
+            ending = self._ends[number] = {}
+            loop.call_at(number * ENDS_EVERY_S, self._end, number)
+        return ending
 
-    def _ring_all(self, key: Key) -> None:
-        for ear in self._ears.get(key, ()):
-            if ear._rung_by is None:
-                ear.hear(key)
+    def _end(self, number: int) -> None:
+        for ear in self._ends.pop(number):
+            ear.wake()

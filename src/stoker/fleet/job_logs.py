@@ -22,7 +22,7 @@ from stoker.fleet.turns import Turn, slots_of, turns_of
 from stoker.ids import JobId, WorkerId
 from stoker.job import Job
 from stoker.runtimes import LogLine, Runtime
-from stoker.signals import Signals, job_key
+from stoker.signals import Signals
 from stoker.store import Store
 
 LINES_MOST: Final = 100_000
@@ -94,7 +94,7 @@ class JobLogs:
     async def _until_moved(self, job: Job) -> None:
         """Until the job is over, or held by another worker or once more."""
         while True:
-            with self._signals.listen(job_key(job.id)) as ear:
+            with self._signals.listen(job.id) as ear:
                 now = await self._present(job)
                 moved = now is None or now.state.final or (now.worker, now.attempt) != (job.worker, job.attempt)
                 if moved or self._signals.closed:
