@@ -237,6 +237,27 @@ async def test_killed_shim_and_main_process(process: ProcessStage) -> None:
     await gone(*rest)
 
 
+async def test_who_runs_is_not_read_again(process: ProcessStage) -> None:
+    """A worker that was seen to run after its end could be heard of is not looked at again until it ends, by the server that launched
+    it and by the next one; then it is, at once."""
+    spec = process.spec("obey 5")
+    await process.runtime.launch(spec)
+    await first_line(process.runtime, spec.worker)
+    await process.restart()
+    for _ in range(2):
+        assert await seen(process.runtime, spec.worker) is None
+    state = process.root / spec.worker / "state.json"
+    state.rename(state.with_suffix(".hidden"))
+    state.write_text(json.dumps({"shim": [os.getpid(), "another birth"], "main": [os.getpid(), "another birth"]}))
+    assert await seen(process.runtime, spec.worker) is None
+    state.with_suffix(".hidden").rename(state)
+    process.nudged.clear()
+    await process.runtime.stop(spec.worker, grace_s=30)
+    async with asyncio.timeout(DEADLINE_S):
+        await process.nudged.wait()
+    assert (await ended(process.runtime, spec.worker)).code == 5
+
+
 async def test_reused_process_id_is_not_mistaken(process: ProcessStage) -> None:
     """A stranger with the process id of a former shim is neither taken for the worker nor touched."""
     with sleeper() as stranger:

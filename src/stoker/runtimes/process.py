@@ -5,8 +5,9 @@ shim (`process_shim`) that outlives this server, so that a server may be killed 
 
     root/<worker id>/     state.json  stop.json  exit.json  port.json  output.log  work/
 
-Everything is read back from these records; the memory of this object only saves time. There is no isolation: workers run as
-the server's user and see what it sees. Blocking work is done in threads. Calls follow the contract of the port.
+Everything is read back from these records; the memory of this object only saves time: of a worker that runs nothing is read as long as the
+kernel holds its shim for us. There is no isolation: workers run as the server's user and see what it sees. Blocking work is done in threads.
+Calls follow the contract of the port.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ class ProcessRuntime:
         self._log_bytes_max = log_bytes_max
         self._launching: dict[WorkerId, asyncio.Task[_Shim | None]] = {}
         self._watched: dict[WorkerId, int | asyncio.Task[None]] = {}
+        self._held: frozenset[WorkerId] = frozenset()
+        """Those who were alive after their pidfd was opened, so that it is their shim's and tells of their end: no look is needed."""
         self._ended_before: dict[WorkerId, Exit] = {}
 
     # ── the five calls ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,17 +97,20 @@ class ProcessRuntime:
 
     async def observe(self) -> Sequence[Observation]:
         """What the records below `root` say. Finishes what a killed shim left unfinished."""
+        held = self._held
         try:
-            seen = await asyncio.to_thread(self._survey)
+            seen = await asyncio.to_thread(self._survey, held)
         except OSError as error:
             raise Unavailable(f"cannot read {self._root}: {error.strerror}") from error
         self._ended_before = {worker: found for worker, found in seen.items() if isinstance(found, Exit)}
         for worker, found in seen.items():
             if isinstance(found, Exit):
                 self._unwatch(worker)
+            elif isinstance(self._watched.get(worker), int):
+                self._held |= {worker}
             else:
                 self._watch(worker, found)
-        begun = {worker: None for worker in (*self._launching, *self._watched) if worker not in seen}
+        begun = {worker: None for worker in (*held, *self._launching, *self._watched) if worker not in seen}
         ends = {worker: self._ended_before.get(worker) for worker in seen} | begun
         return [Observation(worker=worker, exit=ends[worker]) for worker in sorted(ends)]
 
@@ -214,13 +220,13 @@ class ProcessRuntime:
 
     # ── watching ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _survey(self) -> dict[WorkerId, _Shim | Exit]:
-        """What is recorded of each worker; ends that were read before are not read again. Blocks."""
+    def _survey(self, held: Collection[WorkerId]) -> dict[WorkerId, _Shim | Exit]:
+        """What is recorded of each worker but of those that are held; ends that were read before are not read again. Blocks."""
         seen: dict[WorkerId, _Shim | Exit] = {}
-        for path in sorted(self._root.iterdir()) if self._root.exists() else ():
-            worker = WorkerId(path.name)
-            if _SAFE_ID.fullmatch(worker) and worker not in self._launching:
-                found = self._ended_before.get(worker) or _Home(path=path).look()
+        for name in os.listdir(self._root) if self._root.exists() else ():
+            worker = WorkerId(name)
+            if worker not in held and worker not in self._launching and _SAFE_ID.fullmatch(worker):
+                found = self._ended_before.get(worker) or self._home(worker).look()
                 if found is not None:
                     seen[worker] = found
         return seen
@@ -251,6 +257,7 @@ class ProcessRuntime:
         self._nudge()
 
     def _unwatch(self, worker: WorkerId) -> None:
+        self._held -= {worker}
         watch = self._watched.pop(worker, None)
         if isinstance(watch, int):
             asyncio.get_running_loop().remove_reader(watch)
