@@ -272,8 +272,11 @@ async def test_reused_process_id_is_not_mistaken(process: ProcessStage) -> None:
 
 
 def test_birth_names_a_process() -> None:
-    """With its birth a process id names one process for ever."""
-    own, other = find_process(os.getpid()), find_process(os.getppid())
+    """With its birth a process id names one process for ever: that of one that begins later is another."""
+    own = find_process(os.getpid())
+    with sleeper() as later:
+        other = find_process(later.pid)
+        later.kill()
     assert own is not None
     assert other is not None
     assert own.birth != other.birth
