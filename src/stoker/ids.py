@@ -86,10 +86,9 @@ def new_job_id(at_ms: int, *, sync: bool = False) -> JobId:
 
     It begins with the moment, so that ids of jobs which arrive together lie together in an index; 74 bits are random.
     """
-    chance = int.from_bytes(os.urandom(10)) & (1 << 74) - 1
-    number = (at_ms << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & (1 << 62) - 1)
-    text = f"{number:032x}"
-    uuid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    chance = int.from_bytes(os.urandom(10))
+    moment = f"{at_ms >> 16:08x}-{at_ms & 0xFFFF:04x}"
+    uuid = f"{moment}-7{chance >> 68:03x}-{0x8000 | chance >> 54 & 0x3FFF:04x}-{chance & 0xFFFF_FFFF_FFFF:012x}"
     return JobId(f"sync-{uuid}" if sync else uuid)
 
 

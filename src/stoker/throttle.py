@@ -85,13 +85,14 @@ class Throttle:
         if cost_s is None:
             return
         bucket = (key, endpoint, asked)
-        paid_s, wait_s = admit(self._paid.get(bucket, 0.0), self._clock.now_ms() / 1000, cost_s)
+        before_s = self._paid.get(bucket, 0.0)
+        paid_s, wait_s = admit(before_s, self._clock.now_ms() / 1000, cost_s)
         if wait_s:
             self._refuse_request(asked, cost_s, wait_s)
         self._paid[bucket] = paid_s
         if self._admitted is not None:
             self._admitted[bucket] += cost_s
-        if len(self._paid) > BUCKETS_MOST:
+        if not before_s and len(self._paid) > BUCKETS_MOST:
             self._forget_paid()
 
     def _refuse_request(self, asked: Asked, cost_s: float, wait_s: float) -> None:

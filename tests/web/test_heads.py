@@ -78,6 +78,8 @@ def test_same_head_another_line_another_length() -> None:
     heads = learned(BODY)
     came = BODY.replace(b"9\r\n", b"3\r\n").replace(b'{"a": 12}', b"123").replace(b"/a/run", b"/b/cancel/7")
     assert heads.find(came) == (b"POST /v2/b/cancel/7", {"host": "h", "x-test": "1"}, b"123")
+    assert heads.find(came) == heads.find(came)
+    assert heads.find(came[:-1]) is None
     assert heads.find(BODY.replace(b"X-Test: 1", b"X-Test: 2")) is None
 
 
@@ -141,7 +143,12 @@ def test_no_more_than_so_many_are_kept() -> None:
         request = b"GET /a HTTP/1.1\r\nX: %d\r\n\r\n" % number
         heads.keep(request, [(b"x", b"%d" % number)])
     assert heads.find(PLAIN) is None
-    assert heads.find(request) is not None
+    for length in range(KEPT_MOST + 1):
+        longer = request.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % length) + b"x" * length
+        if heads.find(longer) is None:
+            heads.keep(longer, [(b"x", b"")])
+        assert heads.find(longer) is not None
+    assert len(heads._kept) <= KEPT_MOST
 
 
 PIECES = [
@@ -178,6 +185,7 @@ def test_known_heads_mean_what_the_parser_says(before: list[bytes], data: bytes)
     and nothing besides."""
     heads = learned(PLAIN, BODY, *before)
     came = heads.find(data)
+    assert heads.find(data) == came
     target = None if came is None else target_of(came[0])
     if came is None or target is None or target[0] not in ("GET", "POST"):
         return

@@ -262,10 +262,9 @@ class Connection(HttpToolsProtocol):
         """The handler is done. To a plain request all is said that there is to say at once."""
         if exchange.errand is not None:
             self.tasks.discard(exchange.errand)
-        if error is not None or not exchange.plain or not exchange.keep_alive or self.flow.write_paused:
+        if answer is None or not exchange.plain or not exchange.keep_alive or self.flow.write_paused:
             self._answer_with_care(exchange, answer, error)
             return
-        assert answer is not None
         content = answer.content
         if len(content) > JOINED_BYTES_MAX or self.transport.is_closing():
             self._send(exchange, answer)

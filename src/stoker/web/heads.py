@@ -78,11 +78,15 @@ AROUND_BYTES: Final = 4
 """A colon, a space and the end of the line."""
 
 
+Known = tuple[Mapping[str, str], int]
+"""The headers but for the length of the body, and that length."""
+
+
 class Heads:
-    """What is kept: headers by the lines that said them, without the length."""
+    """What is kept: what heads say, by their bytes; each with the lengths that came, and without one."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, Mapping[str, str]] = {}
+        self._kept: dict[bytes, Known] = {}
 
     def find(self, data: bytes) -> tuple[bytes, Mapping[str, str], bytes] | None:
         """What came, if it is one whole request under a head that is kept: its first line without the version, the headers, the body.
@@ -93,15 +97,19 @@ class Heads:
         if end < 0:
             return None
         line, _, head = data[:end].partition(_VERSION)
-        length = 0
-        headers = self._kept.get(head)
-        if headers is None:
-            head, length = without_length(head)
-            headers = self._kept.get(head)
-            if headers is None:
-                return None
+        known = self._kept.get(head) or self._with_another_length(head)
+        if known is None:
+            return None
+        headers, length = known
         start = end + 4
         return (line, headers, data[start:]) if start + length == len(data) else None
+
+    def _with_another_length(self, head: bytes) -> Known | None:
+        bare, length = without_length(head)
+        known = self._kept.get(bare)
+        if known is None:
+            return None
+        return self._remember(head, (known[0], length))
 
     def keep(self, data: bytes, headers: RawHeaders) -> None:
         """The parser found `headers` in what came. Nothing is kept unless that was one whole request.
@@ -119,9 +127,13 @@ class Heads:
         found.pop("content-length", None)
         if found.get("connection", "keep-alive").lower() != "keep-alive" or not _TELLING.isdisjoint(found):
             return
+        self._remember(head, (found, 0))
+
+    def _remember(self, head: bytes, known: Known) -> Known:
         if len(self._kept) >= KEPT_MOST:
             self._kept.clear()
-        self._kept[head] = found
+        self._kept[head] = known
+        return known
 
 
 _TELLING: Final = frozenset(("transfer-encoding", "expect", "upgrade", "te", "trailer", "x-request-id", "traceparent"))
