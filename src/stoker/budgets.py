@@ -86,9 +86,9 @@ class Budgets:
     async def check(self, endpoint: Endpoint) -> None:
         """Raise `Exhausted` (`budget_exhausted`) when new jobs are refused."""
         now_ms = self._clock.now_ms()
-        believed = await self._believed.get(endpoint.team)
-        if not believed:
+        if self.none_of(endpoint.team, now_ms):
             return
+        believed = await self._believed.get(endpoint.team) or ()
         found = worst(counting(believed, endpoint.id), now_ms)
         if found is not None and found.level(now_ms) is Level.REFUSE:
             raise Exhausted(
@@ -112,7 +112,8 @@ class Budgets:
 
     def none_of(self, team: TeamId, now_ms: int) -> bool:
         """Whether it is known, without asking the database, that the team has no budget."""
-        return now_ms < self._believed.until_ms(team) and not self._believed.last(team)
+        known = self._believed.known(team, now_ms)
+        return known is not None and not known
 
     async def spent(self, team: TeamId, endpoint_id: EndpointId, now_ms: int) -> str:
         """Why no job of the endpoint may begin at this moment, in words; empty while one may. It reads as `jobs_in_turn` does."""

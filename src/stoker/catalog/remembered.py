@@ -36,8 +36,8 @@ class Remembered(Generic[K, V]):
     async def get(self, name: K) -> V | None:
         """As remembered, or as it is now."""
         now_ms = self._clock.now_ms()
-        until_ms, found = self._found.get(name, (0, None))
-        if now_ms < until_ms:
+        found = self.known(name, now_ms)
+        if found is not None:
             return found
         until_ms, look = self._looks.get(name, (0, None))
         if look is not None and now_ms < until_ms and (found := await asyncio.shield(look)) is not None:
@@ -59,6 +59,11 @@ class Remembered(Generic[K, V]):
                 self._found.clear()
             self._found[name] = (now_ms + TRUST_MS, found)
         return found
+
+    def known(self, name: K, now_ms: int) -> V | None:
+        """As remembered; None says nothing."""
+        until_ms, found = self._found.get(name, (0, None))
+        return found if now_ms < until_ms else None
 
     def last(self, name: K) -> V | None:
         """As it was read last, believed or not; for what only tells about it."""
