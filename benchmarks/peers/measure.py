@@ -221,14 +221,26 @@ class Show:
             output, trouble = generator.communicate(timeout=order.seconds + GRACE_S)
         except subprocess.TimeoutExpired:
             raise Failed(self._story(f"the generator did not come back from `{order.do}`")) from None
-        if generator.returncode != 0:
-            last = trouble.decode(errors="replace").strip().splitlines()[-1:] or ["it died"]
-            raise Failed(self._story(last[0]))
-        return msgspec.json.decode(output, type=kind)
+        try:
+            return read_answer(generator.returncode, output, trouble, kind)
+        except Failed as failed:
+            raise Failed(self._story(str(failed))) from failed
 
     def _story(self, reason: str) -> str:
         tail = self._log.read_text(errors="replace")[-LOG_TAIL:].strip() if self._log.exists() else ""
         return f"{reason}\n{tail}" if tail else reason
+
+
+def read_answer(code: int, output: bytes, trouble: bytes, kind: type[Answer]) -> Answer:
+    """What a generator answered. Raises Failed with its last words, or with how it ended without an answer."""
+    words = trouble.decode(errors="replace").strip().splitlines()[-1:]
+    if code != 0:
+        raise Failed(words[0] if words else f"the generator died ({code})")
+    try:
+        return msgspec.json.decode(output, type=kind)
+    except msgspec.DecodeError as error:
+        said = f"the generator ended well, or nobody saw how, and its answer has {len(output):,} bytes"
+        raise Failed(": ".join([said, str(error), *words])) from error
 
 
 def turn(contestant: Contestant, plan: Plan, folder: Path) -> Turn:

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.peers import client, lineup
 from benchmarks.peers.client import Order, Seen
 from benchmarks.peers.lineup import Contestant
-from benchmarks.peers.measure import Crash, Turn
+from benchmarks.peers.measure import Crash, Failed, Turn, read_answer
 from benchmarks.peers.speech import BODY, BODY_BYTES, TEXT, Speech, Stage
 from benchmarks.peers.table import Record, render
 
@@ -197,6 +197,20 @@ def test_names_are_chosen() -> None:
     assert lineup.named("") == lineup.ALL
     with pytest.raises(ValueError, match="nobody is called sidekiq"):
         lineup.named("sidekiq,arq")
+
+
+def test_a_generator_without_an_answer_is_a_failure() -> None:
+    """A generator that ends without its whole answer fails its contestant, with how it ended and its last words."""
+    whole = msgspec.json.encode(seen(jobs=1, total_s=(0.5,)))
+    assert read_answer(0, whole, b"running\n", Seen).jobs == 1
+    for code, output, trouble, told in (
+        (0, b"", b"running\n", "its answer has 0 bytes.*running"),
+        (0, whole[:-1], b"", "its answer has .* bytes"),
+        (-9, b"", b"", r"died \(-9\)"),
+        (1, b"", b"Traceback\nOSError: gone\n", "^OSError: gone$"),
+    ):
+        with pytest.raises(Failed, match=told):
+            read_answer(code, output, trouble, Seen)
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────────
