@@ -301,8 +301,9 @@ class Signals:
                 ear.wake()
 
     def _ending(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> _Ears:
-        """Whose wait ends with one that begins now and lasts so long."""
-        number = math.ceil((loop.time() + timeout_s) / ENDS_EVERY_S)
+        """Whose wait ends with one that begins now and lasts so long; always later than now, so that who waits for a rest of no length
+        does not go round and round."""
+        number = math.ceil((loop.time() + max(timeout_s, ENDS_EVERY_S)) / ENDS_EVERY_S)
         ending = self._ends.get(number)
         if ending is None:
             ending = self._ends[number] = {}
