@@ -100,7 +100,7 @@ class Leases:
         self._backlog = Backlog(store, clock)
         self._streaks = streaks or Streaks(0)
         self._metrics = metrics or Metrics()
-        self._budgets = budgets or Budgets(store, clock, signals)
+        self._budgets = budgets
 
     def known(self, worker: WorkerId, token: str) -> Caller | None:
         """Who calls, if it called before: whose a token is never changes."""
@@ -167,7 +167,7 @@ class Leases:
         now_ms = self._clock.now_ms()
         none = self._backlog.none_ahead(caller.endpoint, sdk, now_ms)
         ahead = 0 if none else await self._backlog.ahead(caller.endpoint, sdk, now_ms)
-        if not self._budgets.none_of(caller.team, now_ms):
+        if self._budgets is not None and not self._budgets.none_of(caller.team, now_ms):
             turns = await self._budgets.jobs_in_turn(caller.team, caller.endpoint, now_ms)
             if turns is not None:
                 limit, ahead = limit if turns else 0, max(0, min(ahead, turns - 1))
@@ -203,8 +203,7 @@ class Leases:
     async def ping(self, caller: Caller, jobs: Sequence[JobId], *, sdk: str) -> None:
         """A sign of life, and of the jobs that it lists."""
         now_ms = self._clock.now_ms()
-        if not self._budgets.none_of(caller.team, now_ms):
-            await self._keep_to_caps(caller, now_ms)
+        await self._keep_to_caps(caller, now_ms)
         step = await self._store.workers.advance(caller.id, Pinged(at_ms=now_ms, sdk=sdk))
         named = jobs if lists_its_jobs(sdk) else None
         await self._store.jobs.confirm(caller.id, named, at_ms=now_ms, lease_ms=self._lease_ms)
@@ -230,8 +229,7 @@ class Leases:
         if report.output is not None and len(report.output) > self._output_bytes_max:
             await self.refuse_output(caller, job, len(report.output))
         else:
-            if not self._budgets.none_of(caller.team, now_ms):
-                await self._keep_to_caps(caller, now_ms)
+            await self._keep_to_caps(caller, now_ms)
             event = Finished(at_ms=now_ms, worker=caller.id, failed=report.error is not None)
             step = await self._store.jobs.advance(job, event, Bodies(output=report.output, error=report.error))
             self._announce(caller, step)
@@ -252,8 +250,7 @@ class Leases:
             "upload it to a bucket from the handler (BUCKET_* variables or s3Config) and return its URL"
         )
         now_ms = self._clock.now_ms()
-        if not self._budgets.none_of(caller.team, now_ms):
-            await self._keep_to_caps(caller, now_ms)
+        await self._keep_to_caps(caller, now_ms)
         step = await self._store.jobs.advance(job, OutputRefused(at_ms=now_ms, worker=caller.id), Bodies(error=error))
         self._announce(caller, step)
         if step.changed:
@@ -261,6 +258,8 @@ class Leases:
 
     async def _keep_to_caps(self, caller: Caller, now_ms: int) -> None:
         """Before a slot becomes free: if a budget is used up at this moment, nothing that the worker has ahead begins in it."""
+        if self._budgets is None or self._budgets.none_of(caller.team, now_ms):
+            return
         text = await self._budgets.spent(caller.team, caller.endpoint, now_ms)
         if text:
             with suppress(NotFound):  # a worker that is forgotten holds nothing
