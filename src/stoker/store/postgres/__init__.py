@@ -5,7 +5,7 @@ reads, and the rare writes that need no image, go through a small pool beside it
 
     jobs, workers ───────────── lane ─ batch ─ load, save ─┐
     endpoints, teams, parts, leases ─ pool ────────────────┼─ transaction ─ connection
-    wakes (a connection of its own)                        └─ arrays
+    wakes (a connection of its own)                        └─ packing
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Final
 from stoker.endpoint import Endpoint, Release
 from stoker.errors import Conflict, NotFound
 from stoker.ids import EndpointId, ReleaseId, TeamId
-from stoker.store.postgres.arrays import insert, places
 from stoker.store.postgres.connection import Connection
 from stoker.store.postgres.lane import Pool
+from stoker.store.postgres.packing import insert, places
 from stoker.store.postgres.tables import carry_out
 from stoker.store.rows import ENDPOINT, RELEASE, endpoint_values, release_values
 from stoker.store.rows import endpoint as endpoint_of

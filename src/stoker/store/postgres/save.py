@@ -1,6 +1,6 @@
 """What changed in an image, written back in one statement.
 
-Called by `batch.py`, once per transaction. Each kind of change is a part of the statement, a `WITH` clause with arrays of its
+Called by `batch.py`, once per transaction. Each kind of change is a part of the statement, a `WITH` clause with rows of its
 own; the statement for a given set of parts is composed once. So a transaction is saved in one round trip, whatever it did.
 
 An image of rows that were known, not read, is saved by a guarded statement: a row is written only in the version that was known, and
@@ -23,9 +23,9 @@ from msgspec.structs import astuple
 
 from stoker.job import Job, JobState
 from stoker.store.image import COUNTERS, LINE, Image, JobChange, Move
-from stoker.store.postgres.arrays import array, arrays, names, unnest
 from stoker.store.postgres.connection import Connection, raced
 from stoker.store.postgres.known import Lent
+from stoker.store.postgres.packing import count_of, names, packed, unpacked, width
 from stoker.store.rows import (
     END,
     end_values,
@@ -42,7 +42,7 @@ Columns = dict[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A kind of change: clauses of a `WITH`, by name, in which `{new}` are its rows; they come in arrays, one per column."""
+    """A kind of change: clauses of a `WITH`, by name, in which `{new}` are its rows."""
 
     columns: Columns
     clauses: tuple[tuple[str, str], ...]
@@ -293,7 +293,7 @@ class Changes:
         if not self._rows:
             return None
         parts = tuple(part for part in PARTS if part in self._rows)  # in one order: fewer different statements
-        version: int = await tx.fetchval(_statement(parts), *self._columns(parts))
+        version: int = await tx.fetchval(_statement(parts), *self._values(parts))
         return version
 
     async def write_guarded(self, tx: Connection, lent: Lent, seqs: int) -> tuple[int, list[int]]:
@@ -308,12 +308,12 @@ class Changes:
             if rows_of_check:
                 self._rows[check] = list(rows_of_check.items())
         parts = tuple(part for part in (*PARTS, *CHECKS) if part in self._rows)
-        row = await tx.fetchrow(_guarded(parts), *self._columns(parts, guarded=True), seqs)
+        row = await tx.fetchrow(_guarded(parts), *self._values(parts, guarded=True), seqs)
         assert row is not None
         return row[0], row[1]
 
-    def _columns(self, parts: Sequence[Part], *, guarded: bool = False) -> Iterator[Any]:
-        return (column for part in parts for column in arrays(part.written(guarded=guarded), self._rows[part]))
+    def _values(self, parts: Sequence[Part], *, guarded: bool = False) -> Iterator[Any]:
+        return (value for part in parts for value in packed(part.written(guarded=guarded), self._rows[part]))
 
 
 PARTS: Final = tuple(value for value in vars().values() if isinstance(value, Part) and value not in CHECKS)
@@ -325,9 +325,9 @@ _NEXT_SEQS: Final = "ARRAY(SELECT nextval('job_seq') FROM generate_series(1, ${}
 def _statement(parts: tuple[Part, ...]) -> str:
     clauses, first = [], 1
     for part in parts:
-        new = unnest(part.columns, first)
+        new = unpacked(part.columns, first)
         clauses += [f"{name} AS ({sql.format(new=new, still='')})" for name, sql in part.clauses]
-        first += len(part.columns)
+        first += width(part.columns)
     return f"WITH {', '.join(clauses)} SELECT {_NUMBER}"
 
 
@@ -341,16 +341,16 @@ def _guarded(parts: tuple[Part, ...]) -> str:
     first = 1
     for part in parts:
         columns = part.written(guarded=True)
-        new, still = unnest(columns, first), _STILL.format(table=part.table) if part.table else ""
+        new, still = unpacked(columns, first), _STILL.format(table=part.table) if part.table else ""
         filled = [(name, sql.format(new=new, still=still)) for name, sql in part.clauses]
         if part in CHECKS:
             checks += [condition for _, condition in filled]
         else:
             clauses += [f"{name} AS ({sql})" for name, sql in filled]
         if part.table:
-            all_written = f"(SELECT count(*) FROM {filled[0][0]}) = cardinality({array('text', first)})"
+            all_written = f"(SELECT count(*) FROM {filled[0][0]}) = {count_of(first)}"
             (workers if part.table == "workers" else jobs).append(all_written)
-        first += len(columns)
+        first += width(columns)
     still_so = " AND ".join([*workers, *jobs, *checks]) or "true"
     changes = f"WITH {', '.join(clauses)} " if clauses else ""
     return f"{changes}SELECT {_NUMBER}, {_NEXT_SEQS.format(first)}, 1 / ({still_so})::int"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from stoker.store.postgres.arrays import arrays, unnest
+from stoker.store.postgres.packing import packed, unpacked
 
 pytestmark = pytest.mark.postgres
 
@@ -32,5 +32,5 @@ async def connection(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.mark.parametrize("rows", [ROWS, *([row] for row in ROWS)])
 async def test_rows_are_what_they_were(connection: asyncpg.Connection, rows: list[tuple[object, ...]]) -> None:
     """Any text, the empty one alone too, and any number; what is none stays none."""
-    found = await connection.fetch(f"SELECT * FROM {unnest(COLUMNS)}", *arrays(COLUMNS, rows))
+    found = await connection.fetch(f"SELECT {', '.join(COLUMNS)} FROM {unpacked(COLUMNS)}", *packed(COLUMNS, rows))
     assert [tuple(row) for row in found] == rows
