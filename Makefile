@@ -25,7 +25,7 @@ help: ## list the targets
 # Python 3.11 or newer: $(PYTHON) if it is one, else the first of these that is.
 .venv/.ready: pyproject.toml constraints.txt
 	@set -e; found=; \
-	for python in $(PYTHON) python3.13 python3.12 python3.11; do \
+	for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
@@ -162,7 +162,8 @@ lock: ## choose the newest rested versions and pin them
 	$(LOCK) --universal --extra dev --output-file constraints.txt pyproject.toml
 	@set -e; for sdk in $(SDKS); do \
 	  echo "tests/sdks/$$sdk.txt"; \
-	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --universal --output-file tests/sdks/$$sdk.txt -; \
+	  set --; [ ! -f tests/sdks/$$sdk.overrides ] || set -- --override tests/sdks/$$sdk.overrides; \
+	  echo "$${sdk%-*}==$${sdk##*-}" | $(LOCK) --universal "$$@" --output-file tests/sdks/$$sdk.txt -; \
 	done
 	echo helm-python-sdk | $(LOCK) --universal --output-file scripts/helm.txt -
 	@set -e; for peer in $(PEERS); do \

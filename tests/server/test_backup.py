@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def backup(live: LiveServer, file: Path) -> set[str]:
     """Write a backup; the ids of the jobs in it."""
     done = stoker("backup", str(file), "--data-dir", str(live.data_dir))
     assert done.returncode == 0, done.stderr
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         return {row[0] for row in connection.execute("SELECT id FROM jobs")}
 
 
@@ -66,7 +67,7 @@ def test_restore(live: LiveServer, tmp_path: Path) -> None:
     assert (status != 0, "--replace" in said) == (True, True)
     status, said = restore(live, tmp_path / "copy.db", "--replace")
     assert status == 0, said
-    with sqlite3.connect(live.data_dir / "stoker.db.before-1") as aside:
+    with closing(sqlite3.connect(live.data_dir / "stoker.db.before-1")) as aside:
         assert {row[0] for row in aside.execute("SELECT id FROM jobs")} == {kept, lost}
     live.start()
     assert live.api.get(f"/api/jobs/{lost}").status_code == 404

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,9 +31,10 @@ COUNT = "SELECT count(*) FROM stops"
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> sqlite3.Connection:
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A writing connection, without a thread."""
-    return connect(tmp_path / "stoker.db")
+    with closing(connect(tmp_path / "stoker.db")) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -209,4 +213,6 @@ def test_loop_that_was_abandoned(tmp_path: Path) -> None:
         return counts
 
     asyncio.run(abandon())
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()  # nobody closes what was abandoned
     assert asyncio.run(look()) == Counts(queued=1)

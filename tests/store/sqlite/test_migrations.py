@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,16 @@ from stoker.store.sqlite.connection import connect, migrate
 from stoker.team import Role, Scope
 
 
-def empty() -> sqlite3.Connection:
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
     """A database without a schema."""
-    return sqlite3.connect(":memory:", isolation_level=None)
+    with empty() as connection:
+        yield connection
+
+
+def empty() -> closing[sqlite3.Connection]:
+    """One more, for as long as it is used."""
+    return closing(sqlite3.connect(":memory:", isolation_level=None))
 
 
 def schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -45,17 +53,16 @@ def test_numbers_have_no_gaps() -> None:
 @pytest.mark.parametrize("count", range(1, len(STEPS) + 1))
 def test_upgraded_equals_fresh(count: int) -> None:
     """A database made by any earlier release, and then upgraded, equals one made fresh."""
-    upgraded, fresh = empty(), empty()
-    migrate(upgraded, STEPS[:count])
-    migrate(upgraded, STEPS)
-    migrate(fresh, STEPS)
-    assert schema(upgraded) == schema(fresh)
-    assert version(upgraded) == version(fresh) == len(STEPS)
+    with empty() as upgraded, empty() as fresh:
+        migrate(upgraded, STEPS[:count])
+        migrate(upgraded, STEPS)
+        migrate(fresh, STEPS)
+        assert schema(upgraded) == schema(fresh)
+        assert version(upgraded) == version(fresh) == len(STEPS)
 
 
-def test_keys_from_before_there_were_members() -> None:
+def test_keys_from_before_there_were_members(connection: sqlite3.Connection) -> None:
     """A team of an earlier release gets an owner, to whom its keys belong; they go on working."""
-    connection = empty()
     migrate(connection, before("configured"))
     connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
     connection.execute(
@@ -73,9 +80,8 @@ def before(name: str) -> Sequence[Migration]:
     return STEPS[: [step.name for step in STEPS].index(name)]
 
 
-def test_volumes_from_before_there_were_records() -> None:
+def test_volumes_from_before_there_were_records(connection: sqlite3.Connection) -> None:
     """Releases that mounted volumes of the engine's need volumes of these names; directories of the machine are none."""
-    connection = empty()
     migrate(connection, before("volumes"))
     connection.execute("INSERT INTO teams (id, name, created_ms) VALUES ('team-old', 'old', 5)")
     columns = "id, endpoint, number, image, command, env, gpus_per_worker, created_ms, container"
@@ -92,27 +98,24 @@ def test_volumes_from_before_there_were_records() -> None:
     assert found == [("rel-1", "b"), ("rel-1", "cache")]
 
 
-def test_migrating_again_changes_nothing() -> None:
+def test_migrating_again_changes_nothing(connection: sqlite3.Connection) -> None:
     """Steps are taken once."""
-    connection = empty()
     migrate(connection, STEPS)
     before = schema(connection)
     migrate(connection, STEPS)
     assert schema(connection) == before
 
 
-def test_later_steps_are_taken() -> None:
+def test_later_steps_are_taken(connection: sqlite3.Connection) -> None:
     """A database of an earlier release takes the steps that it lacks, every statement of them."""
-    connection = empty()
     migrate(connection, STEPS)
     migrate(connection, [*STEPS, NEXT])
     assert version(connection) == NEXT.number
     assert {"one", "two"} <= {name for name, _ in schema(connection)}
 
 
-def test_failed_step_leaves_nothing() -> None:
+def test_failed_step_leaves_nothing(connection: sqlite3.Connection) -> None:
     """A step that fails halfway is undone with all that were taken with it."""
-    connection = empty()
     broken = Migration(number=len(STEPS) + 1, name="broken", sql="CREATE TABLE one (a);\nCREATE TABLE jobs (a);")
     with pytest.raises(StokerError):
         migrate(connection, [*STEPS, broken])
