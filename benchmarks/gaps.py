@@ -28,7 +28,8 @@ def handler(job):
     time.sleep(job["input"]["seconds"])
     return [began, time.time()]
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})
 """
 PLANS: Final = ((0.05, 300), (0.5, 60), (2.0, 24))
 """Seconds of a handler, and how many jobs wait for it; without delivering ahead a tenth of them."""

@@ -30,4 +30,5 @@ async def handler(job):
         here.discard(job["id"])
 
 
-runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: SLOTS})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: SLOTS})

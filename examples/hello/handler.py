@@ -26,4 +26,5 @@ def handler(job):
     return {"greeting": f"Hello, {name}!", "seconds": seconds}
 
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})

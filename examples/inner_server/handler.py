@@ -57,5 +57,6 @@ def handler(job: dict[str, Any]) -> dict[str, Any]:
     return {"images": done}
 
 
-wait_until_up()
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    wait_until_up()
+    runpod.serverless.start({"handler": handler})

@@ -57,4 +57,5 @@ def paint(job, kind, palette, seed, width, height, **point):
     return png(width, height, rows)
 
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})

@@ -26,4 +26,5 @@ def handler(job):
             time.sleep(1 / pace)
 
 
-runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})

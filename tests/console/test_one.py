@@ -29,7 +29,8 @@ def handler(job):
     print("looking at", job["input"]["what"], flush=True)
     return job["input"]["show"]
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})
 """
 
 

@@ -14,4 +14,5 @@ async def handler(job):
     return job["input"]
 
 
-runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: SLOTS})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: SLOTS})

@@ -53,4 +53,5 @@ def handler(job: dict[str, Any]) -> Any:
     return seen
 
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})

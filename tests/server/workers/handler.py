@@ -37,4 +37,5 @@ def handler(job: dict[str, Any]) -> Any:
     return order.get("echo")
 
 
-runpod.serverless.start({"handler": handler})
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})
