@@ -1,7 +1,7 @@
 """Clients that ask for the same status again at once, faster than anything changes.
 
 Called by `queue.py`. To ask every few milliseconds tells a client nothing sooner than the change itself would, and costs the server more than
-the job does. So an answer that was given a moment ago is not given again: who asks for it is held until there is another, for `HOLD_S` at most. Who
+the job does. So an answer that was given a moment ago is not given again: who asks for it is held until there is another, for some `HOLD_S` at most. Who
 asks once a second, as SDKs do, is answered at once.
 """
 
